@@ -1,0 +1,55 @@
+//! The vocabulary as JSON Schema (2020-12), made from the declarations.
+
+use serde_json::{Map, Value, json};
+
+use super::{FieldType, KindSpec};
+
+/// The JSON Schema of a kind's data. The file in `schemas/json/` is this, and a test holds it there.
+///
+/// The schema says what is *used*: a field that breaks it becomes null, one in `required` quarantines the event, and
+/// unknown fields are kept.
+#[must_use]
+pub fn json_schema(kind: &KindSpec) -> Value {
+    let properties: Map<String, Value> = kind
+        .fields
+        .iter()
+        .map(|field| {
+            let mut schema = field_schema(field.ty, field.required);
+            schema.insert("description".into(), field.doc.trim().into());
+            (field.name.to_owned(), Value::Object(schema))
+        })
+        .collect();
+    let required: Vec<&str> = kind.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": format!("urn:streamgauge:{}:1", kind.name),
+        "title": kind.name,
+        "description": kind.doc.trim(),
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": true,
+    })
+}
+
+fn field_schema(ty: FieldType, required: bool) -> Map<String, Value> {
+    let typed = |name: &str| if required { json!(name) } else { json!([name, "null"]) };
+    let schema = match ty {
+        FieldType::Bool => json!({ "type": typed("boolean") }),
+        FieldType::Int { min, max } => json!({ "type": typed("integer"), "minimum": min, "maximum": max }),
+        FieldType::Decimal { min, max } => json!({ "type": typed("number"), "minimum": min, "maximum": max }),
+        FieldType::Text { max_chars } => json!({ "type": typed("string"), "maxLength": max_chars }),
+        FieldType::Time => json!({ "type": typed("string"), "format": "date-time" }),
+        FieldType::Word(words) => {
+            let mut values: Vec<Value> = words.iter().map(|word| json!(word)).collect();
+            if !required {
+                values.push(Value::Null);
+            }
+            json!({ "enum": values })
+        }
+    };
+    match schema {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

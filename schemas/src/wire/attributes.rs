@@ -1,0 +1,42 @@
+//! Rules for single attribute values, shared by the formats.
+
+use std::borrow::Cow;
+
+/// A UUID in lower case with hyphens; accepts upper case.
+pub(super) fn uuid(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    if text.len() != 36 {
+        return None;
+    }
+    uuid::Uuid::try_parse(&text).ok()?;
+    Some(if text.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(text.to_ascii_lowercase()) } else { text })
+}
+
+/// A text of 1 to `max_chars` characters without control characters.
+pub(super) fn opaque(text: Cow<'_, str>, max_chars: usize) -> Option<Cow<'_, str>> {
+    let fits = !text.is_empty()
+        && (text.len() <= max_chars || text.chars().count() <= max_chars)
+        && !text.chars().any(char::is_control);
+    fits.then_some(text)
+}
+
+/// An event id: 1 to 64 of `[A-Za-z0-9._:-]`.
+pub(super) fn event_id(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
+    ((1..=64).contains(&text.len()) && text.bytes().all(allowed)).then_some(text)
+}
+
+/// A kind's name: 1 to 64 of `[a-z0-9_.]`.
+pub(super) fn kind_name(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
+    ((1..=64).contains(&text.len()) && text.bytes().all(allowed)).then_some(text)
+}
+
+/// A source: a URI reference of 1 to 128 characters, that is without white space.
+pub(super) fn source(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    opaque(text, 128).filter(|text| !text.chars().any(char::is_whitespace))
+}
+
+/// A device platform of the list, in any case.
+pub(super) fn device_platform(text: &str) -> Option<&'static str> {
+    crate::event::DEVICE_PLATFORMS.into_iter().find(|known| known.eq_ignore_ascii_case(text))
+}
