@@ -1,0 +1,103 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::conformance::{Backend, log_conformance_suite};
+
+struct OnDisk {
+    folder: tempfile::TempDir,
+    log: Arc<DiskLog>,
+    partitions: Partition,
+}
+
+impl Backend for OnDisk {
+    fn create(partitions: Partition) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Arc::new(DiskLog::open(config(&folder, partitions)).unwrap());
+        Self { folder, log, partitions }
+    }
+
+    fn log(&self) -> Arc<dyn EventLog> {
+        let log: Arc<DiskLog> = Arc::clone(&self.log);
+        log
+    }
+
+    fn reopen(self) -> Self {
+        let Self { folder, log, partitions } = self;
+        drop(log);
+        let log = Arc::new(DiskLog::open(config(&folder, partitions)).unwrap());
+        Self { folder, log, partitions }
+    }
+}
+
+log_conformance_suite!(OnDisk);
+
+fn config(folder: &tempfile::TempDir, partitions: Partition) -> DiskLogConfig {
+    DiskLogConfig { partitions, ..DiskLogConfig::new(folder.path().join("log")) }
+}
+
+fn record(log_time_s: i64, bytes: usize) -> NewRecord {
+    let log_time = Timestamp::from_micros(log_time_s * 1_000_000);
+    NewRecord { partition: 0, log_time, bytes: Bytes::from(vec![b'x'; bytes]) }
+}
+
+#[test]
+fn another_number_of_partitions_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(DiskLog::open(config(&folder, 4)).unwrap());
+    let refused = DiskLog::open(config(&folder, 8)).unwrap_err();
+    assert!(matches!(refused, OpenError::Partitions { found: 4, wanted: 8, .. }));
+}
+
+#[test]
+fn a_folder_has_one_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = DiskLog::open(config(&folder, 1)).unwrap();
+    assert!(matches!(DiskLog::open(config(&folder, 1)), Err(OpenError::Storage { .. })));
+}
+
+#[tokio::test]
+async fn one_flush_serves_many_appends() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(DiskLog::open(config(&folder, 1)).unwrap());
+    let appends: Vec<_> = (0..500).map(|_| log.append(vec![record(0, 100)])).collect();
+    futures::future::try_join_all(appends).await.unwrap();
+    let stats = log.stats();
+    assert_eq!(stats.appended_records, 500);
+    assert!(stats.flushes < 250, "{} flushes", stats.flushes);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_instead_of_growing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = DiskLog::open(DiskLogConfig { queue_bytes: 1000, ..config(&folder, 1) }).unwrap();
+    assert_eq!(log.append(vec![record(0, 1001)]).await, Err(AppendError::Overloaded));
+    assert_eq!(log.append(vec![record(0, 1000)]).await, Ok(vec![0]));
+    assert_eq!(log.stats().queued_bytes, 0);
+}
+
+#[tokio::test]
+async fn forgetting_drops_old_unprotected_segments_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = |folder| DiskLogConfig { segment_bytes: 1000, ..config(folder, 1) };
+    let log = DiskLog::open(small(&folder)).unwrap();
+    for second in 0..10 {
+        log.append(vec![record(second, 600)]).await.unwrap();
+    }
+    let at = |second: i64| Timestamp::from_micros(second * 1_000_000);
+    // Two records fill a segment: 0-1, 2-3, .. Nothing is old enough, then nothing is free, then both.
+    assert_eq!(log.forget(&[10], at(0)), Ok(0));
+    assert_eq!(log.forget(&[1], at(100)), Ok(0));
+    assert_eq!(log.forget(&[5], at(100)), Ok(4));
+    assert_eq!(log.ranges(), [PartitionRange { low: 4, high: 10 }]);
+    drop(log);
+    let log = DiskLog::open(small(&folder)).unwrap();
+    assert_eq!(log.ranges(), [PartitionRange { low: 4, high: 10 }]);
+    let mut consumer = log.subscribe();
+    let _ = consumer.poll(1, Duration::from_millis(1)).await;
+    assert!(consumer.start_at(0, 3).is_err());
+    consumer.start_at(0, 4).unwrap();
+    let crate::Polled::Records(records) = consumer.poll(1 << 20, Duration::from_millis(100)).await.unwrap() else {
+        panic!("records are there")
+    };
+    assert_eq!(records.iter().map(|record| record.position).collect::<Vec<_>>(), (4..10).collect::<Vec<_>>());
+}

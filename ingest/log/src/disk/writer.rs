@@ -1,0 +1,122 @@
+//! The one thread that writes: group commit.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use fjall::{Keyspace, PersistMode};
+use schemas::Timestamp;
+
+use super::segments::key;
+use super::{Job, Shared, lock};
+use crate::{AppendError, Position};
+
+/// A group is closed when it holds this many bytes: bounds the memory and the time of one flush.
+const GROUP_MAX_BYTES: usize = 8 << 20;
+
+/// Takes appends until all senders are gone.
+pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>) {
+    let mut writer = Writer { shared, high: shared.high.borrow().clone(), segment: None, segment_bytes: 0 };
+    while let Ok(first) = jobs.recv() {
+        let mut group = vec![first];
+        let mut bytes = group[0].bytes;
+        while bytes < GROUP_MAX_BYTES
+            && let Ok(job) = jobs.try_recv()
+        {
+            bytes += job.bytes;
+            group.push(job);
+        }
+        writer.commit(group);
+        shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}
+
+struct Writer<'a> {
+    shared: &'a Shared,
+    high: Vec<Position>,
+    segment: Option<Keyspace>,
+    segment_bytes: u64,
+}
+
+impl Writer<'_> {
+    fn commit(&mut self, group: Vec<Job>) {
+        if let Some(reason) = self.shared.read_only() {
+            return answer_all(group, &AppendError::ReadOnly(reason));
+        }
+        let started = Instant::now();
+        match self.write(&group) {
+            Ok(positions) => {
+                let (records, bytes) = group.iter().fold((0, 0), |(records, bytes), job| {
+                    (records + job.records.len() as u64, bytes + job.bytes as u64)
+                });
+                self.shared.appended_records.fetch_add(records, Ordering::Relaxed);
+                self.shared.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.shared.flushes.fetch_add(1, Ordering::Relaxed);
+                let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.shared.flush_us.fetch_add(us, Ordering::Relaxed);
+                self.shared.high.send_replace(self.high.clone());
+                for (job, positions) in group.into_iter().zip(positions) {
+                    // An appender that went away still has its records in the log.
+                    let _ = job.answer.send(Ok(positions));
+                }
+            }
+            Err(error) => {
+                // What the page cache holds after a failed flush is unknown: this log takes no more records, and
+                // never tries that flush again.
+                let reason = format!("a write to the disk failed: {error}");
+                tracing::error!(error = %error, "the log is read-only from now on: a write to the disk failed");
+                *lock(&self.shared.read_only) = Some(reason.clone());
+                answer_all(group, &AppendError::ReadOnly(reason));
+            }
+        }
+    }
+
+    /// Writes a group as one batch with one flush; returns the positions of each job's records.
+    fn write(&mut self, group: &[Job]) -> Result<Vec<Vec<Position>>, fjall::Error> {
+        let log_time = group.iter().flat_map(|job| &job.records).map(|record| record.log_time).max();
+        let segment = self.segment(log_time.unwrap_or_default())?;
+        let mut batch = self.shared.segments.database().batch().durability(Some(PersistMode::SyncAll));
+        let mut high = self.high.clone();
+        let mut positions = Vec::with_capacity(group.len());
+        let mut bytes = 0;
+        for job in group {
+            let mut of_job = Vec::with_capacity(job.records.len());
+            for record in &job.records {
+                let next = &mut high[usize::from(record.partition)];
+                batch.insert(&segment, key(record.partition, *next), record.bytes.as_ref());
+                of_job.push(*next);
+                *next += 1;
+            }
+            bytes += job.bytes as u64;
+            positions.push(of_job);
+        }
+        batch.commit()?;
+        self.high = high;
+        self.segment_bytes += bytes;
+        Ok(positions)
+    }
+
+    /// The segment for the next records; begins a new one where the current is full or spans too much time.
+    fn segment(&mut self, log_time: Timestamp) -> Result<Keyspace, fjall::Error> {
+        let config = &self.shared.config;
+        let segments = &self.shared.segments;
+        let current = self.segment.take().or_else(|| segments.newest());
+        let is_long = segments.newest_began().is_some_and(|began| log_time > began + config.segment_span);
+        let segment = match current {
+            Some(segment) if self.segment_bytes < config.segment_bytes && !is_long => segment,
+            _ => {
+                self.segment_bytes = 0;
+                segments.begin(&self.high, log_time)?
+            }
+        };
+        self.segment = Some(segment.clone());
+        Ok(segment)
+    }
+}
+
+fn answer_all(group: Vec<Job>, error: &AppendError) {
+    for job in group {
+        // An appender that went away needs no answer.
+        let _ = job.answer.send(Err(error.clone()));
+    }
+}
