@@ -1,0 +1,163 @@
+//! Rows to Parquet, with what the catalogue wants to know about the file.
+
+use arrow::array::RecordBatch;
+use arrow::compute::{SortColumn, lexsort_to_indices, take_record_batch};
+use arrow::error::ArrowError;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnPath;
+use schemas::Timestamp;
+
+use crate::tables::{ColumnType, LakeTable};
+
+/// Rows of a row group: large enough to compress, small enough to skip.
+const ROW_GROUP_ROWS: usize = 131_072;
+
+/// A Parquet file in memory, and what the catalogue says about it.
+#[derive(Clone, PartialEq)]
+pub struct EncodedFile {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Its rows.
+    pub rows: i64,
+    /// Length of the footer's metadata.
+    pub footer_bytes: i64,
+    /// By column, in the table's order.
+    pub columns: Vec<ColumnBounds>,
+}
+
+impl std::fmt::Debug for EncodedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncodedFile").field("rows", &self.rows).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+/// Statistics of one column of a file, bounds as the catalogue writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ColumnBounds {
+    /// Bytes it takes in the file.
+    pub bytes: i64,
+    /// Values, nulls among them.
+    pub values: i64,
+    /// Nulls.
+    pub nulls: i64,
+    /// Least and greatest value, if there is one and the type keeps bounds.
+    pub bounds: Option<(String, String)>,
+}
+
+/// Writes a batch as one Parquet file: zstd, field ids, statistics per column.
+///
+/// # Errors
+///
+/// What the writer says; only a batch of another schema can make it fail.
+pub fn encode_parquet(table: &LakeTable, batch: &RecordBatch, zstd_level: i32) -> Result<EncodedFile, ParquetError> {
+    let mut bytes = Vec::with_capacity(batch.get_array_memory_size() / 4);
+    let mut writer = ArrowWriter::try_new(&mut bytes, table.schema(), Some(properties(table, zstd_level)?))?;
+    writer.write(batch)?;
+    let about = writer.close()?;
+    let footer_bytes = bytes.len().checked_sub(8).and_then(|at| bytes.get(at..at + 4)?.try_into().ok()).map(u32::from_le_bytes);
+    Ok(EncodedFile {
+        rows: i64::try_from(batch.num_rows()).unwrap_or(i64::MAX),
+        footer_bytes: footer_bytes.unwrap_or(0).into(),
+        columns: table.columns.iter().enumerate().map(|(idx, column)| bounds_of(&about, idx, column.ty)).collect(),
+        bytes,
+    })
+}
+
+/// The batch's rows in the order of [`LakeTable::sorted_by`].
+///
+/// # Errors
+///
+/// What Arrow says; only a batch of another schema can make it fail.
+pub fn sorted(table: &LakeTable, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<SortColumn> = table
+        .sorted_by
+        .iter()
+        .map(|name| SortColumn { values: batch.column(table.index_of(name)).clone(), options: None })
+        .collect();
+    take_record_batch(batch, &lexsort_to_indices(&columns, None)?)
+}
+
+fn properties(table: &LakeTable, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_statistics_truncate_length(None)
+        .set_column_index_truncate_length(None)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+    for column in table.columns {
+        let path = ColumnPath::from(column.name);
+        properties = match column.ty {
+            // Rising or close numbers: differences are smaller than a dictionary.
+            ColumnType::Time | ColumnType::Int64 => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            ColumnType::LongText | ColumnType::Bytes => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            // Unique: a dictionary would be built only to be thrown away.
+            ColumnType::Text if column.name == "event_id" => properties.set_column_dictionary_enabled(path, false),
+            ColumnType::Text | ColumnType::Int32 => properties,
+        };
+    }
+    // Receipts look a batch up by its name, which no range narrows down.
+    if table.columns.iter().any(|column| column.name == "batch_id") {
+        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from("batch_id"), true);
+    }
+    Ok(properties.build())
+}
+
+fn bounds_of(about: &ParquetMetaData, idx: usize, ty: ColumnType) -> ColumnBounds {
+    let mut column = ColumnBounds::default();
+    let mut least: Option<Bound> = None;
+    let mut greatest: Option<Bound> = None;
+    for row_group in about.row_groups() {
+        let chunk = row_group.column(idx);
+        column.bytes += chunk.compressed_size();
+        column.values += chunk.num_values();
+        let Some(statistics) = chunk.statistics() else { continue };
+        column.nulls += statistics.null_count_opt().and_then(|nulls| i64::try_from(nulls).ok()).unwrap_or(0);
+        if let Some((min, max)) = Bound::of(statistics) {
+            least = Some(least.map_or(min.clone(), |least| least.min(min)));
+            greatest = Some(greatest.map_or(max.clone(), |greatest| greatest.max(max)));
+        }
+    }
+    if ty.has_bounds() {
+        column.bounds = least.zip(greatest).map(|(least, greatest)| (least.print(ty), greatest.print(ty)));
+    }
+    column
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Bound {
+    Number(i64),
+    Bytes(Vec<u8>),
+}
+
+impl Bound {
+    fn of(statistics: &Statistics) -> Option<(Self, Self)> {
+        match statistics {
+            Statistics::Int32(values) => {
+                Some((Self::Number((*values.min_opt()?).into()), Self::Number((*values.max_opt()?).into())))
+            }
+            Statistics::Int64(values) => Some((Self::Number(*values.min_opt()?), Self::Number(*values.max_opt()?))),
+            Statistics::ByteArray(values) => Some((
+                Self::Bytes(values.min_opt()?.data().to_vec()),
+                Self::Bytes(values.max_opt()?.data().to_vec()),
+            )),
+            _ => None,
+        }
+    }
+
+    fn print(&self, ty: ColumnType) -> String {
+        match self {
+            Self::Number(us) if ty == ColumnType::Time => Timestamp::from_micros(*us).to_sql(),
+            Self::Number(number) => number.to_string(),
+            Self::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Parquet to rows, for merging and for folding records again. Queries do not come through here.
+
+use std::io;
+
+use arrow::array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use thiserror::Error;
+
+use super::Lake;
+
+/// Why a file of the lake could not be read.
+#[derive(Debug, Error)]
+pub enum ScanError {
+    /// It is missing or unreadable.
+    #[error("open lake file `{path}`")]
+    Open {
+        /// The file.
+        path: String,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is damaged.
+    #[error("read lake file `{path}`")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the reader said.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+}
+
+/// Reads a file in batches of `batch_rows`, these columns only (all if empty), in the table's order.
+///
+/// # Errors
+///
+/// [`ScanError`]; a damaged file never gives wrong rows silently, its pages carry checksums of their compression.
+pub fn scan_parquet(
+    lake: &Lake,
+    path: &str,
+    columns: &[&str],
+    batch_rows: usize,
+) -> Result<impl Iterator<Item = Result<RecordBatch, ScanError>> + use<>, ScanError> {
+    let file = lake.open_file(path).map_err(|source| ScanError::Open { path: path.to_owned(), source })?;
+    let failed = {
+        let path = path.to_owned();
+        move |source| ScanError::Read { path: path.clone(), source }
+    };
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&failed)?;
+    if !columns.is_empty() {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        builder = builder.with_projection(mask);
+    }
+    let reader = builder.with_batch_size(batch_rows).build().map_err(&failed)?;
+    Ok(reader.map(move |batch| batch.map_err(|error| failed(error.into()))))
+}

@@ -1,0 +1,38 @@
+//! The warehouse: the boundary between the processor, which commits, and query, which reads.
+//!
+//! It is a lake (Parquet files in a [DuckLake](https://ducklake.select) 1.0, whose catalogue is plain tables of a
+//! database) and, in the same database, the checkpoint, the rollups, the books and who may read what. Everything moves
+//! together: [`Warehouse::commit`] lists files, appends deltas and advances the checkpoint in one transaction, and
+//! [`Warehouse::read`] sees one commit, whole.
+//!
+//! Invariants:
+//!
+//! - a file is written once, made durable, and only then listed; what no commit lists is invisible and collected;
+//! - the checkpoint moves by compare-and-set: a second writer is fenced, never merged with;
+//! - a commit appends; it never changes a row that another commit wrote;
+//! - readers never write, and merging changes no answer.
+//!
+//! It never looks into an event: what a row means is the processor's business, what may be read is query's.
+
+mod access;
+mod books;
+mod collect;
+mod commit;
+mod database;
+mod lake;
+mod merge;
+mod read;
+mod records;
+mod rollup_store;
+pub mod tables;
+
+pub use access::{Access, AccessError, Project, ServiceToken, UploadKey};
+pub use books::Books;
+pub use collect::Collected;
+pub use commit::{Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile};
+pub use database::{OpenError, Warehouse, WarehouseConfig};
+pub use lake::{ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, scan_parquet, sorted};
+pub use merge::{MergeError, MergePolicy, Merged};
+pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
+pub use records::StoredRecord;
+pub use rollup_store::{RollupQuery, RollupRow};

@@ -1,0 +1,182 @@
+//! Merging small files: many files of one size become one of the next, split by day, sorted for pruning.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
+use schemas::Timestamp;
+use thiserror::Error;
+
+use crate::commit::{Commit, CommitError, CommitId, Lane};
+use crate::database::Warehouse;
+use crate::lake::{FileName, Lake, NewFile, Origin, encode_parquet, scan_parquet, sorted};
+use crate::read::{DataFile, ReadError};
+use crate::tables::{LAKE_TABLES, LakeTable};
+
+/// When files are merged.
+#[derive(Debug, Clone, Copy)]
+pub struct MergePolicy {
+    /// That many files of one size (and day) are merged.
+    pub fan_in: usize,
+    /// At most that many at once.
+    pub max_files: usize,
+    /// A merge reads at most this many rows: bounds its memory (about 1 KB a row).
+    pub max_rows: i64,
+}
+
+impl Default for MergePolicy {
+    fn default() -> Self {
+        Self { fan_in: 8, max_files: 64, max_rows: 200_000 }
+    }
+}
+
+/// What was merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Files read.
+    pub sources: usize,
+    /// Files written.
+    pub files: usize,
+    /// Rows in either.
+    pub rows: i64,
+}
+
+/// Why nothing was merged. Nothing is lost by it: the sources stay listed.
+#[derive(Debug, Error)]
+pub enum MergeError {
+    /// The catalogue could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A source could not be read, or the rows do not add up.
+    #[error("merge files of `{table}`")]
+    Rewrite {
+        /// The table.
+        table: &'static str,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The merge did not land.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl Warehouse {
+    /// Merges one group of files, if there is one. A merge is a commit of its own and changes no answer.
+    ///
+    /// # Errors
+    ///
+    /// [`MergeError`].
+    pub async fn merge_once(&self, policy: MergePolicy, now: Timestamp) -> Result<Option<(CommitId, Merged)>, MergeError> {
+        let snapshot = self.read().await?.snapshot().await?;
+        for table in LAKE_TABLES {
+            let Some(group) = choose(table, &snapshot.files(table), policy) else { continue };
+            let lake = self.shared.lake.clone();
+            let sources = group.clone();
+            let rewritten = tokio::task::spawn_blocking(move || rewrite(&lake, table, &sources, now)).await;
+            let failed = |source| MergeError::Rewrite { table: table.name, source };
+            let files = rewritten.map_err(|panic| failed(panic.into()))?.map_err(failed)?;
+            let merged = Merged {
+                sources: group.len(),
+                files: files.len(),
+                rows: files.iter().map(|file| file.encoded.rows).sum(),
+            };
+            let commit = Commit {
+                lane: Lane::Maintenance,
+                now,
+                advances: Vec::new(),
+                files,
+                replaced_files: group.iter().map(|file| file.data_file_id).collect(),
+                deltas: Vec::new(),
+                id_runs: Vec::new(),
+                state_files: Vec::new(),
+            };
+            return Ok(Some((self.commit(&commit).await?.id, merged)));
+        }
+        Ok(None)
+    }
+}
+
+/// The time column by whose day files are split.
+fn day_column(table: &LakeTable) -> &'static str {
+    match table.name {
+        "events" => "corrected_at",
+        "quarantine" => "received_at",
+        _ => "log_time",
+    }
+}
+
+/// The group that has waited longest, if one has enough files: files of one size class that lie in one and the same
+/// day, or files that span days, of whatever size below the limit.
+fn choose(table: &LakeTable, files: &[DataFile], policy: MergePolicy) -> Option<Vec<DataFile>> {
+    let mut groups: BTreeMap<(Option<String>, u32), Vec<&DataFile>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.rows * 2 <= policy.max_rows) {
+        groups.entry((single_day(table, file), size_class(file.bytes))).or_default().push(file);
+    }
+    let group = groups.into_values().filter(|group| group.len() >= policy.fan_in).min_by_key(|group| group[0].since)?;
+    let mut rows = 0;
+    let chosen: Vec<DataFile> = group
+        .into_iter()
+        .take(policy.max_files)
+        .take_while(|file| {
+            rows += file.rows;
+            rows <= policy.max_rows
+        })
+        .cloned()
+        .collect();
+    (chosen.len() >= 2).then_some(chosen)
+}
+
+/// The day all rows of a file lie in, if it is one.
+fn single_day(table: &LakeTable, file: &DataFile) -> Option<String> {
+    let (least, greatest) = file.bounds.get(table.index_of(day_column(table)))?.as_ref()?;
+    let day = least.get(..10)?;
+    (greatest.get(..10) == Some(day)).then(|| day.to_owned())
+}
+
+/// 0 below 64 KiB, then one more for each factor of 8.
+fn size_class(bytes: u64) -> u32 {
+    (bytes >> 16).checked_ilog2().map_or(0, |log| 1 + log / 3)
+}
+
+fn rewrite(
+    lake: &Lake,
+    table: &'static LakeTable,
+    sources: &[DataFile],
+    now: Timestamp,
+) -> Result<Vec<NewFile>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut batches = Vec::new();
+    for source in sources {
+        for batch in scan_parquet(lake, &source.path, &[], 8192)? {
+            batches.push(batch?.with_schema(table.schema())?);
+        }
+    }
+    let all = sorted(table, &concat_batches(&table.schema(), &batches)?)?;
+    drop(batches);
+    let expected: i64 = sources.iter().map(|source| source.rows).sum();
+    if i64::try_from(all.num_rows())? != expected {
+        return Err(format!("{} rows were read and {expected} are listed", all.num_rows()).into());
+    }
+    let mut files = Vec::new();
+    for day in split_by_day(table, &all)? {
+        let encoded = encode_parquet(table, &day, 3)?;
+        let path = FileName::new(Origin::Merge, now).path("parquet");
+        lake.write(&Lake::table_path(table, &path), &encoded.bytes)?;
+        files.push(NewFile { table_id: table.id, path, encoded });
+    }
+    Ok(files)
+}
+
+/// The rows of each day, each in their order.
+fn split_by_day(table: &LakeTable, rows: &RecordBatch) -> Result<Vec<RecordBatch>, arrow::error::ArrowError> {
+    let times = rows.column(table.index_of(day_column(table))).as_primitive::<TimestampMicrosecondType>();
+    let mut days: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    for (row, idx) in (0..times.len()).zip(0_u32..) {
+        days.entry(Timestamp::from_micros(times.value(row)).utc_day()).or_default().push(idx);
+    }
+    if days.len() == 1 {
+        return Ok(vec![rows.clone()]);
+    }
+    days.into_values().map(|indices| take_record_batch(rows, &UInt32Array::from(indices))).collect()
+}

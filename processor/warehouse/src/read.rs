@@ -1,0 +1,377 @@
+//! Reading: one snapshot transaction, in it the newest commit, and everything as of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use schemas::Timestamp;
+use sqlx::{Row, Sqlite, Transaction};
+use thiserror::Error;
+
+use crate::commit::{CommitId, IdRun, NewIdRun, StateFile};
+use crate::database::Warehouse;
+use crate::lake::{FileName, Lake, Origin};
+use crate::tables::{LAKE_TABLES, LakeTable};
+
+/// Why nothing could be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The database failed.
+    #[error("read the warehouse database")]
+    Database(#[from] sqlx::Error),
+    /// There is no such commit, or its files may be gone already.
+    #[error("commit {commit} does not exist or has expired; {oldest} to {newest} can be read")]
+    NoSuchCommit {
+        /// What was asked for.
+        commit: CommitId,
+        /// The oldest that can be read.
+        oldest: CommitId,
+        /// The newest.
+        newest: CommitId,
+    },
+}
+
+/// The lake as of one commit, and how far it is complete.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The commit.
+    pub commit: CommitId,
+    /// Live files by `table_id`.
+    files: HashMap<i64, Arc<[DataFile]>>,
+}
+
+impl Snapshot {
+    /// The live files of a table.
+    #[must_use]
+    pub fn files(&self, table: &LakeTable) -> Arc<[DataFile]> {
+        self.files.get(&table.id).cloned().unwrap_or_default()
+    }
+
+    /// Only the files that commits of log records listed after `commit`; what merging rewrote is left out.
+    #[must_use]
+    pub fn news_since(&self, commit: CommitId) -> Self {
+        let is_news = |file: &&DataFile| {
+            file.since > commit && matches!(FileName::origin_of(&file.path), Some(Origin::Commit { .. }))
+        };
+        let files = self.files.iter().map(|(table_id, files)| (*table_id, files.iter().filter(is_news).cloned().collect()));
+        Self { commit: self.commit, files: files.collect() }
+    }
+}
+
+/// A live file of the lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Its number.
+    pub data_file_id: i64,
+    /// The commit that listed it.
+    pub since: CommitId,
+    /// Its path below the lake folder.
+    pub path: String,
+    /// Its rows.
+    pub rows: i64,
+    /// Its size.
+    pub bytes: u64,
+    /// Least and greatest value by column, in the table's order, as the catalogue writes them.
+    pub bounds: Vec<Option<(String, String)>>,
+}
+
+/// A read transaction: everything read through it is as of one commit.
+#[derive(Debug)]
+pub struct Read {
+    pub(crate) transaction: Transaction<'static, Sqlite>,
+    commit: CommitId,
+    complete_through: Option<Timestamp>,
+    warehouse: Warehouse,
+}
+
+/// How far a log partition has been taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The partition.
+    pub log_partition: u16,
+    /// The next record.
+    pub position: u64,
+    /// Log time, a running maximum; `None` before the first record.
+    pub log_time: Option<Timestamp>,
+}
+
+impl Warehouse {
+    /// Begins to read at the newest commit.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn read(&self) -> Result<Read, ReadError> {
+        let mut transaction = self.shared.readers.begin().await?;
+        // The first statement takes the snapshot.
+        let row = sqlx::query(
+            "SELECT (SELECT max(snapshot_id) FROM ducklake_snapshot), \
+             (SELECT min(log_time_us) FROM checkpoint)",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        let log_time_us: Option<i64> = row.get(1);
+        Ok(Read {
+            commit: CommitId(row.get(0)),
+            complete_through: log_time_us.filter(|us| *us > 0).map(Timestamp::from_micros),
+            transaction,
+            warehouse: self.clone(),
+        })
+    }
+
+    /// The checkpoints of a topic, which are created at 0 for partitions that have none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn checkpoints(&self, topic: &str, partitions: u16) -> Result<Vec<Checkpoint>, ReadError> {
+        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for partition in 0..partitions {
+            sqlx::query("INSERT OR IGNORE INTO checkpoint VALUES (?, ?, 0, 0)")
+                .bind(topic)
+                .bind(partition)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        let rows = sqlx::query(
+            "SELECT log_partition, position, log_time_us FROM checkpoint WHERE topic = ? ORDER BY log_partition",
+        )
+        .bind(topic)
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(rows
+            .iter()
+            .map(|row| Checkpoint {
+                log_partition: row.get(0),
+                position: unsigned(row.get(1)),
+                log_time: Some(row.get(2)).filter(|us| *us > 0).map(Timestamp::from_micros),
+            })
+            .collect())
+    }
+
+    /// The runs of event keys of a partition, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn id_runs(&self, log_partition: u16) -> Result<Vec<IdRun>, ReadError> {
+        let rows = sqlx::query(
+            "SELECT run_id, level, path, offset_bytes, keys FROM id_run WHERE log_partition = ? ORDER BY run_id",
+        )
+        .bind(log_partition)
+        .fetch_all(&self.shared.writer)
+        .await?;
+        Ok(rows
+            .iter()
+            .map(|row| IdRun {
+                run_id: row.get(0),
+                run: NewIdRun {
+                    log_partition,
+                    level: row.get(1),
+                    path: row.get(2),
+                    offset_bytes: unsigned(row.get(3)),
+                    keys: unsigned(row.get(4)),
+                },
+            })
+            .collect())
+    }
+
+    /// Puts one merged run in the place of others; returns it with its number.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`], also if one of them is not listed any more.
+    pub async fn replace_id_runs(&self, merged: &[i64], run: &NewIdRun) -> Result<IdRun, ReadError> {
+        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for run_id in merged {
+            let gone = sqlx::query("DELETE FROM id_run WHERE run_id = ?").bind(run_id).execute(&mut *transaction).await?;
+            if gone.rows_affected() != 1 {
+                return Err(sqlx::Error::RowNotFound.into());
+            }
+        }
+        let listed = crate::commit::insert_id_runs(&mut transaction, std::slice::from_ref(run)).await?;
+        transaction.commit().await?;
+        listed.into_iter().next().ok_or_else(|| sqlx::Error::RowNotFound.into())
+    }
+
+    /// The newest state file of a partition.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn state_file(&self, log_partition: u16) -> Result<Option<StateFile>, ReadError> {
+        let row = sqlx::query("SELECT position, path FROM state_file WHERE log_partition = ?")
+            .bind(log_partition)
+            .fetch_optional(&self.shared.writer)
+            .await?;
+        Ok(row.map(|row| StateFile { log_partition, position: unsigned(row.get(0)), path: row.get(1) }))
+    }
+}
+
+/// A commit and one partition that it moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitRow {
+    /// The commit.
+    pub commit: CommitId,
+    /// When, as the catalogue writes times.
+    pub committed_at: String,
+    /// What it comes from.
+    pub lane: String,
+    /// The partition; -1 for a commit that moved none.
+    pub log_partition: i64,
+    /// First record it took in.
+    pub from_position: i64,
+    /// The record after the last.
+    pub to_position: i64,
+    /// Events in these records, of all projects.
+    pub events: i64,
+}
+
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+impl Read {
+    /// The commit that everything is read at.
+    #[must_use]
+    pub const fn commit(&self) -> CommitId {
+        self.commit
+    }
+
+    /// Everything that arrived before this instant is in: the least committed log time over the partitions. `None`
+    /// while a partition has none yet.
+    #[must_use]
+    pub const fn complete_through(&self) -> Option<Timestamp> {
+        self.complete_through
+    }
+
+    /// The lake at this transaction's commit.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn snapshot(&mut self) -> Result<Arc<Snapshot>, ReadError> {
+        let cached = self.cache().clone();
+        if let Some(snapshot) = cached.filter(|snapshot| snapshot.commit == self.commit) {
+            return Ok(snapshot);
+        }
+        let snapshot = Arc::new(self.list_files(self.commit).await?);
+        *self.cache() = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Option<Arc<Snapshot>>> {
+        self.warehouse.shared.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The lake at an older commit.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NoSuchCommit`] if it never was or has expired.
+    pub async fn snapshot_at(&mut self, commit: CommitId) -> Result<Arc<Snapshot>, ReadError> {
+        let row = sqlx::query("SELECT count(*) FILTER (WHERE snapshot_id = ?), min(snapshot_id) FROM ducklake_snapshot")
+            .bind(commit.0)
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        if row.get::<i64, _>(0) == 0 {
+            return Err(ReadError::NoSuchCommit { commit, oldest: CommitId(row.get(1)), newest: self.commit });
+        }
+        Ok(Arc::new(self.list_files(commit).await?))
+    }
+
+    /// The newest commits, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn commits(&mut self, limit: u32) -> Result<Vec<CommitRow>, ReadError> {
+        let rows = sqlx::query(
+            "SELECT commit_id, committed_at, lane, log_partition, from_position, to_position, events FROM commits \
+             ORDER BY commit_id DESC, log_partition LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(&mut *self.transaction)
+        .await?;
+        let commit = |row: &sqlx::sqlite::SqliteRow| CommitRow {
+            commit: CommitId(row.get(0)),
+            committed_at: row.get(1),
+            lane: row.get(2),
+            log_partition: row.get(3),
+            from_position: row.get(4),
+            to_position: row.get(5),
+            events: row.get(6),
+        };
+        Ok(rows.iter().map(commit).collect())
+    }
+
+    /// The commit that took in a record.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn commit_of(&mut self, log_partition: u16, position: u64) -> Result<Option<CommitId>, ReadError> {
+        let commit: Option<i64> = sqlx::query_scalar(
+            "SELECT commit_id FROM commits WHERE log_partition = ?1 AND from_position <= ?2 AND to_position > ?2",
+        )
+        .bind(log_partition)
+        .bind(crate::commit::signed(position))
+        .fetch_optional(&mut *self.transaction)
+        .await?;
+        Ok(commit.map(CommitId))
+    }
+
+    /// How many projects there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn project_count(&mut self) -> Result<i64, ReadError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM projects").fetch_one(&mut *self.transaction).await?)
+    }
+
+    async fn list_files(&mut self, commit: CommitId) -> Result<Snapshot, ReadError> {
+        let mut files: HashMap<i64, Vec<DataFile>> = HashMap::new();
+        let rows = sqlx::query(
+            "SELECT data_file_id, table_id, path, record_count, file_size_bytes, begin_snapshot \
+             FROM ducklake_data_file WHERE begin_snapshot <= ?1 AND (end_snapshot IS NULL OR end_snapshot > ?1) \
+             ORDER BY data_file_id",
+        )
+        .bind(commit.0)
+        .fetch_all(&mut *self.transaction)
+        .await?;
+        let mut places: HashMap<i64, (i64, usize)> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let table_id: i64 = row.get(1);
+            let Some(table) = LAKE_TABLES.iter().find(|table| table.id == table_id) else { continue };
+            let of_table = files.entry(table_id).or_default();
+            places.insert(row.get(0), (table_id, of_table.len()));
+            of_table.push(DataFile {
+                data_file_id: row.get(0),
+                since: CommitId(row.get(5)),
+                path: Lake::table_path(table, row.get(2)),
+                rows: row.get(3),
+                bytes: unsigned(row.get(4)),
+                bounds: vec![None; table.columns.len()],
+            });
+        }
+        let rows = sqlx::query(
+            "SELECT s.data_file_id, s.column_id, s.min_value, s.max_value FROM ducklake_file_column_stats s \
+             JOIN ducklake_data_file f ON f.data_file_id = s.data_file_id \
+             WHERE f.begin_snapshot <= ?1 AND (f.end_snapshot IS NULL OR f.end_snapshot > ?1) AND s.min_value IS NOT NULL",
+        )
+        .bind(commit.0)
+        .fetch_all(&mut *self.transaction)
+        .await?;
+        for row in &rows {
+            let Some((table_id, place)) = places.get(&row.get(0)) else { continue };
+            let column = usize::try_from(row.get::<i64, _>(1) - 1).unwrap_or(usize::MAX);
+            let file = files.get_mut(table_id).and_then(|of_table| of_table.get_mut(*place));
+            if let Some(bounds) = file.and_then(|file| file.bounds.get_mut(column)) {
+                *bounds = Some((row.get(2), row.get(3)));
+            }
+        }
+        let files = files.into_iter().map(|(table_id, of_table)| (table_id, of_table.into())).collect();
+        Ok(Snapshot { commit, files })
+    }
+}

@@ -1,0 +1,141 @@
+//! Rollups in the database: deltas that commits append, merged rows that a merger folds them into.
+
+use std::time::Duration;
+
+use schemas::Timestamp;
+use schemas::rollups::{ALL_STORED, Grain, Rollup};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::commit::run;
+use crate::database::Warehouse;
+use crate::read::{Read, ReadError};
+
+/// What to read of a rollup.
+#[derive(Debug, Clone)]
+pub struct RollupQuery<'a> {
+    /// The rollup.
+    pub rollup: &'static Rollup,
+    /// Length of a bucket.
+    pub grain: Grain,
+    /// Whose rows.
+    pub project: &'a str,
+    /// Buckets that start in `[from, to)`.
+    pub from: Timestamp,
+    /// End of the range.
+    pub to: Timestamp,
+    /// Keys to group by, names of the rollup's keys; others are summed over.
+    pub group_by: Vec<&'static str>,
+    /// Only rows behind this one, in the order of bucket and keys.
+    pub after: Option<(Timestamp, Vec<String>)>,
+    /// At most that many rows.
+    pub limit: u32,
+}
+
+/// A row of a rollup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollupRow {
+    /// Start of the bucket.
+    pub bucket_start: Timestamp,
+    /// Values of [`RollupQuery::group_by`].
+    pub keys: Vec<String>,
+    /// Values of all measures of the rollup.
+    pub measures: Vec<i64>,
+}
+
+impl Read {
+    /// Reads a rollup: merged rows and the deltas that are not merged yet, added.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn rollup(&mut self, query: &RollupQuery<'_>) -> Result<Vec<RollupRow>, ReadError> {
+        let rollup = query.rollup;
+        let keys: String = query.group_by.iter().map(|key| format!(", {key}")).collect();
+        let measures: String = rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
+        let sums: String = rollup.measures.iter().map(|measure| format!(", SUM({})", measure.name)).collect();
+        let length_us = query.grain.length().as_micros();
+        let after = query.after.as_ref().map_or_else(String::new, |_| {
+            let places: String = (0..query.group_by.len()).map(|idx| format!(", ?{}", idx + 8)).collect();
+            format!(" AND (bucket_us{keys}) > (?7{places})")
+        });
+        let sql = format!(
+            "SELECT bucket_us{keys}{sums} FROM (\
+               SELECT bucket_us{keys}{measures} FROM {name}_merged \
+               WHERE grain = ?1 AND project = ?2 AND bucket_us >= ?3 AND bucket_us < ?4 \
+               UNION ALL \
+               SELECT bucket_us - bucket_us % {length_us} AS bucket_us{keys}{measures} FROM {name}_delta \
+               WHERE project = ?2 AND bucket_us >= ?3 AND bucket_us < ?5) \
+             WHERE bucket_us >= ?3 AND bucket_us < ?4{after} \
+             GROUP BY bucket_us{keys} ORDER BY bucket_us{keys} LIMIT ?6",
+            name = rollup.name,
+        );
+        let mut statement = sqlx::query(AssertSqlSafe(sql))
+            .bind(query.grain.as_str())
+            .bind(query.project)
+            .bind(query.from.micros())
+            .bind(query.to.micros())
+            .bind((query.to + query.grain.length()).micros())
+            .bind(query.limit);
+        if let Some((bucket, keys)) = &query.after {
+            statement = statement.bind(bucket.micros());
+            for key in keys {
+                statement = statement.bind(key);
+            }
+        }
+        let rows = statement.fetch_all(&mut *self.transaction).await?;
+        let key_count = query.group_by.len();
+        let row = |row: &SqliteRow| RollupRow {
+            bucket_start: Timestamp::from_micros(row.get(0)),
+            keys: (1..=key_count).map(|idx| row.get(idx)).collect(),
+            measures: (0..rollup.measures.len()).map(|idx| row.get(1 + key_count + idx)).collect(),
+        };
+        Ok(rows.iter().map(row).collect())
+    }
+}
+
+impl Warehouse {
+    /// Folds deltas of commits older than `age` into merged rows of every grain. No answer changes by it. Returns how
+    /// many deltas were folded.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`]; then nothing was folded of the rollup at hand.
+    pub async fn merge_rollups(&self, now: Timestamp, age: Duration) -> Result<u64, ReadError> {
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(commit_id) FROM commits WHERE committed_at < ?")
+            .bind((now - age).to_sql())
+            .fetch_one(&self.shared.writer)
+            .await?;
+        let Some(last) = last else { return Ok(0) };
+        let mut folded = 0;
+        for rollup in ALL_STORED {
+            let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+            for grain in rollup.grains {
+                run(&mut transaction, fold_statement(rollup, *grain, last)).await?;
+            }
+            folded +=
+                run(&mut transaction, format!("DELETE FROM {}_delta WHERE commit_id <= {last}", rollup.name)).await?;
+            transaction.commit().await?;
+        }
+        Ok(folded)
+    }
+}
+
+fn fold_statement(rollup: &Rollup, grain: Grain, last: i64) -> String {
+    let names = |columns: &[schemas::rollups::Column], form: &dyn Fn(&str) -> String| -> String {
+        columns.iter().map(|column| form(column.name)).collect()
+    };
+    let keys = names(rollup.keys, &|key| format!(", {key}"));
+    let measures = names(rollup.measures, &|measure| format!(", {measure}"));
+    let sums = names(rollup.measures, &|measure| format!(", SUM({measure})"));
+    let adds = names(rollup.measures, &|measure| format!("{measure} = {measure} + excluded.{measure}, "));
+    let length_us = grain.length().as_micros();
+    let (name, grain) = (rollup.name, grain.as_str());
+    format!(
+        "INSERT INTO {name}_merged (grain, project, bucket_us{keys}{measures}, last_commit) \
+         SELECT '{grain}', project, bucket_us - bucket_us % {length_us} AS bucket{keys}{sums}, MAX(commit_id) \
+         FROM {name}_delta WHERE commit_id <= {last} GROUP BY project, bucket{keys} \
+         ON CONFLICT (grain, project, bucket_us{keys}) \
+         DO UPDATE SET {adds}last_commit = max(last_commit, excluded.last_commit)"
+    )
+}
