@@ -1,0 +1,30 @@
+//! The processor: log in, warehouse out, each event counted exactly once.
+//!
+//! The path of a record: [`runner`] polls it from the log, [`fold`] decodes and judges its events, asks [`dedup`] which
+//! of them are copies, corrects their clocks and adds up their contributions, [`rows`] turns them into columns, and one
+//! commit of the warehouse makes all of it durable together with the position in the log.
+//!
+//! Invariants:
+//!
+//! - the fold is pure: the same records in the same order give the same rows, whatever the time of day; time enters
+//!   through the log only;
+//! - everything in memory is derived and may be lost at any moment: what counts is what was committed;
+//! - a bad record never stops a partition: it is quarantined like a bad event;
+//! - a commit that is fenced drops all state and starts anew from the checkpoint.
+//!
+//! It never answers anybody, and never asks the system clock what an event means.
+
+mod dedup;
+mod fold;
+mod maintenance;
+mod metrics;
+mod rows;
+mod runner;
+mod tallies;
+
+pub use maintenance::{Maintenance, MaintenanceConfig};
+pub use metrics::ProcessorMetrics;
+pub use runner::{Processor, ProcessorConfig, RunError, Step};
+
+/// The topic of usage and health events.
+pub const EVENTS_TOPIC: &str = "events";

@@ -1,0 +1,141 @@
+//! What goes on beside the commits: merging, collecting, forgetting, balancing the books.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::EventLog;
+use schemas::Timestamp;
+use warehouse::{MergePolicy, Warehouse};
+
+use crate::EVENTS_TOPIC;
+use crate::metrics::ProcessorMetrics;
+
+/// Settings of the maintenance.
+#[derive(Debug, Clone)]
+pub struct MaintenanceConfig {
+    /// When files are merged.
+    pub merge: MergePolicy,
+    /// Rollup deltas older than this are folded into merged rows.
+    pub rollup_delta_age: Duration,
+    /// Files that no commit lists are collected at this age.
+    pub orphan_grace: Duration,
+    /// The log keeps records at least this long, and always what is not committed.
+    pub log_retention: Duration,
+}
+
+impl Default for MaintenanceConfig {
+    fn default() -> Self {
+        Self {
+            merge: MergePolicy::default(),
+            rollup_delta_age: Duration::from_secs(180),
+            orphan_grace: Duration::from_secs(60),
+            log_retention: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+/// A merge pass ends after this many merges, so that the other work gets its turn.
+const MERGES_PER_PASS: usize = 16;
+
+/// Looks after a warehouse and its log. Each pass is safe beside commits and readers, and may be left out.
+#[derive(Debug)]
+pub struct Maintenance {
+    log: Arc<dyn EventLog>,
+    warehouse: Warehouse,
+    config: MaintenanceConfig,
+    metrics: ProcessorMetrics,
+}
+
+impl Maintenance {
+    /// Maintenance of `warehouse` and `log`.
+    #[must_use]
+    pub fn new(log: Arc<dyn EventLog>, warehouse: Warehouse, config: MaintenanceConfig, metrics: ProcessorMetrics) -> Self {
+        Self { log, warehouse, config, metrics }
+    }
+
+    /// Does everything once. What fails is logged and tried again at the next pass.
+    pub async fn pass(&self, now: Timestamp) {
+        self.merge_files(now).await;
+        match self.warehouse.merge_rollups(now, self.config.rollup_delta_age).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "folded rollup deltas"),
+            Err(error) => tracing::warn!(error = %chain(&error), "rollup deltas were not folded"),
+        }
+        self.collect(self.config.orphan_grace).await;
+        self.forget_log(now).await;
+        self.balance().await;
+    }
+
+    /// Collects what an earlier process left behind. Only at start, while nothing is being written.
+    pub async fn collect_leftovers(&self) {
+        self.collect(Duration::ZERO).await;
+    }
+
+    async fn collect(&self, grace: Duration) {
+        match self.warehouse.collect_orphans(grace).await {
+            Ok(collected) => {
+                self.metrics.collected_files.inc_by(collected.files);
+                self.metrics.missing_files.set(i64::try_from(collected.missing).unwrap_or(i64::MAX));
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "unlisted files were not collected"),
+        }
+    }
+
+    async fn merge_files(&self, now: Timestamp) {
+        for _ in 0..MERGES_PER_PASS {
+            match self.warehouse.merge_once(self.config.merge, now).await {
+                Ok(Some((commit, merged))) => {
+                    tracing::debug!(commit = commit.0, sources = merged.sources, files = merged.files, rows = merged.rows, "merged files");
+                    self.metrics.merged_files.inc_by(merged.sources as u64);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "files were not merged");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn forget_log(&self, now: Timestamp) {
+        let checkpoints = match self.warehouse.checkpoints(EVENTS_TOPIC, self.log.partitions()).await {
+            Ok(checkpoints) => checkpoints,
+            Err(error) => return tracing::warn!(error = %chain(&error), "the log forgets nothing: no checkpoints"),
+        };
+        let protected: Vec<u64> = checkpoints.iter().map(|checkpoint| checkpoint.position).collect();
+        match self.log.forget(&protected, now - self.config.log_retention) {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "the log forgot records older than its retention"),
+            Err(error) => tracing::warn!(error = %chain(&error), "the log could not forget"),
+        }
+    }
+
+    /// Files against the ledger; the difference is a metric that must be 0.
+    async fn balance(&self) {
+        let books = match self.warehouse.read().await {
+            Ok(mut read) => read.books().await,
+            Err(error) => Err(error),
+        };
+        match books {
+            Ok(books) => {
+                self.metrics.unaccounted_events.set(i64::try_from(books.unaccounted()).unwrap_or(i64::MAX));
+                if books.unaccounted() > 0 {
+                    tracing::error!(?books, "the books do not balance: events are lost or counted twice");
+                }
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "the books were not balanced"),
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,128 @@
+//! What the processor tells about itself.
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use schemas::{Outcome, Reason};
+
+/// Metrics of the processor. The help texts are the documentation; label values are closed sets.
+#[derive(Debug, Clone)]
+pub struct ProcessorMetrics {
+    pub(crate) lag_records: IntGaugeVec,
+    commit_age_seconds: Gauge,
+    pub(crate) commits: IntCounterVec,
+    pub(crate) commit_duration_seconds: Histogram,
+    pub(crate) stage_duration_seconds: HistogramVec,
+    pub(crate) events: IntCounterVec,
+    pub(crate) quarantined: IntCounterVec,
+    pub(crate) unaccounted_events: IntGauge,
+    pub(crate) missing_files: IntGauge,
+    pub(crate) dedup_hot_keys: IntGauge,
+    pub(crate) dedup_cold_keys: IntGauge,
+    pub(crate) dedup_memory_bytes: IntGauge,
+    pub(crate) clock_epochs: IntGauge,
+    pub(crate) merged_files: IntCounter,
+    pub(crate) collected_files: IntCounter,
+}
+
+const LANE: &str = "events";
+
+impl ProcessorMetrics {
+    /// Registers all metrics; those with labels show zero from the start.
+    ///
+    /// # Errors
+    ///
+    /// If one of the names is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let seconds = |name: &str, help: &str| {
+            HistogramOpts::new(name, help).buckets(vec![0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0])
+        };
+        let metrics = Self {
+            lag_records: IntGaugeVec::new(
+                Opts::new("streamgauge_processor_lag_records", "Records in the log that are not committed yet, by lane."),
+                &["lane"],
+            )?,
+            commit_age_seconds: Gauge::new(
+                "streamgauge_commit_age_seconds",
+                "Now minus the least committed log time over the partitions.",
+            )?,
+            commits: IntCounterVec::new(
+                Opts::new("streamgauge_commits_total", "Commits by result: landed, ticks, fenced, failed."),
+                &["result"],
+            )?,
+            commit_duration_seconds: Histogram::with_opts(seconds(
+                "streamgauge_commit_duration_seconds",
+                "From the last event folded to the commit's return.",
+            ))?,
+            stage_duration_seconds: HistogramVec::new(
+                seconds("streamgauge_processor_stage_duration_seconds", "Time per batch by stage: fold, encode, database."),
+                &["stage"],
+            )?,
+            events: IntCounterVec::new(
+                Opts::new("streamgauge_processor_events_total", "Committed events by outcome."),
+                &["outcome"],
+            )?,
+            quarantined: IntCounterVec::new(
+                Opts::new("streamgauge_quarantined_events_total", "Quarantined events by reason."),
+                &["reason"],
+            )?,
+            unaccounted_events: IntGauge::new(
+                "streamgauge_unaccounted_events",
+                "Events that the ledger and the files disagree about. Anything but 0 is a fault.",
+            )?,
+            missing_files: IntGauge::new(
+                "streamgauge_missing_files",
+                "Files that a commit lists and the lake folder has not. Anything but 0 is a fault.",
+            )?,
+            dedup_hot_keys: IntGauge::new("streamgauge_dedup_hot_keys", "Event keys in the hot set.")?,
+            dedup_cold_keys: IntGauge::new("streamgauge_dedup_run_keys", "Event keys in sorted runs.")?,
+            dedup_memory_bytes: IntGauge::new("streamgauge_dedup_memory_bytes", "Memory of the runs' filters and fences.")?,
+            clock_epochs: IntGauge::new("streamgauge_clock_epochs", "Devices and boots whose clocks are followed.")?,
+            merged_files: IntCounter::new("streamgauge_merged_files_total", "Small files that were merged into larger ones.")?,
+            collected_files: IntCounter::new("streamgauge_collected_files_total", "Files that no commit lists and were deleted.")?,
+        };
+        for collector in metrics.collectors() {
+            registry.register(collector)?;
+        }
+        metrics.lag_records.with_label_values(&[LANE]).set(0);
+        for result in ["landed", "ticks", "fenced", "failed"] {
+            metrics.commits.with_label_values(&[result]).reset();
+        }
+        for outcome in Outcome::ALL {
+            metrics.events.with_label_values(&[outcome.as_str()]).reset();
+        }
+        for reason in Reason::ALL {
+            metrics.quarantined.with_label_values(&[reason.as_str()]).reset();
+        }
+        Ok(metrics)
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {
+        vec![
+            Box::new(self.lag_records.clone()),
+            Box::new(self.commit_age_seconds.clone()),
+            Box::new(self.commits.clone()),
+            Box::new(self.commit_duration_seconds.clone()),
+            Box::new(self.stage_duration_seconds.clone()),
+            Box::new(self.events.clone()),
+            Box::new(self.quarantined.clone()),
+            Box::new(self.unaccounted_events.clone()),
+            Box::new(self.missing_files.clone()),
+            Box::new(self.dedup_hot_keys.clone()),
+            Box::new(self.dedup_cold_keys.clone()),
+            Box::new(self.dedup_memory_bytes.clone()),
+            Box::new(self.clock_epochs.clone()),
+            Box::new(self.merged_files.clone()),
+            Box::new(self.collected_files.clone()),
+        ]
+    }
+
+    /// How old what is committed is. Whoever knows the clock says it.
+    pub fn observe_commit_age(&self, seconds: f64) {
+        self.commit_age_seconds.set(seconds);
+    }
+
+    pub(crate) fn lag(&self, records: u64) {
+        self.lag_records.with_label_values(&[LANE]).set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+}
