@@ -1,0 +1,139 @@
+//! A table of the lake at one commit, as one caller may see it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExecBuilder;
+use warehouse::tables::LakeTable;
+use warehouse::{DataFile, Snapshot};
+
+use crate::prune::prune;
+use crate::scope::Scope;
+
+/// The object store that the engine reads the lake through.
+pub(crate) const LAKE_URL: &str = "lake://files";
+
+/// Columns that need scope `pii:read`.
+const BYTES_COLUMNS: [&str; 2] = ["body", "raw"];
+
+/// A table of the lake at one commit, restricted to what a scope may see.
+///
+/// The restriction is applied by this table's own scan, below whatever is planned on it.
+pub(crate) struct LakeScan {
+    table: &'static LakeTable,
+    files: Arc<[DataFile]>,
+    /// The columns that may be seen.
+    schema: SchemaRef,
+    /// True for the rows that may be seen.
+    restriction: Expr,
+}
+
+impl fmt::Debug for LakeScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LakeScan").field("table", &self.table.name).field("files", &self.files.len()).finish_non_exhaustive()
+    }
+}
+
+impl LakeScan {
+    /// The table as `scope` may see it. With a person only tables that know persons can be seen.
+    pub(crate) fn new(table: &'static LakeTable, snapshot: &Snapshot, scope: &Scope) -> Option<Self> {
+        let full = table.schema();
+        let visible = full.fields().iter().filter(|field| scope.sees_bytes || !BYTES_COLUMNS.contains(&field.name().as_str()));
+        let schema = Arc::new(Schema::new(visible.cloned().collect::<Vec<_>>()));
+        let mut restriction = col("project").eq(lit(scope.project.as_ref()));
+        if let Some(person) = &scope.person {
+            full.field_with_name("person_id").ok()?;
+            restriction = restriction.and(col("person_id").eq(lit(person.as_ref())));
+        }
+        Some(Self { table, files: snapshot.files(table), schema, restriction })
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let full = self.table.schema();
+        let wanted: Vec<usize> = match projection {
+            Some(projection) => projection.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let output = Arc::new(self.schema.project(&wanted)?);
+        let df_schema = DFSchema::try_from(full.as_ref().clone())?;
+        let all_filters = filters.iter().cloned().chain([self.restriction.clone()]);
+        let wanted_rows = conjunction(all_filters).unwrap_or_else(|| lit(true));
+        let pruning = state.create_physical_expr(wanted_rows, &df_schema)?;
+        let files = prune(self.table, &self.files, Arc::clone(&full), &pruning);
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(output)));
+        }
+
+        // Read what is wanted and what the restriction looks at; give out only what is wanted.
+        let mut read: Vec<usize> =
+            wanted.iter().map(|idx| full.index_of(self.schema.field(*idx).name())).collect::<Result<_, _>>()?;
+        for column in self.restriction.column_refs() {
+            let idx = full.index_of(&column.name)?;
+            if !read.contains(&idx) {
+                read.push(idx);
+            }
+        }
+        let source = ParquetSource::new(Arc::clone(&full)).with_predicate(pruning);
+        let url = ObjectStoreUrl::parse(LAKE_URL)?;
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(groups(&files, state.config().target_partitions()))
+            .with_projection_indices(Some(read.clone()))?
+            .build();
+        let scan = DataSourceExec::from_data_source(config);
+        let read_schema = DFSchema::try_from(full.project(&read)?)?;
+        let restriction = state.create_physical_expr(self.restriction.clone(), &read_schema)?;
+        let filter = FilterExecBuilder::new(restriction, scan)
+            .apply_projection(Some((0..wanted.len()).collect()))?
+            .build()
+            .map_err(|error| DataFusionError::Context("restrict a table to its scope".into(), Box::new(error)))?;
+        Ok(Arc::new(filter))
+    }
+}
+
+/// The files dealt out to `count` groups that are read at once, the largest first to the group with the least bytes.
+fn groups(files: &[DataFile], count: usize) -> Vec<FileGroup> {
+    let mut by_size: Vec<&DataFile> = files.iter().collect();
+    by_size.sort_unstable_by_key(|file| (std::cmp::Reverse(file.bytes), file.data_file_id));
+    let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); count.clamp(1, files.len())];
+    for file in by_size {
+        if let Some(group) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+            group.0 += file.bytes;
+            group.1.push(PartitionedFile::new(file.path.clone(), file.bytes));
+        }
+    }
+    groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
+}
