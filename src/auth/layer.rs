@@ -1,0 +1,105 @@
+//! The edge that every request passes: draining, arrival time, authentication, body limits of refusals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ingest::{BodyLimits, ReceivedAt, UPLOAD_PATHS, drain};
+use schemas::{Problem, Timestamp};
+
+use super::Authentication;
+use crate::clock::Clock;
+
+/// What the edge needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Edge {
+    pub(crate) authentication: Arc<Authentication>,
+    pub(crate) clock: Clock,
+    pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) body_limits: BodyLimits,
+}
+
+/// With the test clock, when the request arrived.
+const TEST_RECEIVED_AT: &str = "streamgauge-test-received-at";
+
+/// Puts a [`schemas::Principal`] and a [`ReceivedAt`] into the request, or answers it.
+pub(crate) async fn authenticate(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
+    let received_at = arrival(&edge.clock, request.headers());
+    if edge.draining.load(Ordering::Acquire) {
+        let problem = Problem::new(503, "draining", "the server is about to stop, try again").retry_after(1);
+        return refuse(&edge, problem, request).await;
+    }
+    // A preflight carries no credential.
+    if request.method() == Method::OPTIONS {
+        return next.run(request).await;
+    }
+    let path = request.uri().path();
+    let query = Query::<HashMap<String, String>>::try_from_uri(request.uri()).map(|query| query.0).unwrap_or_default();
+    let authentication = &edge.authentication;
+    let principal = if UPLOAD_PATHS.contains(&path) {
+        authentication.uploader(request.headers(), &query, path.starts_with("/api/v1/")).await
+    } else {
+        authentication.reader(request.headers(), &query, path.starts_with("/v1/batches/")).await
+    };
+    match principal {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            request.extensions_mut().insert(ReceivedAt(received_at));
+            next.run(request).await
+        }
+        Err(problem) => refuse(&edge, problem, request).await,
+    }
+}
+
+fn arrival(clock: &Clock, headers: &HeaderMap) -> Timestamp {
+    let said = headers.get(TEST_RECEIVED_AT).filter(|_| clock.is_test());
+    match said.and_then(|value| Timestamp::parse_rfc3339(value.to_str().ok()?)) {
+        Some(at) => {
+            clock.advance(at);
+            at
+        }
+        None => clock.now(),
+    }
+}
+
+/// Answers after the body has been read, so that the sender sees the answer.
+pub(super) async fn refuse(edge: &Edge, problem: Problem, request: Request) -> Response {
+    drain(request.into_body(), edge.body_limits).await;
+    let mut response = problem_response(problem);
+    // Players in web pages must be able to read why.
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// A problem as a response.
+pub(crate) fn problem_response(problem: Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let retry_after = problem.retry_after_s;
+    let mut response = (status, Json(problem)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// No route has this path.
+pub(crate) async fn no_route(State(edge): State<Edge>, request: Request) -> Response {
+    let problem = Problem::new(404, "no_such_path", "there is nothing at this path");
+    refuse(&edge, problem, request).await
+}
+
+/// The path has no such method.
+pub(crate) async fn no_method(State(edge): State<Edge>, request: Request) -> Response {
+    let problem = Problem::new(405, "method_not_allowed", "this path does not take this method");
+    refuse(&edge, problem, request).await
+}

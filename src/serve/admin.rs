@@ -1,0 +1,142 @@
+//! The admin port: is it alive, is it ready, what does it count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use event_log::EventLog;
+use processor::ProcessorMetrics;
+use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use serde_json::{Map, Value, json};
+use warehouse::Warehouse;
+
+use super::startup::Parts;
+use crate::clock::Clock;
+
+/// Committed log time may be this far behind before the processor counts as not ready: ticks come every few seconds.
+const READY_AGE: Duration = Duration::from_secs(30);
+
+/// What the admin port looks at.
+#[derive(Clone)]
+pub(super) struct AdminState {
+    log: Arc<dyn EventLog>,
+    warehouse: Warehouse,
+    registry: Registry,
+    processor: ProcessorMetrics,
+    log_metrics: Arc<LogMetrics>,
+    draining: Arc<AtomicBool>,
+    clock: Clock,
+}
+
+/// The log's figures as metrics, taken over at each scrape.
+struct LogMetrics {
+    appended_records: IntCounter,
+    appended_bytes: IntCounter,
+    flushes: IntCounter,
+    flush_us: IntCounter,
+    queued_bytes: IntGauge,
+    read_only: IntGauge,
+}
+
+impl LogMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            appended_records: IntCounter::new("streamgauge_log_appended_records_total", "Records made durable.")?,
+            appended_bytes: IntCounter::new("streamgauge_log_appended_bytes_total", "Bytes of these records.")?,
+            flushes: IntCounter::new("streamgauge_log_flushes_total", "Groups of appends made durable by one flush each.")?,
+            flush_us: IntCounter::new("streamgauge_log_flush_microseconds_total", "Time spent in these groups.")?,
+            queued_bytes: IntGauge::new("streamgauge_log_queued_bytes", "Bytes waiting for the disk.")?,
+            read_only: IntGauge::new("streamgauge_log_read_only", "1 if the log takes no more records.")?,
+        };
+        registry.register(Box::new(metrics.appended_records.clone()))?;
+        registry.register(Box::new(metrics.appended_bytes.clone()))?;
+        registry.register(Box::new(metrics.flushes.clone()))?;
+        registry.register(Box::new(metrics.flush_us.clone()))?;
+        registry.register(Box::new(metrics.queued_bytes.clone()))?;
+        registry.register(Box::new(metrics.read_only.clone()))?;
+        Ok(metrics)
+    }
+
+    fn take_over(&self, log: &dyn EventLog) {
+        let stats = log.stats();
+        for (counter, value) in [
+            (&self.appended_records, stats.appended_records),
+            (&self.appended_bytes, stats.appended_bytes),
+            (&self.flushes, stats.flushes),
+            (&self.flush_us, stats.flush_us),
+        ] {
+            counter.inc_by(value.saturating_sub(counter.get()));
+        }
+        self.queued_bytes.set(i64::try_from(stats.queued_bytes).unwrap_or(i64::MAX));
+        self.read_only.set(stats.read_only.is_some().into());
+    }
+}
+
+impl AdminState {
+    pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>) -> Self {
+        let log_metrics = LogMetrics::register(&parts.registry).expect("the names are ours alone");
+        Self {
+            log: Arc::clone(&parts.log),
+            warehouse: parts.warehouse.clone(),
+            registry: parts.registry.clone(),
+            processor: parts.processor_metrics.clone(),
+            log_metrics: Arc::new(log_metrics),
+            draining,
+            clock: parts.clock.clone(),
+        }
+    }
+
+    /// Now minus the committed log time, in seconds; `None` while nothing was committed.
+    async fn commit_age(&self) -> Result<Option<f64>, warehouse::ReadError> {
+        let through = self.warehouse.read().await?.complete_through();
+        #[expect(clippy::cast_precision_loss, reason = "seconds")]
+        Ok(through.map(|through| self.clock.now().millis_since(through).max(0) as f64 / 1000.0))
+    }
+}
+
+/// The routes of the admin port.
+pub(super) fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(state)
+}
+
+/// 200 if everything is ready, else 503 with what is not.
+async fn readyz(State(state): State<AdminState>) -> Response {
+    let mut parts = Map::new();
+    let log = state.log.stats().read_only;
+    parts.insert("log".into(), log.as_deref().unwrap_or("ok").into());
+    let (warehouse, processor) = match state.commit_age().await {
+        Err(_) => ("cannot be read".to_owned(), "unknown".to_owned()),
+        Ok(age) => {
+            let is_behind = age.is_some_and(|age| age > READY_AGE.as_secs_f64());
+            ("ok".to_owned(), if is_behind { format!("{:.0} s behind", age.unwrap_or(0.0)) } else { "ok".to_owned() })
+        }
+    };
+    parts.insert("warehouse".into(), warehouse.into());
+    parts.insert("processor".into(), processor.into());
+    let draining = state.draining.load(Ordering::Acquire);
+    parts.insert("requests".into(), if draining { "draining" } else { "ok" }.into());
+    let is_ready = parts.values().all(|part| part == "ok");
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": is_ready, "parts": Value::Object(parts) }))).into_response()
+}
+
+async fn metrics(State(state): State<AdminState>) -> Response {
+    state.log_metrics.take_over(&*state.log);
+    if let Ok(Some(age)) = state.commit_age().await {
+        state.processor.observe_commit_age(age);
+    }
+    let mut text = Vec::new();
+    if TextEncoder::new().encode(&state.registry.gather(), &mut text).is_err() {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
