@@ -284,7 +284,8 @@ async fn tokens(config: &Config, verb: TokensVerb) -> Result<()> {
     let (warehouse, now) = open_warehouse(config).await?;
     match verb {
         TokensVerb::Create { name, project, scopes, json } => {
-            let scopes = scopes.iter().map(|word| Scope::parse(word).with_context(|| format!("there is no scope `{word}`")));
+            let scopes =
+                scopes.iter().map(|word| Scope::parse(word).with_context(|| format!("there is no scope `{word}`")));
             let scopes: Vec<Scope> = scopes.collect::<Result<_>>()?;
             let value = serve::generate("sgt_");
             let id = warehouse.create_service_token(&project, &name, &value, &scopes, now).await?;

@@ -199,7 +199,8 @@ pub(crate) struct Loaded {
 impl Config {
     /// Reads all layers. `environment` are the process's variables.
     pub(crate) fn load(flags: &Flags, environment: HashMap<String, String>) -> Result<Loaded> {
-        let mut builder = ConfigBuilder::<DefaultState>::default().add_source(File::from_str(DEFAULT, FileFormat::Toml));
+        let mut builder =
+            ConfigBuilder::<DefaultState>::default().add_source(File::from_str(DEFAULT, FileFormat::Toml));
         if let Some(file) = &flags.file {
             builder = builder.add_source(File::from(file.as_path()).format(FileFormat::Toml));
         }
@@ -240,7 +241,10 @@ impl Config {
         }
         ensure!(self.tls_cert.is_empty() == self.tls_key.is_empty(), "tls_cert and tls_key: both or none");
         ensure!(self.log.partitions >= 1 && self.log.partitions <= 1024, "log.partitions is 1 to 1024");
-        ensure!(self.ingest.max_decoded_bytes.0 >= 8 << 20, "ingest.max_decoded_bytes is at least 8MiB: real clients send that much");
+        ensure!(
+            self.ingest.max_decoded_bytes.0 >= 8 << 20,
+            "ingest.max_decoded_bytes is at least 8MiB: real clients send that much"
+        );
         ensure!(self.ingest.tick_interval.0 >= Duration::from_millis(100), "ingest.tick_interval is at least 100ms");
         ensure!(self.maintenance.merge_fan_in >= 2, "maintenance.merge_fan_in is at least 2");
         ensure!(self.query.concurrent >= 1, "query.concurrent is at least 1");
@@ -294,9 +298,9 @@ fn known_variables(environment: HashMap<String, String>) -> Result<(HashMap<Stri
         let key = key.to_lowercase();
         let is_setting = match key.split_once("__") {
             None => tree.get(&key).is_some_and(|value| value.clone().into_table().is_err()),
-            Some((section, key)) => {
-                tree.get(section).is_some_and(|section| section.clone().into_table().is_ok_and(|table| table.contains_key(key)))
-            }
+            Some((section, key)) => tree
+                .get(section)
+                .is_some_and(|section| section.clone().into_table().is_ok_and(|table| table.contains_key(key))),
         };
         if is_setting {
             if value.contains('\0') {

@@ -46,7 +46,12 @@ impl Encoding {
     }
 
     /// The body without its encoding, of at most `max_bytes`.
-    pub(crate) fn inflate(self, body: Bytes, max_bytes: usize, reservation: &mut Reservation) -> Result<Bytes, InflateError> {
+    pub(crate) fn inflate(
+        self,
+        body: Bytes,
+        max_bytes: usize,
+        reservation: &mut Reservation,
+    ) -> Result<Bytes, InflateError> {
         match self {
             Self::Identity if body.len() <= max_bytes => Ok(body),
             Self::Identity => Err(InflateError::TooLarge),
@@ -62,7 +67,8 @@ impl Encoding {
             }
             Self::Brotli => pump(brotli::Decompressor::new(&body[..], 4096), max_bytes, reservation),
             Self::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(&body[..]).map_err(|_| InflateError::Corrupt)?;
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(&body[..]).map_err(|_| InflateError::Corrupt)?;
                 // 8 MiB of window: what zstd's levels up to 19 use, and RFC 9659 asks for on the web.
                 decoder.window_log_max(23).map_err(|_| InflateError::Corrupt)?;
                 pump(decoder, max_bytes, reservation)

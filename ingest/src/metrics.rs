@@ -15,8 +15,15 @@ pub struct IngestMetrics {
 
 /// Why uploads are refused as a whole.
 const REFUSALS: [&str; 9] = [
-    "overloaded", "log_unavailable", "too_large", "too_slow", "broken", "unsupported_encoding", "corrupt_encoding",
-    "undecodable", "empty",
+    "overloaded",
+    "log_unavailable",
+    "too_large",
+    "too_slow",
+    "broken",
+    "unsupported_encoding",
+    "corrupt_encoding",
+    "undecodable",
+    "empty",
 ];
 
 impl IngestMetrics {

@@ -276,10 +276,12 @@ impl Refusal {
         let config = &ingest.shared.config;
         match self {
             Self::Empty => Problem::new(400, "empty_body", "the body is empty").at("/", "not_empty"),
-            Self::Undecodable => {
-                Problem::new(400, "undecodable_body", "the body is neither a JSON array, a JSON object nor lines of JSON objects")
-                    .at("/", "json")
-            }
+            Self::Undecodable => Problem::new(
+                400,
+                "undecodable_body",
+                "the body is neither a JSON array, a JSON object nor lines of JSON objects",
+            )
+            .at("/", "json"),
             Self::TooLarge => Problem::new(
                 413,
                 "body_too_large",
@@ -291,9 +293,7 @@ impl Refusal {
             .at("/", "max_bytes"),
             Self::TooSlow => Problem::new(408, "body_too_slow", "the body did not arrive in time").at("/", "deadline"),
             Self::Broken => Problem::new(400, "body_broken", "the body ended before its length").at("/", "complete"),
-            Self::Overloaded => {
-                Problem::new(503, "overloaded", "too much is in flight, try again").retry_after(1)
-            }
+            Self::Overloaded => Problem::new(503, "overloaded", "too much is in flight, try again").retry_after(1),
             Self::UnsupportedEncoding => {
                 Problem::new(415, "unsupported_encoding", "at most one of gzip, deflate, br, zstd can be undone")
                     .at("content-encoding", "one_of")
@@ -303,8 +303,12 @@ impl Refusal {
                     .at("content-encoding", "complete")
             }
             // What it says about the disk or the broker is for the operator's log.
-            Self::Log(AppendError::TooLarge { .. }) => Problem::new(413, "event_too_large", "an event is too large for the log"),
-            Self::Log(_) => Problem::new(503, "log_unavailable", "the log cannot take events now, try again").retry_after(5),
+            Self::Log(AppendError::TooLarge { .. }) => {
+                Problem::new(413, "event_too_large", "an event is too large for the log")
+            }
+            Self::Log(_) => {
+                Problem::new(503, "log_unavailable", "the log cannot take events now, try again").retry_after(5)
+            }
         }
     }
 }

@@ -157,7 +157,10 @@ mod tests {
     fn arrays_are_cut_at_their_commas() {
         assert_eq!(elements("[]"), Some(vec![]));
         assert_eq!(elements("[ ]"), Some(vec![]));
-        assert_eq!(elements(r#"[{"a":"],[\"}"} , [1,2],"x", 3 ]"#), Some(vec![r#"{"a":"],[\"}"}"#, "[1,2]", r#""x""#, "3"]));
+        assert_eq!(
+            elements(r#"[{"a":"],[\"}"} , [1,2],"x", 3 ]"#),
+            Some(vec![r#"{"a":"],[\"}"}"#, "[1,2]", r#""x""#, "3"])
+        );
         // Bad elements are elements all the same.
         assert_eq!(elements(r#"[NaN,{"a":tru}]"#), Some(vec!["NaN", r#"{"a":tru}"#]));
     }

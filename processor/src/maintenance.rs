@@ -49,7 +49,12 @@ pub struct Maintenance {
 impl Maintenance {
     /// Maintenance of `warehouse` and `log`.
     #[must_use]
-    pub fn new(log: Arc<dyn EventLog>, warehouse: Warehouse, config: MaintenanceConfig, metrics: ProcessorMetrics) -> Self {
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        warehouse: Warehouse,
+        config: MaintenanceConfig,
+        metrics: ProcessorMetrics,
+    ) -> Self {
         Self { log, warehouse, config, metrics }
     }
 
@@ -85,7 +90,13 @@ impl Maintenance {
         for _ in 0..MERGES_PER_PASS {
             match self.warehouse.merge_once(self.config.merge, now).await {
                 Ok(Some((commit, merged))) => {
-                    tracing::debug!(commit = commit.0, sources = merged.sources, files = merged.files, rows = merged.rows, "merged files");
+                    tracing::debug!(
+                        commit = commit.0,
+                        sources = merged.sources,
+                        files = merged.files,
+                        rows = merged.rows,
+                        "merged files"
+                    );
                     self.metrics.merged_files.inc_by(merged.sources as u64);
                 }
                 Ok(None) => return,

@@ -8,7 +8,7 @@ use schemas::{Outcome, Reason};
 /// Metrics of the processor. The help texts are the documentation; label values are closed sets.
 #[derive(Debug, Clone)]
 pub struct ProcessorMetrics {
-    pub(crate) lag_records: IntGaugeVec,
+    lag_records: IntGaugeVec,
     commit_age_seconds: Gauge,
     pub(crate) commits: IntCounterVec,
     pub(crate) commit_duration_seconds: Histogram,
@@ -39,7 +39,10 @@ impl ProcessorMetrics {
         };
         let metrics = Self {
             lag_records: IntGaugeVec::new(
-                Opts::new("streamgauge_processor_lag_records", "Records in the log that are not committed yet, by lane."),
+                Opts::new(
+                    "streamgauge_processor_lag_records",
+                    "Records in the log that are not committed yet, by lane.",
+                ),
                 &["lane"],
             )?,
             commit_age_seconds: Gauge::new(
@@ -55,7 +58,10 @@ impl ProcessorMetrics {
                 "From the last event folded to the commit's return.",
             ))?,
             stage_duration_seconds: HistogramVec::new(
-                seconds("streamgauge_processor_stage_duration_seconds", "Time per batch by stage: fold, encode, database."),
+                seconds(
+                    "streamgauge_processor_stage_duration_seconds",
+                    "Time per batch by stage: fold, encode, database.",
+                ),
                 &["stage"],
             )?,
             events: IntCounterVec::new(
@@ -76,10 +82,19 @@ impl ProcessorMetrics {
             )?,
             dedup_hot_keys: IntGauge::new("streamgauge_dedup_hot_keys", "Event keys in the hot set.")?,
             dedup_cold_keys: IntGauge::new("streamgauge_dedup_run_keys", "Event keys in sorted runs.")?,
-            dedup_memory_bytes: IntGauge::new("streamgauge_dedup_memory_bytes", "Memory of the runs' filters and fences.")?,
+            dedup_memory_bytes: IntGauge::new(
+                "streamgauge_dedup_memory_bytes",
+                "Memory of the runs' filters and fences.",
+            )?,
             clock_epochs: IntGauge::new("streamgauge_clock_epochs", "Devices and boots whose clocks are followed.")?,
-            merged_files: IntCounter::new("streamgauge_merged_files_total", "Small files that were merged into larger ones.")?,
-            collected_files: IntCounter::new("streamgauge_collected_files_total", "Files that no commit lists and were deleted.")?,
+            merged_files: IntCounter::new(
+                "streamgauge_merged_files_total",
+                "Small files that were merged into larger ones.",
+            )?,
+            collected_files: IntCounter::new(
+                "streamgauge_collected_files_total",
+                "Files that no commit lists and were deleted.",
+            )?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -122,7 +137,9 @@ impl ProcessorMetrics {
         self.commit_age_seconds.set(seconds);
     }
 
-    pub(crate) fn lag(&self, records: u64) {
+    /// How many records of the log are not committed. Said by whoever sees both ends, so that it is true also while the
+    /// processor stands still.
+    pub fn observe_lag(&self, records: u64) {
         self.lag_records.with_label_values(&[LANE]).set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 }

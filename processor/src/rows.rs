@@ -116,7 +116,10 @@ pub(crate) struct Rows {
 
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").field("events", &self.events.rows).field("records", &self.records.rows).finish_non_exhaustive()
+        f.debug_struct("Rows")
+            .field("events", &self.events.rows)
+            .field("records", &self.records.rows)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,8 +11,8 @@ use schemas::clock::Clocks;
 use thiserror::Error;
 use warehouse::tables::LakeTable;
 use warehouse::{
-    AccessError, Advance, Checkpoint, Commit, CommitError, CommitId, Delta, FileName, Lake, Lane, NewFile, NewIdRun, Origin, ReadError,
-    ScanError, StateFile, Warehouse, encode_parquet,
+    AccessError, Advance, Checkpoint, Commit, CommitError, CommitId, Delta, FileName, Lake, Lane, NewFile, NewIdRun,
+    Origin, ReadError, ScanError, StateFile, Warehouse, encode_parquet,
 };
 
 use crate::EVENTS_TOPIC;
@@ -141,7 +141,12 @@ struct Assignment {
 impl Processor {
     /// A processor of all events of `log` into `warehouse`.
     #[must_use]
-    pub fn new(log: Arc<dyn EventLog>, warehouse: Warehouse, config: ProcessorConfig, metrics: ProcessorMetrics) -> Self {
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        warehouse: Warehouse,
+        config: ProcessorConfig,
+        metrics: ProcessorMetrics,
+    ) -> Self {
         Self { log, warehouse, config, metrics, assignment: None }
     }
 
@@ -151,6 +156,10 @@ impl Processor {
     /// # Errors
     ///
     /// [`RunError`]. Everything not committed was dropped, the next step takes it from the log again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: a step may be a commit. Ask for a short `wait` instead of dropping the future.
     pub async fn step(&mut self, now: Timestamp, wait: Duration) -> Result<Step, RunError> {
         let result = self.try_step(now, wait).await;
         if let Err(error) = &result {
@@ -193,7 +202,6 @@ impl Processor {
                 Polled::Assigned(_) | Polled::Idle => false,
             }
         };
-        self.metrics.lag(lag(&*self.log, &assignment.committed));
         if assignment.due_in(&self.config) == Some(Duration::ZERO) {
             return assignment.commit(&self.warehouse, &self.config, &self.metrics, now).await;
         }
@@ -253,12 +261,6 @@ impl Processor {
             keys,
         })
     }
-}
-
-/// Records in the log that are not committed.
-fn lag(log: &dyn EventLog, committed: &BTreeMap<u16, u64>) -> u64 {
-    let ranges = log.ranges();
-    committed.iter().filter_map(|(partition, position)| ranges.get(usize::from(*partition))?.high.checked_sub(*position)).sum()
 }
 
 impl Assignment {

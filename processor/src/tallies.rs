@@ -52,10 +52,8 @@ impl Tally {
             self.scratch.push(char::from(b'a' + (byte >> 4)));
             self.scratch.push(char::from(b'a' + (byte & 15)));
         }
-        let sums = self
-            .sums
-            .entry_ref(self.scratch.as_str())
-            .or_insert_with(|| Sums { bucket, measures: vec![0; MEASURES] });
+        let sums =
+            self.sums.entry_ref(self.scratch.as_str()).or_insert_with(|| Sums { bucket, measures: vec![0; MEASURES] });
         for (sum, measure) in sums.measures.iter_mut().zip(measures) {
             *sum += measure;
         }

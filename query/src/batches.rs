@@ -69,7 +69,8 @@ pub(crate) async fn batch(
             continue;
         }
         parts = (parts.0 + 1, upload.parts);
-        let in_commit = pinned.read.commit_of(u16::try_from(*partition).unwrap_or(0), u64::try_from(*position).unwrap_or(0));
+        let in_commit =
+            pinned.read.commit_of(u16::try_from(*partition).unwrap_or(0), u64::try_from(*position).unwrap_or(0));
         commit = commit.max(in_commit.await?.unwrap_or_default());
         for (place, item) in (0..).zip(&upload.items) {
             let found = outcomes.get(&(*partition, *position, place));
@@ -129,7 +130,12 @@ impl Query {
     }
 
     /// What stands at the addresses of these records.
-    async fn outcomes(&self, pinned: &Pinned, scope: &Scope, stored: &Stored) -> Result<HashMap<Address, Found>, Refused> {
+    async fn outcomes(
+        &self,
+        pinned: &Pinned,
+        scope: &Scope,
+        stored: &Stored,
+    ) -> Result<HashMap<Address, Found>, Refused> {
         let mut found = HashMap::new();
         let scope = Scope { person: None, ..scope.clone() };
         for (partition, position) in stored.keys() {
@@ -162,7 +168,7 @@ impl Query {
         columns: &[&str],
     ) -> Result<Rows, Refused> {
         let Some(scan) = LakeScan::new(table, &pinned.snapshot, scope) else { return Err(internal()) };
-        let context = self.shared.engine.session();
+        let context = self.shared.engine.session()?;
         let columns: Vec<Expr> = columns.iter().map(|column| col(*column)).collect();
         let limit = self.shared.engine.config.max_rows.min(MAX_PARTS * 64);
         let plan = move || async move {

@@ -28,11 +28,14 @@ const MAX_ROWS: u32 = 200_000;
 /// Names and tables of the database.
 pub(crate) fn all() -> Vec<(String, DatabaseTable)> {
     let rollups = rollups::ALL.into_iter().flat_map(|rollup| {
-        rollup.grains.iter().map(|grain| {
-            (format!("rollup_{}_{}", rollup.name, grain.as_str()), DatabaseTable::Rollup(rollup, *grain))
-        })
+        rollup
+            .grains
+            .iter()
+            .map(|grain| (format!("rollup_{}_{}", rollup.name, grain.as_str()), DatabaseTable::Rollup(rollup, *grain)))
     });
-    rollups.chain([("ledger".to_owned(), DatabaseTable::Ledger), ("commits".to_owned(), DatabaseTable::Commits)]).collect()
+    rollups
+        .chain([("ledger".to_owned(), DatabaseTable::Ledger), ("commits".to_owned(), DatabaseTable::Commits)])
+        .collect()
 }
 
 fn field(name: &str, ty: DataType, doc: &str) -> Field {
@@ -56,7 +59,11 @@ impl DatabaseTable {
                 field("log_partition", DataType::Int32, "Partition that it moved; -1 if none."),
                 field("from_position", DataType::Int64, "First record that it took in."),
                 field("to_position", DataType::Int64, "The record after the last."),
-                field("events", DataType::Int64, "Events in these records; null where several projects share the warehouse."),
+                field(
+                    "events",
+                    DataType::Int64,
+                    "Events in these records; null where several projects share the warehouse.",
+                ),
             ]),
         }
     }
@@ -106,7 +113,8 @@ async fn rollup_arrays(
     };
     let rows = pinned.read.rollup(&query).await?;
     if rows.len() > MAX_ROWS as usize {
-        let detail = format!("more than {MAX_ROWS} rows: take a coarser grain, or /v1/rollups/{} with a range", rollup.name);
+        let detail =
+            format!("more than {MAX_ROWS} rows: take a coarser grain, or /v1/rollups/{} with a range", rollup.name);
         return Err(Problem::new(422, "rollup_too_large", detail).at("/sql", "max_rows").into());
     }
     let mut arrays: Vec<ArrayRef> = vec![
@@ -115,7 +123,9 @@ async fn rollup_arrays(
     ];
     for (idx, key) in rollup.keys.iter().enumerate() {
         arrays.push(match key_type(key.name) {
-            DataType::Int32 => Arc::new(Int32Array::from_iter(rows.iter().map(|row| row.keys[idx].parse::<i32>().ok()))),
+            DataType::Int32 => {
+                Arc::new(Int32Array::from_iter(rows.iter().map(|row| row.keys[idx].parse::<i32>().ok())))
+            }
             _ => Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.keys[idx].as_str()))),
         });
     }

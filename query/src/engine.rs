@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -27,6 +29,10 @@ use crate::QueryConfig;
 use crate::answer::Refused;
 use crate::functions;
 use crate::lake_table::LAKE_URL;
+
+/// Where a session's tables are: `streamgauge.main.events`.
+pub(crate) const CATALOGUE: &str = "streamgauge";
+const SCHEMA: &str = "main";
 
 /// Why the engine could not be started.
 #[derive(Debug, Error)]
@@ -93,15 +99,12 @@ impl Engine {
             .with_target_partitions(cores.min(4))
             .with_batch_size(4096)
             .with_information_schema(false)
-            .with_default_catalog_and_schema("streamgauge", "main")
+            .with_default_catalog_and_schema(CATALOGUE, SCHEMA)
             .set_bool("datafusion.execution.parquet.pushdown_filters", true)
             .set_str("datafusion.execution.time_zone", "UTC")
             .set_str("datafusion.sql_parser.dialect", "postgres");
-        let state = SessionStateBuilder::new()
-            .with_config(session)
-            .with_runtime_env(runtime)
-            .with_default_features()
-            .build();
+        let state =
+            SessionStateBuilder::new().with_config(session).with_runtime_env(runtime).with_default_features().build();
         let context = SessionContext::new_with_state(state);
         let mut state = context.state();
         datafusion_functions_json::register_all(&mut state)?;
@@ -116,12 +119,16 @@ impl Engine {
         })
     }
 
-    /// An empty session: no table, the allowed functions.
-    pub(crate) fn session(&self) -> SessionContext {
+    /// A session of its own: an empty schema to put tables in, the allowed functions.
+    pub(crate) fn session(&self) -> Result<SessionContext, Refused> {
+        let catalogue = MemoryCatalogProvider::new();
+        catalogue.register_schema(SCHEMA, Arc::new(MemorySchemaProvider::new())).map_err(refusal)?;
+        let catalogues = MemoryCatalogProviderList::new();
+        catalogues.register_catalog(CATALOGUE.to_owned(), Arc::new(catalogue));
         let state = SessionStateBuilder::new_from_existing(self.template.clone())
-            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+            .with_catalog_list(Arc::new(catalogues))
             .build();
-        SessionContext::new_with_state(state)
+        Ok(SessionContext::new_with_state(state))
     }
 
     /// Plans and runs a query on the engine's threads; at most `limit` rows are returned.
@@ -212,7 +219,9 @@ pub(crate) fn refusal(error: DataFusionError) -> Refused {
             Problem::new(400, "sql_failed", one_line(&error)).at("/sql", "evaluates").into()
         }
         DataFusionError::ResourcesExhausted(_) => {
-            Problem::new(422, "query_memory", "the query needs more memory than queries may use").at("/sql", "max_memory").into()
+            Problem::new(422, "query_memory", "the query needs more memory than queries may use")
+                .at("/sql", "max_memory")
+                .into()
         }
         _ => {
             tracing::error!(error = %error, "a query failed");

@@ -33,7 +33,7 @@ pub(crate) async fn events(
     let limit = params::limit(&params, DEFAULT_ROWS, MAX_ROWS)? as usize;
     let wanted = wanted(&params)?;
     let pinned = query.pin().await?;
-    let context = query.shared.engine.session();
+    let context = query.shared.engine.session()?;
     let Some(scan) = LakeScan::new(&EVENTS, &pinned.snapshot, &scope) else { return Err(internal()) };
     let rows = query
         .shared
@@ -75,8 +75,11 @@ fn wanted(params: &Params) -> Result<Vec<Expr>, schemas::Problem> {
     }
     if let Some((us, partition, position, index)) = params::cursor::<Place>(params)? {
         let time = at(Timestamp::from_micros(us));
-        let older_index = col("log_position").lt(lit(position)).or(col("log_position").eq(lit(position)).and(col("log_index").lt(lit(index))));
-        let older_record = col("log_partition").lt(lit(partition)).or(col("log_partition").eq(lit(partition)).and(older_index));
+        let older_index = col("log_position")
+            .lt(lit(position))
+            .or(col("log_position").eq(lit(position)).and(col("log_index").lt(lit(index))));
+        let older_record =
+            col("log_partition").lt(lit(partition)).or(col("log_partition").eq(lit(partition)).and(older_index));
         conditions.push(col("corrected_at").lt(time.clone()).or(col("corrected_at").eq(time).and(older_record)));
     }
     Ok(conditions)

@@ -103,7 +103,9 @@ fn app_event(kind: &str, data: &Value) -> Option<(&'static str, f64)> {
         "playback.rebuffer_ended" if data["duration_ms"].as_i64() >= Some(250) => {
             Some(("buffering_event", seconds("duration_ms")))
         }
-        "playback.error" if data["severity"] == "fatal" || data["domain"] == "network" => Some(("connection_error", 1.0)),
+        "playback.error" if data["severity"] == "fatal" || data["domain"] == "network" => {
+            Some(("connection_error", 1.0))
+        }
         "playback.mode_changed" if data["mode"] == "pip" => Some(("pip_toggle", 1.0)),
         "playback.mode_changed" => Some(("fullscreen_toggle", f64::from(data["mode"] == "fullscreen"))),
         "playback.audio_changed" => match (data["muted"].as_bool(), data["volume"].as_f64()) {

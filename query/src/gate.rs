@@ -114,7 +114,11 @@ fn too_many(detail: String, rule: &'static str) -> Problem {
     refused("sql_too_large", detail, rule)
 }
 
-pub(crate) fn refused(code: &'static str, detail: impl Into<std::borrow::Cow<'static, str>>, rule: &'static str) -> Problem {
+pub(crate) fn refused(
+    code: &'static str,
+    detail: impl Into<std::borrow::Cow<'static, str>>,
+    rule: &'static str,
+) -> Problem {
     Problem::new(400, code, detail).at("/sql", rule)
 }
 

@@ -43,7 +43,10 @@ pub(crate) struct LakeScan {
 
 impl fmt::Debug for LakeScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LakeScan").field("table", &self.table.name).field("files", &self.files.len()).finish_non_exhaustive()
+        f.debug_struct("LakeScan")
+            .field("table", &self.table.name)
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +54,8 @@ impl LakeScan {
     /// The table as `scope` may see it. With a person only tables that know persons can be seen.
     pub(crate) fn new(table: &'static LakeTable, snapshot: &Snapshot, scope: &Scope) -> Option<Self> {
         let full = table.schema();
-        let visible = full.fields().iter().filter(|field| scope.sees_bytes || !BYTES_COLUMNS.contains(&field.name().as_str()));
+        let visible =
+            full.fields().iter().filter(|field| scope.sees_bytes || !BYTES_COLUMNS.contains(&field.name().as_str()));
         let schema = Arc::new(Schema::new(visible.cloned().collect::<Vec<_>>()));
         let mut restriction = col("project").eq(lit(scope.project.as_ref()));
         if let Some(person) = &scope.person {

@@ -20,7 +20,8 @@ impl Zone {
         let sign_lost = text.starts_with(|first: char| first.is_ascii_digit());
         let as_offset = if sign_lost { format!("+{text}") } else { text.to_owned() };
         text.parse().map(Self::Named).or_else(|_| as_offset.parse().map(Self::Fixed)).map_err(|_| {
-            Problem::new(400, "unknown_zone", "tz is a name like Europe/Berlin or an offset like +05:45").at("tz", "zone")
+            Problem::new(400, "unknown_zone", "tz is a name like Europe/Berlin or an offset like +05:45")
+                .at("tz", "zone")
         })
     }
 
@@ -129,7 +130,10 @@ mod tests {
         assert_eq!(midnight("2026-10-25T23:30:00Z"), "2026-10-25T23:00:00.000Z");
         // Midnight itself is skipped in Santiago when summer time begins.
         let santiago = Zone::parse("America/Santiago").unwrap();
-        assert_eq!(santiago.midnight(santiago.date(at("2026-09-06T12:00:00Z"))).to_string(), "2026-09-06T04:00:00.000Z");
+        assert_eq!(
+            santiago.midnight(santiago.date(at("2026-09-06T12:00:00Z"))).to_string(),
+            "2026-09-06T04:00:00.000Z"
+        );
         let nepal = Zone::parse("+05:45").unwrap();
         assert_eq!(nepal.midnight(nepal.date(at("2026-11-23T00:00:00Z"))).to_string(), "2026-11-22T18:15:00.000Z");
         assert_eq!(Zone::parse(" 05:45").unwrap(), nepal);

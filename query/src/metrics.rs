@@ -10,9 +10,8 @@ pub struct QueryMetrics {
 }
 
 /// Why a query is refused or ended.
-const REJECTIONS: [&str; 6] = [
-    "query_timeout", "query_memory", "result_too_large", "too_many_queries", "sql_too_large", "sql_not_allowed",
-];
+const REJECTIONS: [&str; 6] =
+    ["query_timeout", "query_memory", "result_too_large", "too_many_queries", "sql_too_large", "sql_not_allowed"];
 
 impl QueryMetrics {
     /// Registers all metrics; those with labels show zero from the start.

@@ -122,4 +122,3 @@ fn parquet(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>, Arrow
     writer.close()?;
     Ok(bytes)
 }
-

@@ -29,11 +29,9 @@ pub(crate) fn time(params: &Params, name: &'static str) -> Result<Option<Timesta
 /// A whole number from 1 to `max`.
 pub(crate) fn limit(params: &Params, default: u32, max: u32) -> Result<u32, Problem> {
     let Some(value) = text(params, "limit") else { return Ok(default) };
-    value
-        .parse()
-        .ok()
-        .filter(|limit| (1..=max).contains(limit))
-        .ok_or_else(|| Problem::new(400, "bad_limit", format!("limit is a number from 1 to {max}")).at("limit", "range"))
+    value.parse().ok().filter(|limit| (1..=max).contains(limit)).ok_or_else(|| {
+        Problem::new(400, "bad_limit", format!("limit is a number from 1 to {max}")).at("limit", "range")
+    })
 }
 
 /// The zone of parameter `tz`, UTC without it.
@@ -51,6 +49,7 @@ pub(crate) fn cursor<T: DeserializeOwned>(params: &Params) -> Result<Option<T>, 
     let Some(value) = text(params, "cursor") else { return Ok(None) };
     let place = URL_SAFE_NO_PAD.decode(value).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     place.map(Some).ok_or_else(|| {
-        Problem::new(400, "bad_cursor", "cursor is the next_cursor of an answer to this same request").at("cursor", "cursor")
+        Problem::new(400, "bad_cursor", "cursor is the next_cursor of an answer to this same request")
+            .at("cursor", "cursor")
     })
 }

@@ -64,7 +64,13 @@ pub(crate) async fn performance(
 pub(crate) fn range(params: &Params, now: schemas::Timestamp) -> Result<Range, schemas::Problem> {
     let zone = params::zone(params)?;
     let part = |name| params::text(params, name).map(|value| value.replace(' ', "+"));
-    named_range(params::text(params, "range").unwrap_or("today"), part("start").as_deref(), part("end").as_deref(), zone, now)
+    named_range(
+        params::text(params, "range").unwrap_or("today"),
+        part("start").as_deref(),
+        part("end").as_deref(),
+        zone,
+        now,
+    )
 }
 
 impl Query {

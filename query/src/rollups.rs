@@ -132,13 +132,14 @@ impl Request {
         };
         let fine = pinned.read.rollup(&query).await?;
         if fine.len() > MAX_FINE_ROWS as usize {
-            return Err(Problem::new(422, "range_too_large", "the range has too many buckets: ask for fewer days").at("from", "max_rows").into());
+            return Err(Problem::new(422, "range_too_large", "the range has too many buckets: ask for fewer days")
+                .at("from", "max_rows")
+                .into());
         }
         let mut days: BTreeMap<(NaiveDate, Vec<String>), Vec<i64>> = BTreeMap::new();
         for row in fine {
-            let sums = days
-                .entry((self.zone.date(row.bucket_start), row.keys))
-                .or_insert_with(|| vec![0; row.measures.len()]);
+            let sums =
+                days.entry((self.zone.date(row.bucket_start), row.keys)).or_insert_with(|| vec![0; row.measures.len()]);
             for (sum, measure) in sums.iter_mut().zip(row.measures) {
                 *sum += measure;
             }
@@ -149,7 +150,8 @@ impl Request {
             measures,
         });
         let after = self.after.clone().map(|(us, keys)| (Timestamp::from_micros(us), keys));
-        let is_wanted = |row: &RollupRow| after.as_ref().is_none_or(|(at, keys)| (row.bucket_start, &row.keys) > (*at, keys));
+        let is_wanted =
+            |row: &RollupRow| after.as_ref().is_none_or(|(at, keys)| (row.bucket_start, &row.keys) > (*at, keys));
         Ok(rows.filter(is_wanted).take(self.limit as usize + 1).collect())
     }
 
@@ -167,7 +169,8 @@ impl Request {
 
     fn csv(&self, rows: &[RollupRow]) -> String {
         let names = self.measures.iter().map(|idx| self.rollup.measures[*idx].name);
-        let header: Vec<&str> = ["bucket_start"].into_iter().chain(self.group_by.iter().copied()).chain(names).collect();
+        let header: Vec<&str> =
+            ["bucket_start"].into_iter().chain(self.group_by.iter().copied()).chain(names).collect();
         let mut text = header.join(",") + "\n";
         for row in rows {
             let keys = row.keys.iter().map(|key| quoted(key));

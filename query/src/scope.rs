@@ -35,8 +35,10 @@ impl Scope {
             (Caller::User { subject }, person) if person.is_none_or(|person| person == &**subject) => {
                 Ok(Self { person: Some(Arc::clone(subject)), subject: Some(Arc::clone(subject)), ..scope })
             }
-            (Caller::User { .. }, _) => Err(Problem::new(403, "person_not_yours", "a user's token sees the own person only")
-                .at("person", "own_person")),
+            (Caller::User { .. }, _) => {
+                Err(Problem::new(403, "person_not_yours", "a user's token sees the own person only")
+                    .at("person", "own_person"))
+            }
             (_, person) => Ok(Self { person: person.map(Into::into), ..scope }),
         }
     }

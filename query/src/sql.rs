@@ -66,8 +66,12 @@ async fn answer(query: &Query, principal: &Principal, headers: &HeaderMap, body:
     let scope = Scope::of(principal, Permission::SqlRead, None)?;
     let format = Format::accepted(headers)?;
     let statement: Statement = serde_json::from_slice(body).map_err(|error| {
-        Problem::new(400, "bad_statement", format!("the body is {{\"sql\", \"params\", \"as_of\", \"limit\"}}: {error}"))
-            .at("/", "statement")
+        Problem::new(
+            400,
+            "bad_statement",
+            format!("the body is {{\"sql\", \"params\", \"as_of\", \"limit\"}}: {error}"),
+        )
+        .at("/", "statement")
     })?;
     gate::check_text(&statement.sql)?;
     let mut pinned = match statement.as_of {
@@ -92,7 +96,7 @@ async fn session(
     scope: &Scope,
     statement: &Statement,
 ) -> Result<SessionContext, Refused> {
-    let context = query.shared.engine.session();
+    let context = query.shared.engine.session()?;
     for table in LAKE_TABLES {
         if let Some(scan) = LakeScan::new(table, &pinned.snapshot, scope) {
             context.register_table(table.name, Arc::new(scan)).map_err(refusal)?;
@@ -104,7 +108,9 @@ async fn session(
             continue;
         }
         if statement.as_of.is_some() {
-            let detail = format!("`{name}` is kept as of the newest commit only; older commits can be asked in the lake's tables");
+            let detail = format!(
+                "`{name}` is kept as of the newest commit only; older commits can be asked in the lake's tables"
+            );
             return Err(gate::refused("not_as_of", detail, "lake_tables_only").into());
         }
         let rows = table.load(pinned, scope).await?;
@@ -181,7 +187,8 @@ fn describe(context: &SessionContext, scope: &Scope) -> Result<(), Refused> {
         if context.table_exist(table.name).unwrap_or(false) {
             tables.push((table.name.to_owned(), table.doc));
             let visible = |name: &str| scope.sees_bytes || !matches!(name, "body" | "raw");
-            let fields = table.schema().fields().iter().filter(|field| visible(field.name())).cloned().collect::<Vec<_>>();
+            let fields =
+                table.schema().fields().iter().filter(|field| visible(field.name())).cloned().collect::<Vec<_>>();
             add(table.name, &Schema::new(fields));
         }
     }
@@ -214,7 +221,7 @@ fn describe(context: &SessionContext, scope: &Scope) -> Result<(), Refused> {
     use datafusion::catalog::SchemaProvider;
     schema.register_table("tables".into(), Arc::new(tables)).map_err(refusal)?;
     schema.register_table("columns".into(), Arc::new(columns)).map_err(refusal)?;
-    if let Some(catalog) = context.catalog("streamgauge") {
+    if let Some(catalog) = context.catalog(engine::CATALOGUE) {
         catalog.register_schema("information_schema", Arc::new(schema)).map_err(refusal)?;
     }
     Ok(())
@@ -230,4 +237,3 @@ const fn type_name(ty: &DataType) -> &'static str {
         _ => "text",
     }
 }
-

@@ -81,11 +81,21 @@ impl Tail {
         Ok(lines)
     }
 
-    async fn rows(&self, table: &'static LakeTable, news: &Snapshot, sql: &'static str) -> Result<Vec<Map<String, Value>>, Refused> {
+    async fn rows(
+        &self,
+        table: &'static LakeTable,
+        news: &Snapshot,
+        sql: &'static str,
+    ) -> Result<Vec<Map<String, Value>>, Refused> {
         let Some(scan) = LakeScan::new(table, news, &self.scope) else { return Ok(Vec::new()) };
-        let context = self.query.shared.engine.session();
+        let context = self.query.shared.engine.session()?;
         context.register_table(table.name, Arc::new(scan)).map_err(refusal)?;
-        let rows = self.query.shared.engine.run(MAX_ROWS, move || async move { context.sql(sql).await.map_err(refusal) }).await?;
+        let rows = self
+            .query
+            .shared
+            .engine
+            .run(MAX_ROWS, move || async move { context.sql(sql).await.map_err(refusal) })
+            .await?;
         let batches: Vec<RecordBatch> = rows.batches;
         let bytes = json_array(&batches).map_err(|_| internal())?;
         serde_json::from_slice(&bytes).map_err(|_| internal())

@@ -107,9 +107,7 @@ async fn person_counts(
     scope: &Scope,
     starts: [Timestamp; 3],
 ) -> Result<[i64; 3], Refused> {
-    let rows = query
-        .over_events(pinned, scope, 1, COUNTS, starts.map(time_param).to_vec())
-        .await?;
+    let rows = query.over_events(pinned, scope, 1, COUNTS, starts.map(time_param).to_vec()).await?;
     let count = |column: usize| {
         rows.batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0))
     };
@@ -127,7 +125,8 @@ async fn top_categories(
     since: Timestamp,
 ) -> Result<Vec<String>, Refused> {
     let rows = query.over_events(pinned, scope, 5, CATEGORIES, vec![time_param(since)]).await?;
-    let names = rows.batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+    let names =
+        rows.batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
     Ok(names.collect())
 }
 
@@ -150,7 +149,7 @@ impl Query {
         sql: &'static str,
         params: Vec<ScalarValue>,
     ) -> Result<Rows, Refused> {
-        let context = self.shared.engine.session();
+        let context = self.shared.engine.session()?;
         if let Some(scan) = LakeScan::new(&EVENTS, &pinned.snapshot, scope) {
             context.register_table(EVENTS.name, Arc::new(scan)).map_err(refusal)?;
         }

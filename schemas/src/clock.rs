@@ -213,8 +213,9 @@ impl Clocks {
                 continue;
             }
             let key = chain_key(&stamps[start]);
-            let members: Vec<usize> =
-                (start..stamps.len()).filter(|&idx| corrections[idx].is_none() && chain_key(&stamps[idx]) == key).collect();
+            let members: Vec<usize> = (start..stamps.len())
+                .filter(|&idx| corrections[idx].is_none() && chain_key(&stamps[idx]) == key)
+                .collect();
             let chain = self.chain(key, transmission.log_time);
             chain.take_in(transmission, newest, stamps, &members, &mut corrections);
         }

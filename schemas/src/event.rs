@@ -245,8 +245,20 @@ pub const DEVICE_PLATFORMS: [&str; 7] = ["ios", "ipados", "tvos", "macos", "andr
 
 /// Stream platforms.
 pub const STREAM_PLATFORMS: [&str; 14] = [
-    "twitch", "youtube", "rumble", "kick", "tiktok", "instagram", "facebook", "discord", "mixer", "dlive", "trovo", "nimo",
-    "bigo", "other",
+    "twitch",
+    "youtube",
+    "rumble",
+    "kick",
+    "tiktok",
+    "instagram",
+    "facebook",
+    "discord",
+    "mixer",
+    "dlive",
+    "trovo",
+    "nimo",
+    "bigo",
+    "other",
 ];
 
 /// The stream platform of that name in any case; `other` for a name that is not in the list.

@@ -242,8 +242,11 @@ mod tests {
         let frame = encode(&example());
         assert_eq!(decode_payload(&open(&frame).unwrap()).unwrap(), example());
         // The museum: the bytes that version 1 wrote. They must be readable for ever.
-        let museum = include_bytes!("../examples/records/v1.bin");
-        assert_eq!(decode_payload(&open(museum).unwrap()).unwrap(), example());
+        let museum: Vec<u8> = include_str!("../examples/records/v1.hex")
+            .split_ascii_whitespace()
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect();
+        assert_eq!(decode_payload(&open(&museum).unwrap()).unwrap(), example());
     }
 
     #[test]

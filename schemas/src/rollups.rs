@@ -57,8 +57,14 @@ pub const QUALITY: Rollup = Rollup {
     measures: &[
         Column { name: "events", doc: "Number of received events." },
         Column { name: "late_events", doc: "Of the stored ones, how many arrived more than 1 h after they happened." },
-        Column { name: "clamped_events", doc: "Of the stored ones, how many claimed a time over 5 min after their arrival." },
-        Column { name: "offset_events", doc: "Of the stored ones, how many had their time corrected by a clock offset." },
+        Column {
+            name: "clamped_events",
+            doc: "Of the stored ones, how many claimed a time over 5 min after their arrival.",
+        },
+        Column {
+            name: "offset_events",
+            doc: "Of the stored ones, how many had their time corrected by a clock offset.",
+        },
     ],
 };
 

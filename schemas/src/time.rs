@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Times that devices send are kept between [`Timestamp::MIN`] and [`Timestamp::MAX`], the years 1970 to 9999: what
 /// RFC 3339, Parquet, SQLite, Postgres and DuckDB all can hold and print.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, minicbor::Encode, minicbor::Decode,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, minicbor::Encode, minicbor::Decode)]
 #[cbor(transparent)]
 pub struct Timestamp(i64);
 
@@ -168,7 +166,10 @@ mod tests {
         assert_eq!(at.to_string(), "2026-11-23T08:56:01.250Z");
         assert_eq!(at.to_sql(), "2026-11-23 08:56:01.250000+00");
         assert_eq!(Timestamp::parse_sql(&at.to_sql()), Some(at));
-        assert_eq!(Timestamp::parse_rfc3339("2026-11-23T08:56:01.123456789Z").unwrap().to_string(), "2026-11-23T08:56:01.123456Z");
+        assert_eq!(
+            Timestamp::parse_rfc3339("2026-11-23T08:56:01.123456789Z").unwrap().to_string(),
+            "2026-11-23T08:56:01.123456Z"
+        );
     }
 
     #[test]

@@ -135,7 +135,10 @@ impl UserTokens {
         // Algorithms of another family than the key's are refused by name, not tried.
         validation.algorithms = vec![header.alg];
         let claims = decode::<Claims>(token, &key, &validation).map_err(|_| REFUSED)?.claims;
-        let is_party = claims.azp.as_ref().is_none_or(|azp| self.authorized_parties.is_empty() || self.authorized_parties.contains(azp));
+        let is_party = claims
+            .azp
+            .as_ref()
+            .is_none_or(|azp| self.authorized_parties.is_empty() || self.authorized_parties.contains(azp));
         let is_subject = (1..=128).contains(&claims.sub.len()) && !claims.sub.chars().any(char::is_control);
         if !is_party || !is_subject || claims.sts.as_deref() == Some("pending") {
             return Err(REFUSED);
@@ -156,7 +159,9 @@ impl UserTokens {
         };
         match text.and_then(|text| Keys::from_jwks(&text)) {
             Ok(keys) => *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = keys,
-            Err(error) => tracing::warn!(error = %format!("{error:#}"), "the issuer's keys could not be read; the last good ones hold"),
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the issuer's keys could not be read; the last good ones hold")
+            }
         }
     }
 

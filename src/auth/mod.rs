@@ -66,7 +66,9 @@ impl Authentication {
         let shown = Shown::read(headers, query, is_legacy);
         let access = self.access();
         let project = match &shown.upload_key {
-            Some(key) => Some(access.upload_key(key).ok_or_else(|| unauthorized("the upload key is unknown or revoked"))?),
+            Some(key) => {
+                Some(access.upload_key(key).ok_or_else(|| unauthorized("the upload key is unknown or revoked"))?)
+            }
             None => None,
         };
         let subject = match (&self.user_tokens, shown.bearer) {
@@ -77,7 +79,11 @@ impl Authentication {
             (_, Some(subject)) => Caller::User { subject },
             (Some(_), None) => Caller::UploadKey,
             (None, None) if is_legacy => Caller::Keyless,
-            (None, None) => return Err(unauthorized("an upload needs a key (X-API-Key, ?key=, Basic or Bearer sgk_..) or a user's token")),
+            (None, None) => {
+                return Err(unauthorized(
+                    "an upload needs a key (X-API-Key, ?key=, Basic or Bearer sgk_..) or a user's token",
+                ));
+            }
         };
         let project = project.unwrap_or_else(|| Arc::clone(&self.project));
         if caller == Caller::Keyless && !access.projects.get(&project).is_some_and(|project| project.keyless_legacy) {
@@ -165,7 +171,10 @@ mod tests {
         assert_eq!(key(&[("authorization", basic)], &[("key", "b")], false), (own("b"), None));
         assert_eq!(key(&[("authorization", basic)], &[], false), (own("wk_test"), None));
         assert_eq!(key(&[("authorization", "Bearer sgk_c")], &[], false), (own("sgk_c"), None));
-        assert_eq!(key(&[("authorization", "bearer ey.a.b"), ("x-api-key", "a")], &[], false), (own("a"), own("ey.a.b")));
+        assert_eq!(
+            key(&[("authorization", "bearer ey.a.b"), ("x-api-key", "a")], &[], false),
+            (own("a"), own("ey.a.b"))
+        );
         // The app's placeholder is nobody's identity.
         assert_eq!(key(&[("authorization", "Bearer user_123")], &[], true), (None, None));
     }

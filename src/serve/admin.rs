@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use event_log::EventLog;
-use processor::ProcessorMetrics;
+use processor::{EVENTS_TOPIC, ProcessorMetrics};
 use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 use serde_json::{Map, Value, json};
 use warehouse::Warehouse;
@@ -48,7 +48,10 @@ impl LogMetrics {
         let metrics = Self {
             appended_records: IntCounter::new("streamgauge_log_appended_records_total", "Records made durable.")?,
             appended_bytes: IntCounter::new("streamgauge_log_appended_bytes_total", "Bytes of these records.")?,
-            flushes: IntCounter::new("streamgauge_log_flushes_total", "Groups of appends made durable by one flush each.")?,
+            flushes: IntCounter::new(
+                "streamgauge_log_flushes_total",
+                "Groups of appends made durable by one flush each.",
+            )?,
             flush_us: IntCounter::new("streamgauge_log_flush_microseconds_total", "Time spent in these groups.")?,
             queued_bytes: IntGauge::new("streamgauge_log_queued_bytes", "Bytes waiting for the disk.")?,
             read_only: IntGauge::new("streamgauge_log_read_only", "1 if the log takes no more records.")?,
@@ -97,6 +100,15 @@ impl AdminState {
         #[expect(clippy::cast_precision_loss, reason = "seconds")]
         Ok(through.map(|through| self.clock.now().millis_since(through).max(0) as f64 / 1000.0))
     }
+
+    /// Records in the log that are not committed.
+    async fn lag(&self) -> Result<u64, warehouse::ReadError> {
+        // The log first: what is appended in between must not look committed.
+        let ranges = self.log.ranges();
+        let positions = self.warehouse.read().await?.positions(EVENTS_TOPIC).await?;
+        let committed = positions.into_iter().chain(std::iter::repeat(0));
+        Ok(ranges.iter().zip(committed).map(|(range, position)| range.high.saturating_sub(position)).sum())
+    }
 }
 
 /// The routes of the admin port.
@@ -133,6 +145,9 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     state.log_metrics.take_over(&*state.log);
     if let Ok(Some(age)) = state.commit_age().await {
         state.processor.observe_commit_age(age);
+    }
+    if let Ok(records) = state.lag().await {
+        state.processor.observe_lag(records);
     }
     let mut text = Vec::new();
     if TextEncoder::new().encode(&state.registry.gather(), &mut text).is_err() {

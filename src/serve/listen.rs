@@ -181,7 +181,11 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(config.header_timeout).max_headers(128).max_buf_size(64 * 1024);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_headers(128)
+        .max_buf_size(64 * 1024);
     let io = TokioIo::new(Box::pin(bounded(stream, config)));
     let connection = builder.serve_connection(io, service_fn(move |request| call(app.clone(), request)));
     watcher.watch(connection).await.map_err(Into::into)

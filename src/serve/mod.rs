@@ -60,14 +60,24 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
         })
         .route_layer(middleware::from_fn_with_state(edge, authenticate));
     let listen = ListenConfig::from(&config.http);
-    let mut run = Run { pid: std::process::id(), http: Some(http.local_addr()?), admin: Some(admin.local_addr()?), pgwire: None };
+    let run =
+        Run { pid: std::process::id(), http: Some(http.local_addr()?), admin: Some(admin.local_addr()?), pgwire: None };
     let accepted = Accepted::new(listen.clone());
-    let serving = tokio::spawn(Acceptor { listener: http, tls: tls.clone(), app, config: listen.clone(), accepted: accepted.clone() }.run(stop_listening.clone()));
+    let serving = tokio::spawn(
+        Acceptor { listener: http, tls: tls.clone(), app, config: listen.clone(), accepted: accepted.clone() }
+            .run(stop_listening.clone()),
+    );
     let state = admin::AdminState::new(&parts, Arc::clone(&draining));
     let admin_accepted = Accepted::new(listen.clone());
     let admin_serving = tokio::spawn(
-        Acceptor { listener: admin, tls: None, app: admin::router(state), config: listen, accepted: admin_accepted.clone() }
-            .run(stop_roles.clone()),
+        Acceptor {
+            listener: admin,
+            tls: None,
+            app: admin::router(state),
+            config: listen,
+            accepted: admin_accepted.clone(),
+        }
+        .run(stop_roles.clone()),
     );
     let roles = roles::spawn(&config, &parts, tls, &stop_roles)?;
     if parts.clock.is_test() {
@@ -88,7 +98,6 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     stop_roles.cancel();
     roles.join().await;
     admin_serving.await.context("the admin listener stopped")?;
-    run.http = None;
     data_dir.remove_run();
     parts.warehouse.close().await;
     tracing::info!("stopped");

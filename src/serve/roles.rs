@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use event_log::EventLog;
 use processor::{Maintenance, MaintenanceConfig, Processor, ProcessorConfig, Step};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,6 +19,8 @@ use crate::config::Config;
 const CREDENTIALS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often an issuer's keys are fetched again.
 const USER_KEYS_INTERVAL: Duration = Duration::from_secs(3600);
+/// A step of the processor waits this long for records, so the end of the process waits for it no longer.
+const STEP_WAIT: Duration = Duration::from_millis(500);
 /// After a failure the processor waits this long, doubled up to a limit.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LAST: Duration = Duration::from_secs(10);
@@ -49,6 +50,9 @@ impl Roles {
 
 /// Starts all loops; they end with `stop`.
 pub(super) fn spawn(config: &Config, parts: &Parts, tls: Option<Reloading>, stop: &CancellationToken) -> Result<Roles> {
+    let maintenance = Arc::new(maintenance(config, parts));
+    // Until this is dropped nothing may write to the lake: leftovers are told from work in progress by nothing else.
+    let (collected, leftovers_gone) = tokio::sync::oneshot::channel::<()>();
     let processor = Processor::new(
         Arc::clone(&parts.log),
         parts.warehouse.clone(),
@@ -59,13 +63,26 @@ pub(super) fn spawn(config: &Config, parts: &Parts, tls: Option<Reloading>, stop
     let processor = std::thread::Builder::new()
         .name("processor".into())
         .spawn({
-            let (clock, stop, log) = (parts.clock.clone(), stop.clone(), Arc::clone(&parts.log));
-            move || runtime.block_on(run_processor(processor, log, clock, stop))
+            let (clock, stop, maintenance) = (parts.clock.clone(), stop.clone(), Arc::clone(&maintenance));
+            move || {
+                runtime.block_on(async {
+                    maintenance.collect_leftovers().await;
+                    drop(collected);
+                    run_processor(processor, clock, stop).await;
+                });
+            }
         })
         .context("start the processor's thread")?;
     let tasks = vec![
         tokio::spawn(tick(parts.ingest.clone(), parts.clock.clone(), config.ingest.tick_interval.0, stop.clone())),
-        tokio::spawn(maintain(maintenance(config, parts), parts.clock.clone(), config.maintenance.interval.0, stop.clone())),
+        tokio::spawn({
+            let (clock, every, stop) = (parts.clock.clone(), config.maintenance.interval.0, stop.clone());
+            async move {
+                // An error means dropped, which is the signal.
+                let _ = leftovers_gone.await;
+                maintain(maintenance, clock, every, stop).await;
+            }
+        }),
         tokio::spawn(refresh_credentials(parts, tls, stop.clone())),
         tokio::spawn(refresh_user_keys(parts, stop.clone())),
     ];
@@ -92,16 +109,11 @@ fn maintenance(config: &Config, parts: &Parts) -> Maintenance {
     Maintenance::new(Arc::clone(&parts.log), parts.warehouse.clone(), settings, parts.processor_metrics.clone())
 }
 
-/// Steps until told to stop, then commits what the log still holds.
-async fn run_processor(mut processor: Processor, log: Arc<dyn EventLog>, clock: Clock, stop: CancellationToken) {
+/// Steps until told to stop, then commits what the log still holds. A step is never cut off: it may be a commit.
+async fn run_processor(mut processor: Processor, clock: Clock, stop: CancellationToken) {
     let mut retry = RETRY_FIRST;
-    let wait = Duration::from_millis(500);
     while !stop.is_cancelled() {
-        let step = tokio::select! {
-            step = processor.step(clock.now(), wait) => step,
-            () = stop.cancelled() => break,
-        };
-        match step {
+        match processor.step(clock.now(), STEP_WAIT).await {
             Ok(_) => retry = RETRY_FIRST,
             Err(error) => {
                 tracing::error!(error = %format!("{:#}", anyhow::Error::new(error)), "the processor begins anew from the checkpoints");
@@ -124,7 +136,6 @@ async fn run_processor(mut processor: Processor, log: Arc<dyn EventLog>, clock: 
     if let Err(error) = processor.flush(clock.now()).await {
         tracing::warn!(error = %format!("{:#}", anyhow::Error::new(error)), "the last commit did not land; the next start takes its records from the log");
     }
-    drop(log);
 }
 
 async fn tick(ingest: ingest::Ingest, clock: Clock, every: Duration, stop: CancellationToken) {
@@ -136,8 +147,7 @@ async fn tick(ingest: ingest::Ingest, clock: Clock, every: Duration, stop: Cance
     }
 }
 
-async fn maintain(maintenance: Maintenance, clock: Clock, every: Duration, stop: CancellationToken) {
-    maintenance.collect_leftovers().await;
+async fn maintain(maintenance: Arc<Maintenance>, clock: Clock, every: Duration, stop: CancellationToken) {
     let mut timer = timer(every);
     timer.reset();
     while next(&mut timer, &stop).await {
@@ -145,7 +155,11 @@ async fn maintain(maintenance: Maintenance, clock: Clock, every: Duration, stop:
     }
 }
 
-fn refresh_credentials(parts: &Parts, tls: Option<Reloading>, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+fn refresh_credentials(
+    parts: &Parts,
+    tls: Option<Reloading>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
     let (authentication, warehouse) = (Arc::clone(&parts.authentication), parts.warehouse.clone());
     async move {
         let mut timer = timer(CREDENTIALS_INTERVAL);

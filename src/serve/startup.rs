@@ -56,11 +56,24 @@ impl Parts {
         let access = warehouse.access().await?;
         let authentication = Arc::new(Authentication::new(access, user_tokens, &config.auth.project));
         let closing = CancellationToken::new();
-        let ingest = Ingest::new(Arc::clone(&log), ingest_config(config), IngestMetrics::register(&registry)?, clock.as_now());
+        let ingest =
+            Ingest::new(Arc::clone(&log), ingest_config(config), IngestMetrics::register(&registry)?, clock.as_now());
         let query_metrics = QueryMetrics::register(&registry)?;
-        let query = Query::new(warehouse.clone(), query_config(config), query_metrics, clock.as_now(), closing.clone())?;
+        let query =
+            Query::new(warehouse.clone(), query_config(config), query_metrics, clock.as_now(), closing.clone())?;
         let processor_metrics = ProcessorMetrics::register(&registry)?;
-        Ok(Self { clock, log, warehouse, ingest, query, authentication, registry, processor_metrics, closing, fresh_credentials })
+        Ok(Self {
+            clock,
+            log,
+            warehouse,
+            ingest,
+            query,
+            authentication,
+            registry,
+            processor_metrics,
+            closing,
+            fresh_credentials,
+        })
     }
 }
 
@@ -149,7 +162,8 @@ pub(super) fn banner(config: &Config, data_dir: &DataDir, run: &Run, fresh: Opti
     let (key, token) = match fresh.filter(|_| std::io::stdout().is_terminal()) {
         Some(fresh) => (fresh.upload_key.clone(), fresh.read_token.clone()),
         None => {
-            let from_file = |name| format!("$(sed -n 's/.*\"{name}\": \"\\(.*\\)\".*/\\1/p' {})", credentials_file.display());
+            let from_file =
+                |name| format!("$(sed -n 's/.*\"{name}\": \"\\(.*\\)\".*/\\1/p' {})", credentials_file.display());
             (from_file("upload_key"), from_file("read_token"))
         }
     };
@@ -159,10 +173,17 @@ pub(super) fn banner(config: &Config, data_dir: &DataDir, run: &Run, fresh: Opti
     }
     println!("  credentials  {}", credentials_file.display());
     println!("\npost an event:\n");
-    println!("  curl -i {scheme}://{http}/v1/events -H \"X-API-Key: {key}\" -H 'Content-Type: application/cloudevents+json' \\");
-    println!("    -d '{{\"specversion\":\"1.0\",\"id\":\"hello-1\",\"source\":\"/hello\",\"type\":\"feature.used\",\"data\":{{\"feature\":\"first_upload\"}}}}'");
+    println!(
+        "  curl -i {scheme}://{http}/v1/events -H \"X-API-Key: {key}\" -H 'Content-Type: application/cloudevents+json' \\"
+    );
+    println!(
+        "    -d '{{\"specversion\":\"1.0\",\"id\":\"hello-1\",\"source\":\"/hello\",\"type\":\"feature.used\",\"data\":{{\"feature\":\"first_upload\"}}}}'"
+    );
     println!("\nread it back:\n");
     println!("  curl {scheme}://{http}/v1/stats/usage -H \"Authorization: Bearer {token}\"");
     println!("\nwith DuckDB:\n");
-    println!("  ATTACH 'ducklake:sqlite:{}' AS lake (READ_ONLY); SELECT * FROM lake.events;\n", config.database_file().display());
+    println!(
+        "  ATTACH 'ducklake:sqlite:{}' AS lake (READ_ONLY); SELECT * FROM lake.events;\n",
+        config.database_file().display()
+    );
 }

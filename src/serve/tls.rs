@@ -58,7 +58,9 @@ impl Reloading {
                 tracing::info!("the certificate was read again");
             }
             // The pair is being replaced file by file, perhaps: looked at again at the next pass.
-            Err(error) => tracing::warn!(error = %format!("{error:#}"), "the new certificate is not usable; the old one holds"),
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the new certificate is not usable; the old one holds")
+            }
         }
     }
 }

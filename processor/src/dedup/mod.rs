@@ -15,8 +15,8 @@ use schemas::dedup::EventKey;
 use thiserror::Error;
 use warehouse::{FileName, IdRun, Lake, NewIdRun, Origin};
 
-pub(crate) use run::encode_run;
 use run::Run;
+pub(crate) use run::encode_run;
 
 /// That many runs of a level become one of the next.
 const FAN_IN: usize = 8;
@@ -67,7 +67,12 @@ struct HotCommit {
 
 impl KeyIndex {
     /// The index over the runs that are listed.
-    pub(crate) fn open(lake: Lake, log_partition: u16, listed: Vec<IdRun>, hot_limit: usize) -> Result<Self, DedupError> {
+    pub(crate) fn open(
+        lake: Lake,
+        log_partition: u16,
+        listed: Vec<IdRun>,
+        hot_limit: usize,
+    ) -> Result<Self, DedupError> {
         let runs = listed.into_iter().map(|run| Run::open(&lake, run)).collect::<Result<_, _>>()?;
         Ok(Self {
             lake,

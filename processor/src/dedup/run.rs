@@ -102,7 +102,12 @@ impl Run {
     }
 
     /// Whether the key is in the run; keeps the block it read for the next key.
-    pub(super) fn holds(&self, lake: &Lake, key: &EventKey, cached: &mut Option<(usize, Vec<EventKey>)>) -> Result<bool, DedupError> {
+    pub(super) fn holds(
+        &self,
+        lake: &Lake,
+        key: &EventKey,
+        cached: &mut Option<(usize, Vec<EventKey>)>,
+    ) -> Result<bool, DedupError> {
         let idx = self.fences.partition_point(|(first, _)| first <= key).saturating_sub(1);
         if cached.as_ref().is_none_or(|(cached_idx, _)| *cached_idx != idx) {
             *cached = Some((idx, self.read_block(lake, idx)?));

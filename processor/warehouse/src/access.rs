@@ -130,13 +130,19 @@ impl Warehouse {
     /// # Errors
     ///
     /// [`AccessError::Database`].
-    pub async fn create_project(&self, project: &str, keyless_legacy: bool, now: Timestamp) -> Result<bool, AccessError> {
-        let created = sqlx::query("INSERT OR IGNORE INTO projects (project, created_at, keyless_legacy) VALUES (?, ?, ?)")
-            .bind(project)
-            .bind(now.to_sql())
-            .bind(keyless_legacy)
-            .execute(&self.shared.writer)
-            .await?;
+    pub async fn create_project(
+        &self,
+        project: &str,
+        keyless_legacy: bool,
+        now: Timestamp,
+    ) -> Result<bool, AccessError> {
+        let created =
+            sqlx::query("INSERT OR IGNORE INTO projects (project, created_at, keyless_legacy) VALUES (?, ?, ?)")
+                .bind(project)
+                .bind(now.to_sql())
+                .bind(keyless_legacy)
+                .execute(&self.shared.writer)
+                .await?;
         Ok(created.rows_affected() == 1)
     }
 

@@ -46,11 +46,6 @@ impl Read {
         .bind(QUARANTINE.id)
         .fetch_one(&mut *self.transaction)
         .await?;
-        Ok(Books {
-            stored: row.get(0),
-            quarantined: row.get(1),
-            event_rows: row.get(2),
-            quarantine_rows: row.get(3),
-        })
+        Ok(Books { stored: row.get(0), quarantined: row.get(1), event_rows: row.get(2), quarantine_rows: row.get(3) })
     }
 }

@@ -36,13 +36,17 @@ impl Warehouse {
         let found = tokio::task::spawn_blocking(move || lake.list()).await;
         let found = found.ok().and_then(Result::ok).unwrap_or_default();
         let listed = self.listed_paths().await?;
-        let checkpoints = sqlx::query("SELECT log_partition, position FROM checkpoint").fetch_all(&self.shared.writer).await?;
+        let checkpoints =
+            sqlx::query("SELECT log_partition, position FROM checkpoint").fetch_all(&self.shared.writer).await?;
         let position = |partition: u16| {
             checkpoints.iter().find(|row| row.get::<u16, _>(0) == partition).map_or(0, |row| unsigned(row.get(1)))
         };
         let mut collected = Collected::default();
         for file in &found {
-            if !listed.contains(&file.path) && is_dead(file, grace, position) && self.shared.lake.delete(&file.path).is_ok() {
+            if !listed.contains(&file.path)
+                && is_dead(file, grace, position)
+                && self.shared.lake.delete(&file.path).is_ok()
+            {
                 tracing::info!(file.path = file.path, "collected a file that no commit lists");
                 collected.files += 1;
             }
@@ -65,7 +69,9 @@ impl Warehouse {
                 listed.insert(Lake::table_path(table, row.get(1)));
             }
         }
-        let rows = sqlx::query("SELECT path FROM id_run UNION SELECT path FROM state_file").fetch_all(&self.shared.writer).await?;
+        let rows = sqlx::query("SELECT path FROM id_run UNION SELECT path FROM state_file")
+            .fetch_all(&self.shared.writer)
+            .await?;
         listed.extend(rows.iter().map(|row| row.get::<String, _>(0)));
         Ok(listed)
     }

@@ -312,8 +312,7 @@ const MAX_BINDS: usize = 32_766;
 async fn insert_delta(connection: &mut SqliteConnection, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
     let rollup = delta.rollup;
     let columns: Vec<&str> = rollup.keys.iter().chain(rollup.measures).map(|column| column.name).collect();
-    let insert =
-        format!("INSERT INTO {}_delta (commit_id, project, bucket_us, {}) ", rollup.name, columns.join(", "));
+    let insert = format!("INSERT INTO {}_delta (commit_id, project, bucket_us, {}) ", rollup.name, columns.join(", "));
     for rows in delta.rows.chunks(MAX_BINDS / (columns.len() + 3)) {
         let mut query = QueryBuilder::<Sqlite>::new(&insert);
         query.push_values(rows, |mut values, row| {
@@ -431,9 +430,11 @@ async fn widen_table_statistics(
         let nulls = i64::from(contains_null == Some(1) || bounds.nulls > 0);
         let (mut least, mut greatest) = (min.clone(), max.clone());
         if let Some((file_least, file_greatest)) = &bounds.bounds {
-            least = Some(min.clone().filter(|min| !less(column.ty, file_least, min)).unwrap_or_else(|| file_least.clone()));
-            greatest =
-                Some(max.clone().filter(|max| !less(column.ty, max, file_greatest)).unwrap_or_else(|| file_greatest.clone()));
+            least =
+                Some(min.clone().filter(|min| !less(column.ty, file_least, min)).unwrap_or_else(|| file_least.clone()));
+            greatest = Some(
+                max.clone().filter(|max| !less(column.ty, max, file_greatest)).unwrap_or_else(|| file_greatest.clone()),
+            );
         }
         if (Some(nulls), &least, &greatest) != (contains_null, &min, &max) {
             sqlx::query(

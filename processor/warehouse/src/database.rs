@@ -110,8 +110,7 @@ impl Warehouse {
         let readers = SqlitePoolOptions::new()
             .max_connections(8)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
-        let shared =
-            Shared { writer, readers, lake, newest: watch::Sender::new(newest), snapshot: Mutex::new(None) };
+        let shared = Shared { writer, readers, lake, newest: watch::Sender::new(newest), snapshot: Mutex::new(None) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -211,7 +210,8 @@ async fn create_catalogue(connection: &mut SqliteConnection, root: &str) -> Resu
         .bind(Uuid::new_v4().to_string())
         .execute(&mut *connection)
         .await?;
-    let created: Vec<String> = LAKE_TABLES.iter().map(|table| format!("created_table:\"main\".\"{}\"", table.name)).collect();
+    let created: Vec<String> =
+        LAKE_TABLES.iter().map(|table| format!("created_table:\"main\".\"{}\"", table.name)).collect();
     sqlx::query("INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made) VALUES (0, 'created_schema:\"main\"'), (1, ?)")
         .bind(created.join(","))
         .execute(&mut *connection)
@@ -230,8 +230,14 @@ async fn create_table(connection: &mut SqliteConnection, table: &crate::tables::
         .bind(format!("{}/", table.name))
         .execute(&mut *connection)
         .await?;
-    sqlx::query("INSERT INTO ducklake_schema_versions VALUES (1, 1, ?)").bind(table.id).execute(&mut *connection).await?;
-    sqlx::query("INSERT INTO ducklake_table_stats VALUES (?, 0, 0, 0)").bind(table.id).execute(&mut *connection).await?;
+    sqlx::query("INSERT INTO ducklake_schema_versions VALUES (1, 1, ?)")
+        .bind(table.id)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("INSERT INTO ducklake_table_stats VALUES (?, 0, 0, 0)")
+        .bind(table.id)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query("INSERT INTO ducklake_tag VALUES (?, 1, NULL, 'comment', ?)")
         .bind(table.id)
         .bind(table.doc)

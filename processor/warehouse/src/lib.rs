@@ -29,9 +29,13 @@ pub mod tables;
 pub use access::{Access, AccessError, Project, ServiceToken, UploadKey};
 pub use books::Books;
 pub use collect::Collected;
-pub use commit::{Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile};
+pub use commit::{
+    Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile,
+};
 pub use database::{OpenError, Warehouse, WarehouseConfig};
-pub use lake::{ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, scan_parquet, sorted};
+pub use lake::{
+    ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, scan_parquet, sorted,
+};
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;

@@ -68,7 +68,11 @@ impl Warehouse {
     /// # Errors
     ///
     /// [`MergeError`].
-    pub async fn merge_once(&self, policy: MergePolicy, now: Timestamp) -> Result<Option<(CommitId, Merged)>, MergeError> {
+    pub async fn merge_once(
+        &self,
+        policy: MergePolicy,
+        now: Timestamp,
+    ) -> Result<Option<(CommitId, Merged)>, MergeError> {
         let snapshot = self.read().await?.snapshot().await?;
         for table in LAKE_TABLES {
             let Some(group) = choose(table, &snapshot.files(table), policy) else { continue };

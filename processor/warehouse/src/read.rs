@@ -52,7 +52,8 @@ impl Snapshot {
         let is_news = |file: &&DataFile| {
             file.since > commit && matches!(FileName::origin_of(&file.path), Some(Origin::Commit { .. }))
         };
-        let files = self.files.iter().map(|(table_id, files)| (*table_id, files.iter().filter(is_news).cloned().collect()));
+        let files =
+            self.files.iter().map(|(table_id, files)| (*table_id, files.iter().filter(is_news).cloned().collect()));
         Self { commit: self.commit, files: files.collect() }
     }
 }
@@ -184,7 +185,8 @@ impl Warehouse {
     pub async fn replace_id_runs(&self, merged: &[i64], run: &NewIdRun) -> Result<IdRun, ReadError> {
         let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
         for run_id in merged {
-            let gone = sqlx::query("DELETE FROM id_run WHERE run_id = ?").bind(run_id).execute(&mut *transaction).await?;
+            let gone =
+                sqlx::query("DELETE FROM id_run WHERE run_id = ?").bind(run_id).execute(&mut *transaction).await?;
             if gone.rows_affected() != 1 {
                 return Err(sqlx::Error::RowNotFound.into());
             }
@@ -245,6 +247,19 @@ impl Read {
         self.complete_through
     }
 
+    /// The next record of each partition of a topic that the warehouse has not taken in.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn positions(&mut self, topic: &str) -> Result<Vec<u64>, ReadError> {
+        let rows = sqlx::query("SELECT position FROM checkpoint WHERE topic = ? ORDER BY log_partition")
+            .bind(topic)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        Ok(rows.iter().map(|row| unsigned(row.get(0))).collect())
+    }
+
     /// The lake at this transaction's commit.
     ///
     /// # Errors
@@ -270,10 +285,11 @@ impl Read {
     ///
     /// [`ReadError::NoSuchCommit`] if it never was or has expired.
     pub async fn snapshot_at(&mut self, commit: CommitId) -> Result<Arc<Snapshot>, ReadError> {
-        let row = sqlx::query("SELECT count(*) FILTER (WHERE snapshot_id = ?), min(snapshot_id) FROM ducklake_snapshot")
-            .bind(commit.0)
-            .fetch_one(&mut *self.transaction)
-            .await?;
+        let row =
+            sqlx::query("SELECT count(*) FILTER (WHERE snapshot_id = ?), min(snapshot_id) FROM ducklake_snapshot")
+                .bind(commit.0)
+                .fetch_one(&mut *self.transaction)
+                .await?;
         if row.get::<i64, _>(0) == 0 {
             return Err(ReadError::NoSuchCommit { commit, oldest: CommitId(row.get(1)), newest: self.commit });
         }

@@ -103,7 +103,8 @@ impl LakeTable {
 fn schema_of(columns: &[LakeColumn]) -> SchemaRef {
     let fields = columns.iter().zip(1..).map(|(column, field_id): (_, i32)| {
         Field::new(column.name, column.ty.arrow(), true).with_metadata(
-            [("PARQUET:field_id".to_owned(), field_id.to_string()), ("comment".to_owned(), column.doc.to_owned())].into(),
+            [("PARQUET:field_id".to_owned(), field_id.to_string()), ("comment".to_owned(), column.doc.to_owned())]
+                .into(),
         )
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
@@ -227,7 +228,10 @@ mod tests {
     #[test]
     fn no_column_must_be_quoted() {
         // Words reserved in DuckDB, Postgres or DataFusion that an analyst would stumble over.
-        let reserved = ["at", "order", "group", "user", "table", "select", "from", "to", "limit", "offset", "end", "default", "desc"];
+        let reserved = [
+            "at", "order", "group", "user", "table", "select", "from", "to", "limit", "offset", "end", "default",
+            "desc",
+        ];
         for column in LAKE_TABLES.iter().flat_map(|table| table.columns) {
             assert!(!reserved.contains(&column.name), "{}", column.name);
         }

@@ -115,12 +115,16 @@ fn monotonic_time_is_immune_to_the_user_setting_the_clock() {
     };
     let event = |mono_ms, wall_ms| Stamp { boot_id: Some("b"), mono_ms: Some(mono_ms), ..stamp(wall_ms) };
     // The wall clock is right at first, then set ahead by a day.
-    let corrections = clocks.correct(
-        &transmission(10_000, 10_000, 86_410_000),
-        &[event(1_000, 1_000), event(9_000, 86_409_000)],
+    let corrections =
+        clocks.correct(&transmission(10_000, 10_000, 86_410_000), &[event(1_000, 1_000), event(9_000, 86_409_000)]);
+    assert_eq!(
+        corrections[0],
+        Correction { corrected_at: at(1_000), skew_ms: 0, quality: TimeQuality::Device, future_clamped: false }
     );
-    assert_eq!(corrections[0], Correction { corrected_at: at(1_000), skew_ms: 0, quality: TimeQuality::Device, future_clamped: false });
-    assert_eq!(corrections[1], Correction { corrected_at: at(9_000), skew_ms: -86_400_000, quality: TimeQuality::Mono, future_clamped: false });
+    assert_eq!(
+        corrections[1],
+        Correction { corrected_at: at(9_000), skew_ms: -86_400_000, quality: TimeQuality::Mono, future_clamped: false }
+    );
 }
 
 #[test]

@@ -75,12 +75,17 @@ fn check_fields(
     let mut present: u64 = 0;
     for (name, raw) in members.iter() {
         let scalar = json::scalar(raw).map_err(|reason| (reason, format!("data.{name}")))?;
-        lift(name, &scalar, checked);
-        let Some(idx) = fields.iter().position(|field| field.name == name) else { continue };
+        let Some(idx) = fields.iter().position(|field| field.name == name) else {
+            lift(name, &scalar, checked);
+            continue;
+        };
         let field = &fields[idx];
-        match fit(field, scalar) {
+        match fit(field, &scalar) {
             Fit::Null => {}
-            Fit::Fits => present |= 1 << idx,
+            Fit::Fits => {
+                present |= 1 << idx;
+                lift(name, &scalar, checked);
+            }
             Fit::Unusable if field.required && strictness == Strictness::Strict => {
                 return Err((Reason::OutOfRange, format!("data.{name}")));
             }
@@ -117,17 +122,18 @@ enum Fit {
     Unusable,
 }
 
-fn fit(field: &FieldSpec, scalar: Scalar<'_>) -> Fit {
-    if scalar == Scalar::Null {
+fn fit(field: &FieldSpec, scalar: &Scalar<'_>) -> Fit {
+    if *scalar == Scalar::Null {
         return Fit::Null;
     }
+    let text = if let Scalar::Text(text) = scalar { Some(text.as_ref()) } else { None };
     let fits = match field.ty {
         FieldType::Bool => matches!(scalar, Scalar::Bool(_)),
         FieldType::Int { min, max } => scalar.integer().is_some_and(|value| (min..=max).contains(&value)),
         FieldType::Decimal { min, max } => scalar.number().is_some_and(|value| (min..=max).contains(&value)),
-        FieldType::Text { max_chars } => scalar.text().is_some_and(|text| fits_chars(&text, max_chars)),
-        FieldType::Word(words) => scalar.text().is_some_and(|text| words.contains(&text.as_ref())),
-        FieldType::Time => scalar.text().is_some_and(|text| Timestamp::parse_rfc3339(&text).is_some()),
+        FieldType::Text { max_chars } => text.is_some_and(|text| fits_chars(text, max_chars)),
+        FieldType::Word(words) => text.is_some_and(|text| words.contains(&text)),
+        FieldType::Time => text.is_some_and(|text| Timestamp::parse_rfc3339(text).is_some()),
     };
     if fits { Fit::Fits } else { Fit::Unusable }
 }
@@ -139,9 +145,10 @@ fn fits_chars(text: &str, max_chars: usize) -> bool {
 
 /// The same object with these members null.
 fn without(data: &str, names: &[&str]) -> String {
-    let mut object: serde_json::Map<String, Value> = serde_json::from_str(data).unwrap_or_default();
-    for name in names {
-        object.insert((*name).to_owned(), Value::Null);
-    }
-    Value::Object(object).to_string()
+    let Ok(members) = Members::parse(data) else { return data.to_owned() };
+    let members = members.iter().map(|(key, raw)| {
+        let value = if names.contains(&key) { "null" } else { raw.get() };
+        format!("{}:{value}", Value::from(key))
+    });
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }

@@ -72,12 +72,24 @@ macro_rules! required {
 }
 
 macro_rules! rust_type {
-    (bool) => { bool };
-    (int $min:expr, $max:expr) => { i64 };
-    (decimal $min:expr, $max:expr) => { f64 };
-    (text $max:expr) => { String };
-    (word $words:ident) => { $crate::kinds::$words };
-    (time) => { $crate::time::Timestamp };
+    (bool) => {
+        bool
+    };
+    (int $min:expr, $max:expr) => {
+        i64
+    };
+    (decimal $min:expr, $max:expr) => {
+        f64
+    };
+    (text $max:expr) => {
+        String
+    };
+    (word $words:ident) => {
+        $crate::kinds::$words
+    };
+    (time) => {
+        $crate::time::Timestamp
+    };
 }
 
 macro_rules! field_type {

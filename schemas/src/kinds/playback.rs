@@ -5,6 +5,8 @@ use super::declare::kinds;
 /// Greatest duration or total of a view, ms: 30 days. Ours; the vocabulary only says that durations are whole and not
 /// negative.
 const TOTAL_MS_MAX: i64 = 2_592_000_000;
+/// Greatest playhead, ms: the end of the year 9999, since the playhead of a live stream is Unix time.
+const PLAYHEAD_MS_MAX: i64 = 253_402_300_799_999;
 /// Greatest counter. Ours: what an i64 sum of 4 billion events still holds.
 const COUNT_MAX: i64 = 2_147_483_647;
 
@@ -72,16 +74,16 @@ kinds! {
     /// A seek began.
     "playback.seek_started" PlaybackSeekStarted {
         /// Playhead before, ms.
-        from_ms: int[0, TOTAL_MS_MAX],
+        from_ms: int[0, PLAYHEAD_MS_MAX],
         /// Playhead wanted, ms.
-        to_ms: int[0, TOTAL_MS_MAX],
+        to_ms: int[0, PLAYHEAD_MS_MAX],
     }
     /// A seek is over.
     "playback.seek_ended" PlaybackSeekEnded {
         /// Playhead before, ms.
-        from_ms: int[0, TOTAL_MS_MAX],
+        from_ms: int[0, PLAYHEAD_MS_MAX],
         /// Playhead now, ms.
-        to_ms: int[0, TOTAL_MS_MAX],
+        to_ms: int[0, PLAYHEAD_MS_MAX],
         /// How long it took, ms.
         duration_ms: int[0, 600_000],
     }
@@ -136,7 +138,7 @@ kinds! {
         /// What the player is doing.
         state: word[PlayerState],
         /// Playhead, ms; Unix time for live.
-        playhead_ms: int[0, 253_402_300_799_999],
+        playhead_ms: int[0, PLAYHEAD_MS_MAX],
         /// Buffer, ms.
         buffer_ms: int[0, 600_000],
         /// Bitrate shown, kbit/s.

@@ -62,7 +62,11 @@ fn every_kind_has_good_and_bad_examples_that_behave_as_they_say() {
             match judge_cloudevent(event.as_bytes()) {
                 Verdict::Accept(event) => {
                     assert_eq!(event.kind, kind.name, "{label}");
-                    assert_eq!((event.flags.to_string(), event.format), (String::new(), crate::Format::Native), "{label}");
+                    assert_eq!(
+                        (event.flags.to_string(), event.format),
+                        (String::new(), crate::Format::Native),
+                        "{label}"
+                    );
                     holds_with_its_type(kind, &event.data, &label);
                 }
                 Verdict::Quarantine(rejection) => panic!("{label}: {rejection:?}"),

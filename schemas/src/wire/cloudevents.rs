@@ -202,9 +202,8 @@ impl<'a> Reading<'a> {
         let view_id = envelope.optional(Name::Viewid, &mut flags, |value| attributes::opaque(value.text()?, 64));
         let layout_id = envelope.optional(Name::Layoutid, &mut flags, |value| attributes::opaque(value.text()?, 64));
         let user_id = envelope.optional(Name::Userid, &mut flags, |value| attributes::opaque(value.text()?, 128));
-        let slot = envelope.optional(Name::Slot, &mut flags, |value| {
-            u8::try_from(whole(&value)?).ok().filter(|slot| *slot < 64)
-        });
+        let slot = envelope
+            .optional(Name::Slot, &mut flags, |value| u8::try_from(whole(&value)?).ok().filter(|slot| *slot < 64));
         Self {
             specversion_ok: envelope.text(Name::Specversion).is_some_and(|version| version == "1.0"),
             source,

@@ -136,6 +136,7 @@ impl Reading {
             let text = data.get(key)?.as_str()?.to_owned();
             attributes::opaque(Cow::Owned(text), max_chars).map(Cow::into_owned)
         };
+        let uuid = |text: String| attributes::uuid(Cow::Owned(text)).map(Cow::into_owned);
         let integer = |key: &str| data.get(key).and_then(Value::as_i64);
         let slot = integer("com.streamyyy-slot")
             .or_else(|| data.get("com.streamyyy-slot")?.as_str()?.parse().ok())
@@ -146,8 +147,8 @@ impl Reading {
             at: integer("ts").and_then(Timestamp::from_millis),
             view_id: text("sid", 64),
             seq: integer("sn").and_then(|sn| u32::try_from(sn).ok()),
-            install_id: text("com.streamyyy-install", 64),
-            session_id: text("com.streamyyy-session", 64),
+            install_id: text("com.streamyyy-install", 64).and_then(uuid),
+            session_id: text("com.streamyyy-session", 64).map(|session| uuid(session.clone()).unwrap_or(session)),
             layout_id: text("com.streamyyy-layout", 64),
             slot,
         }
@@ -265,9 +266,12 @@ fn typed(key: &str, entry: &ListEntry) -> Option<Value> {
         (KeyType::Bool, ListEntry::Item(item)) => item.bare_item.as_boolean().map(Value::from),
         (KeyType::Int, ListEntry::Item(item)) => integer(item).map(Value::from),
         (KeyType::Decimal, ListEntry::Item(item)) => decimal(item),
-        (KeyType::Text(max_bytes), ListEntry::Item(item)) => {
-            item.bare_item.as_string().map(|text| text.as_str()).filter(|text| text.len() <= *max_bytes).map(Value::from)
-        }
+        (KeyType::Text(max_bytes), ListEntry::Item(item)) => item
+            .bare_item
+            .as_string()
+            .map(|text| text.as_str())
+            .filter(|text| text.len() <= *max_bytes)
+            .map(Value::from),
         (KeyType::Token, ListEntry::Item(item)) => item.bare_item.as_token().map(|token| token.as_str().into()),
         (KeyType::NumberList, ListEntry::InnerList(list)) => {
             let mut values = Map::new();

@@ -43,6 +43,8 @@ pub(super) fn analytics<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verdict
         Value::Object(properties.clone()).to_string().as_bytes(),
     ]);
     let mapped = legacy_names::map(&name, properties);
+    // A name that stays as it is means no kind, even where it is spelt like one.
+    let spec = if mapped.kind == name { None } else { kinds::named(&mapped.kind) };
     let Some(kind) = attributes::kind_name(Cow::Owned(mapped.kind)) else {
         return reject(received, bytes, Reason::MissingAttribute, "name", session);
     };
@@ -60,6 +62,7 @@ pub(super) fn analytics<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verdict
             id,
             id_time: occurred.map_or(IdTime::FromId, IdTime::Derived),
             kind,
+            spec,
             occurred,
             session,
             app_version: stated_version,
@@ -92,12 +95,23 @@ pub(super) fn error_report<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verd
     let is_crash = report.get("isCrash").and_then(Value::as_bool).unwrap_or(false);
     let mut data = Map::new();
     if is_crash {
-        data.insert("signature".into(), cut(text("error").unwrap_or_default(), 256).into());
+        if let Some(error) = text("error") {
+            data.insert("signature".into(), cut(error, 256).into());
+        }
     } else {
-        let domain = text("errorDomain").unwrap_or_default();
-        let number = report.get("errorCode").map(Value::to_string).unwrap_or_default();
-        data.insert("code".into(), cut(&format!("{domain}:{number}"), 64).into());
-        data.insert("domain".into(), cut(domain, 64).into());
+        let domain = text("errorDomain");
+        let number = match report.get("errorCode") {
+            Some(Value::Number(number)) => Some(number.to_string()),
+            Some(Value::String(number)) => Some(number.clone()),
+            _ => None,
+        };
+        if domain.is_some() || number.is_some() {
+            let code = format!("{}:{}", domain.unwrap_or_default(), number.unwrap_or_default());
+            data.insert("code".into(), cut(&code, 64).into());
+        }
+        if let Some(domain) = domain {
+            data.insert("domain".into(), cut(domain, 64).into());
+        }
         if let Some(recovered) = report.get("isRecovered").and_then(Value::as_bool) {
             data.insert("retryable".into(), recovered.into());
         }
@@ -113,6 +127,7 @@ pub(super) fn error_report<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verd
             id,
             id_time,
             kind: Cow::Borrowed(if is_crash { "app.crashed" } else { "app.error" }),
+            spec: kinds::named(if is_crash { "app.crashed" } else { "app.error" }),
             occurred,
             session,
             app_version,
@@ -167,6 +182,7 @@ struct Parts<'a> {
     id: String,
     id_time: IdTime,
     kind: Cow<'a, str>,
+    spec: Option<&'static kinds::KindSpec>,
     occurred: Option<Timestamp>,
     session: Option<String>,
     app_version: Option<String>,
@@ -177,7 +193,7 @@ struct Parts<'a> {
 }
 
 fn build<'a>(received: &Received<'a>, parts: Parts<'a>) -> Verdict<'a> {
-    let spec = kinds::named(&parts.kind);
+    let spec = parts.spec;
     let source = source(parts.session.as_deref());
     let checked = match kinds::check(spec, Some(Cow::Owned(parts.data)), Strictness::Lenient) {
         Ok(checked) => checked,

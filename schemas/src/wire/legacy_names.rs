@@ -68,9 +68,10 @@ pub(super) fn map(name: &str, properties: Map<String, Value>) -> Mapped {
         }
         "error_occurred" => {
             let domain = text("error_domain").or_else(|| text("error_category"));
-            let code = properties.get("error_code").map(|code| match code {
-                Value::String(code) => code.clone(),
-                other => other.to_string(),
+            let code = properties.get("error_code").and_then(|code| match code {
+                Value::String(code) => Some(code.clone()),
+                Value::Number(code) => Some(code.to_string()),
+                _ => None,
             });
             fields.push(("code", code.map(Value::from)));
             fields.push(("domain", domain.map(Value::from)));

@@ -74,6 +74,12 @@ fn legacy_examples_mean_what_they_say() {
                 assert_eq!(expect["stream_id"].as_str(), event.stream_id.as_deref(), "{label}");
                 assert_eq!(expect["stream_platform"].as_str(), event.stream_platform, "{label}");
             }
+            if let Some(at) = expect["occurred_at"].as_str() {
+                assert_eq!(at, event.occurred_at.to_string(), "{label}");
+            }
+            if expect.get("session_id").is_some() {
+                assert_eq!(expect["session_id"].as_str(), event.session_id.as_deref(), "{label}");
+            }
             holds(&event.data, expect, &label);
         }
         for example in list(&examples, "bad") {
@@ -104,6 +110,10 @@ fn cmcd_examples_mean_what_they_say() {
         }
         if expect.get("stream_id").is_some() {
             assert_eq!(expect["stream_id"].as_str(), event.stream_id.as_deref(), "{label}");
+        }
+        if expect.get("install_id").is_some() {
+            assert_eq!(expect["install_id"].as_str(), event.install_id.as_deref(), "{label}");
+            assert_eq!(expect["session_id"].as_str(), event.session_id.as_deref(), "{label}");
         }
         holds(&event.data, expect, &label);
     }
@@ -173,7 +183,9 @@ fn missing_and_malformed_attributes_have_their_own_answers() {
     assert_eq!(accepted_bare.flags.to_string(), "partial");
     assert_eq!(accepted_bare.id, crate::digest::derived_id(&[bare.as_bytes()]));
     assert_eq!(accepted_bare.occurred_at.to_string(), "2026-11-23T09:30:00.000Z");
-    for (pairs, flags) in [(r#","slot":64"#, "partial,range"), (r#","slot":63"#, "partial"), (r#","time":"yesterday""#, "partial")] {
+    for (pairs, flags) in
+        [(r#","slot":64"#, "partial,range"), (r#","slot":63"#, "partial"), (r#","time":"yesterday""#, "partial")]
+    {
         assert_eq!(accepted(judge_cloudevent(event(pairs).as_bytes())).flags.to_string(), flags, "{pairs}");
     }
     for (body, field) in [
@@ -185,7 +197,11 @@ fn missing_and_malformed_attributes_have_their_own_answers() {
         (r#"{"specversion":"1.0","source":"/s","type":"Com.Example"}"#, "type"),
         (r#"{"specversion":"1.0","source":"/s","type":"playback.paused"}"#, "viewid"),
     ] {
-        assert_eq!(refused(judge_cloudevent(body.as_bytes())), (Reason::MissingAttribute, Some(field.into())), "{body}");
+        assert_eq!(
+            refused(judge_cloudevent(body.as_bytes())),
+            (Reason::MissingAttribute, Some(field.into())),
+            "{body}"
+        );
     }
 }
 

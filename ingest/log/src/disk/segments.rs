@@ -46,7 +46,9 @@ struct About {
 impl fmt::Debug for Segments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = read(&self.list);
-        f.debug_struct("Segments").field("numbers", &list.iter().map(|segment| segment.number).collect::<Vec<_>>()).finish()
+        f.debug_struct("Segments")
+            .field("numbers", &list.iter().map(|segment| segment.number).collect::<Vec<_>>())
+            .finish()
     }
 }
 
@@ -64,7 +66,8 @@ impl Segments {
         for entry in meta.prefix(SEGMENT_PREFIX) {
             let (key, value) = entry.into_inner().map_err(storage)?;
             let corrupt = || OpenError::Corrupt { folder: config.folder.clone(), what: "segment list".into() };
-            let number = key.get(SEGMENT_PREFIX.len()..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+            let number =
+                key.get(SEGMENT_PREFIX.len()..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
             let number = number.ok_or_else(corrupt)?;
             let about: About = minicbor::decode(&value).map_err(|_| corrupt())?;
             let records = database.keyspace(&keyspace_name(number), segment_options).map_err(storage)?;

@@ -32,7 +32,10 @@ pub struct EncodedFile {
 
 impl std::fmt::Debug for EncodedFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EncodedFile").field("rows", &self.rows).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("EncodedFile")
+            .field("rows", &self.rows)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,7 +62,8 @@ pub fn encode_parquet(table: &LakeTable, batch: &RecordBatch, zstd_level: i32) -
     let mut writer = ArrowWriter::try_new(&mut bytes, table.schema(), Some(properties(table, zstd_level)?))?;
     writer.write(batch)?;
     let about = writer.close()?;
-    let footer_bytes = bytes.len().checked_sub(8).and_then(|at| bytes.get(at..at + 4)?.try_into().ok()).map(u32::from_le_bytes);
+    let footer_bytes =
+        bytes.len().checked_sub(8).and_then(|at| bytes.get(at..at + 4)?.try_into().ok()).map(u32::from_le_bytes);
     Ok(EncodedFile {
         rows: i64::try_from(batch.num_rows()).unwrap_or(i64::MAX),
         footer_bytes: footer_bytes.unwrap_or(0).into(),
@@ -145,10 +149,9 @@ impl Bound {
                 Some((Self::Number((*values.min_opt()?).into()), Self::Number((*values.max_opt()?).into())))
             }
             Statistics::Int64(values) => Some((Self::Number(*values.min_opt()?), Self::Number(*values.max_opt()?))),
-            Statistics::ByteArray(values) => Some((
-                Self::Bytes(values.min_opt()?.data().to_vec()),
-                Self::Bytes(values.max_opt()?.data().to_vec()),
-            )),
+            Statistics::ByteArray(values) => {
+                Some((Self::Bytes(values.min_opt()?.data().to_vec()), Self::Bytes(values.max_opt()?.data().to_vec())))
+            }
             _ => None,
         }
     }

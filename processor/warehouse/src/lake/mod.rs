@@ -175,9 +175,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open(&folder.path().join("lake")).unwrap();
         lake.write("main/events/2026-11-23/a.parquet", b"abc").unwrap();
-        assert_eq!(lake.write("main/events/2026-11-23/a.parquet", b"x").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            lake.write("main/events/2026-11-23/a.parquet", b"x").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(lake.read_range("main/events/2026-11-23/a.parquet", 1, 2).unwrap(), b"bc");
-        assert_eq!(lake.list().unwrap().iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["main/events/2026-11-23/a.parquet"]);
+        assert_eq!(
+            lake.list().unwrap().iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["main/events/2026-11-23/a.parquet"]
+        );
         lake.delete("main/events/2026-11-23/a.parquet").unwrap();
         lake.delete("main/events/2026-11-23/a.parquet").unwrap();
         assert_eq!(lake.list().unwrap(), []);

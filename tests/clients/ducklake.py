@@ -1,0 +1,132 @@
+"""Reads a DuckLake catalogue with DuckDB, read-only, as a reader that shares no code with the product.
+
+    python ducklake.py CATALOGUE.db [--at VERSION]
+    python ducklake.py --ddl
+
+The first form prints, of the newest snapshot or of the given one:
+
+    {"snapshot": newest snapshot id, "at": VERSION or null,
+     "tables": {table of schema main: rows},
+     "events": {"by_type": {type: rows}, "by_project": {project: rows}, "min_corrected_at", "max_corrected_at" (RFC 3339 with
+                microseconds, or null), "sum_log_position", "distinct_event_ids"},
+     "records": {"events", "stored", "duplicate", "quarantined", "suppressed": sums},
+     "quarantine": {"by_reason": {reason: rows}}}
+
+A part whose table is not in that snapshot is null. The second form lets DuckDB create a catalogue of version 1.0 on SQLite in a
+temporary folder and prints {ducklake_* table: [[column, type], ..]}.
+"""
+
+import argparse
+import glob
+import importlib.util
+import json
+import os
+import sqlite3
+import tempfile
+from datetime import datetime, timedelta, timezone
+
+import duckdb
+
+RECORD_SUMS = ("events", "stored", "duplicate", "quarantined", "suppressed")
+
+
+def connect(catalogue, options):
+    """Opens DuckDB with the catalogue attached as `lake`; the extensions are files of installed packages."""
+    config = {"allow_unsigned_extensions": "true", "autoinstall_known_extensions": "false"}
+    connection = duckdb.connect(config=config)
+    for name in ("sqlite_scanner", "ducklake"):
+        home = importlib.util.find_spec(f"duckdb_extension_{name}").submodule_search_locations[0]
+        (file,) = glob.glob(os.path.join(home, "extensions", "*", f"{name}.duckdb_extension"))
+        connection.execute(f"LOAD {literal(file)}")
+    connection.execute(f"ATTACH {literal(f'ducklake:sqlite:{catalogue}')} AS lake ({options})")
+    return connection
+
+
+def literal(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def rfc3339(microseconds):
+    if microseconds is None:
+        return None
+    time = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=microseconds)
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def report(catalogue, at):
+    if not os.path.isfile(catalogue):
+        raise SystemExit(f"no such file: {catalogue}")
+    connection = connect(catalogue, "READ_ONLY")
+    # One transaction, so that every number is of the same snapshot while a server goes on committing.
+    connection.execute("BEGIN TRANSACTION")
+    rows = lambda sql: connection.execute(sql).fetchall()
+    newest = rows("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")[0][0]
+    version = newest if at is None else at
+    catalogue_tables = "__ducklake_metadata_lake.main"
+    tables = [name for (name,) in rows(
+        f"SELECT t.table_name FROM {catalogue_tables}.ducklake_table t"
+        f" JOIN {catalogue_tables}.ducklake_schema s USING (schema_id) WHERE s.schema_name = 'main'"
+        f" AND t.begin_snapshot <= {version} AND coalesce(t.end_snapshot, {version} + 1) > {version} ORDER BY 1"
+    )]
+    of = lambda table: f'lake.main."{table}" AT (VERSION => {version})'
+    counts = lambda table, column: dict(rows(f"SELECT {column}, count(*) FROM {of(table)} GROUP BY 1 ORDER BY 1"))
+
+    events = records = quarantine = None
+    if "events" in tables:
+        first, last, positions, ids = rows(
+            "SELECT epoch_us(min(corrected_at)), epoch_us(max(corrected_at)), coalesce(sum(log_position), 0),"
+            f" count(DISTINCT event_id) FROM {of('events')}"
+        )[0]
+        events = {
+            "by_type": counts("events", "type"),
+            "by_project": counts("events", "project"),
+            "min_corrected_at": rfc3339(first),
+            "max_corrected_at": rfc3339(last),
+            "sum_log_position": int(positions),
+            "distinct_event_ids": ids,
+        }
+    if "records" in tables:
+        sums = ", ".join(f"coalesce(sum({column}), 0)" for column in RECORD_SUMS)
+        records = dict(zip(RECORD_SUMS, map(int, rows(f"SELECT {sums} FROM {of('records')}")[0])))
+    if "quarantine" in tables:
+        quarantine = {"by_reason": counts("quarantine", "reason")}
+    return {
+        "snapshot": newest,
+        "at": at,
+        "tables": {table: rows(f"SELECT count(*) FROM {of(table)}")[0][0] for table in tables},
+        "events": events,
+        "records": records,
+        "quarantine": quarantine,
+    }
+
+
+def ddl():
+    with tempfile.TemporaryDirectory() as folder:
+        catalogue = os.path.join(folder, "catalogue.db")
+        connect(catalogue, f"DATA_PATH {literal(os.path.join(folder, 'lake'))}").close()
+        database = sqlite3.connect(catalogue)
+        ((version,),) = database.execute("SELECT value FROM ducklake_metadata WHERE key = 'version'")
+        if version != "1.0":
+            raise SystemExit(f"this DuckDB creates version {version}, not 1.0")
+        tables = [name for (name,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'ducklake_*' ORDER BY name"
+        )]
+        columns = lambda table: [list(row) for row in database.execute("SELECT name, type FROM pragma_table_info(?)", (table,))]
+        result = {table: columns(table) for table in tables}
+        database.close()
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("catalogue", nargs="?")
+    parser.add_argument("--at", type=int, metavar="VERSION")
+    parser.add_argument("--ddl", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.ddl == (arguments.catalogue is not None):
+        parser.error("either a catalogue or --ddl")
+    print(json.dumps(ddl() if arguments.ddl else report(arguments.catalogue, arguments.at)))
+
+
+if __name__ == "__main__":
+    main()
