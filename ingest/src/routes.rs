@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::admission::Reservation;
 use crate::body::{self, BodyError, BodyLimits};
 use crate::encoding::{Encoding, InflateError};
-use crate::split::{self, Shape};
+use crate::split::{self, EVENT_COST_BYTES, EVENTS_MAX, Shape};
 use crate::upload::Envelope;
 use crate::{Ingest, ReceivedAt, cors};
 
@@ -29,13 +29,18 @@ pub const UPLOAD_PATHS: [&str; 5] =
 /// The routes of ingest. Each request must bring a [`Principal`] and a [`ReceivedAt`] as extensions.
 pub fn router(ingest: Ingest) -> Router {
     Router::new()
-        .route("/v1/events", post(events))
-        .route("/api/v1/analytics", post(analytics))
-        .route("/api/v1/errors", post(error_reports))
-        .route("/cmcd/event-mode", post(cmcd))
-        .route("/cmcd/v2/events", post(cmcd))
+        .route("/v1/events", post(events).options(preflight))
+        .route("/api/v1/analytics", post(analytics).options(preflight))
+        .route("/api/v1/errors", post(error_reports).options(preflight))
+        .route("/cmcd/event-mode", post(cmcd).options(preflight))
+        .route("/cmcd/v2/events", post(cmcd).options(preflight))
         .route_layer(middleware::from_fn(cors::allow_any_origin))
         .with_state(ingest)
+}
+
+/// A browser asks whether its page may post; what it may is added to every answer.
+async fn preflight() -> StatusCode {
+    StatusCode::NO_CONTENT
 }
 
 type Caller = (Extension<Principal>, Extension<ReceivedAt>);
@@ -115,6 +120,10 @@ async fn take(
     let used = i64::try_from(shared.budget.used_bytes()).unwrap_or(i64::MAX);
     shared.metrics.in_flight_bytes.set(used);
     let (wire, events) = door.cut(headers, &body).map_err(refused)?;
+    if events.len() > EVENTS_MAX {
+        return Err(refused(Refusal::TooManyEvents));
+    }
+    reservation.grow(events.len() * EVENT_COST_BYTES).map_err(|_| refused(Refusal::Overloaded))?;
     let facts = facts(wire, headers);
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let envelope = Envelope {
@@ -229,6 +238,7 @@ enum Refusal {
     Empty,
     Undecodable,
     TooLarge,
+    TooManyEvents,
     TooSlow,
     Broken,
     Overloaded,
@@ -262,7 +272,7 @@ impl Refusal {
         match self {
             Self::Empty => "empty",
             Self::Undecodable => "undecodable",
-            Self::TooLarge => "too_large",
+            Self::TooLarge | Self::TooManyEvents => "too_large",
             Self::TooSlow => "too_slow",
             Self::Broken => "broken",
             Self::Overloaded => "overloaded",
@@ -291,6 +301,9 @@ impl Refusal {
                 ),
             )
             .at("/", "max_bytes"),
+            Self::TooManyEvents => {
+                Problem::new(413, "too_many_events", format!("a body may have {EVENTS_MAX} events")).at("/", "max_events")
+            }
             Self::TooSlow => Problem::new(408, "body_too_slow", "the body did not arrive in time").at("/", "deadline"),
             Self::Broken => Problem::new(400, "body_broken", "the body ended before its length").at("/", "complete"),
             Self::Overloaded => Problem::new(503, "overloaded", "too much is in flight, try again").retry_after(1),
@@ -302,7 +315,7 @@ impl Refusal {
                 Problem::new(400, "corrupt_encoding", format!("the body is not {}, or was cut off", encoding.name()))
                     .at("content-encoding", "complete")
             }
-            // What it says about the disk or the broker is for the operator's log.
+            // What the disk or the broker said is for the operator; the log itself has told it.
             Self::Log(AppendError::TooLarge { .. }) => {
                 Problem::new(413, "event_too_large", "an event is too large for the log")
             }

@@ -5,6 +5,12 @@ use memchr::{memchr, memchr2};
 /// Elements of a JSON array may nest this deep; the parser refuses events beyond 128 levels anyway.
 const DEPTH_MAX: usize = 512;
 
+/// Events of one upload at most: what is kept per event beside its bytes (about [`EVENT_COST_BYTES`]) must stay small
+/// against a whole body in flight, whatever the body is made of. The largest body of real events has a tenth of it.
+pub(crate) const EVENTS_MAX: usize = 100_000;
+/// Bytes that one event costs beside its own: slice, item, line of the receipt, key. Counted on a 64-bit machine.
+pub(crate) const EVENT_COST_BYTES: usize = 384;
+
 /// What a body is, by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -36,11 +42,14 @@ pub(crate) fn is_one_object(body: &[u8]) -> bool {
 }
 
 /// The elements of a JSON array. A torn array gives its whole elements, then the torn rest as one more: `None` if
-/// there is no whole element to save.
+/// there is no whole element to save. Ends one element beyond [`EVENTS_MAX`].
 pub(crate) fn array_elements(body: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut elements = Vec::with_capacity(body.len() / 256);
+    let mut elements = Vec::with_capacity((body.len() / 256).min(EVENTS_MAX));
     let mut at = 1;
     loop {
+        if elements.len() > EVENTS_MAX {
+            return Some(elements);
+        }
         at += leading_space(&body[at..]);
         match body.get(at) {
             Some(b']') => {
@@ -75,12 +84,12 @@ pub(crate) fn array_elements(body: &[u8]) -> Option<Vec<&[u8]>> {
     }
 }
 
-/// The lines of a body that are not empty, without white space around them.
+/// The lines of a body that are not empty, without white space around them. Ends one line beyond [`EVENTS_MAX`].
 pub(crate) fn lines(body: &[u8]) -> Vec<&[u8]> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let mut lines = Vec::with_capacity(body.len() / 256);
+    let mut lines = Vec::with_capacity((body.len() / 256).min(EVENTS_MAX));
     let mut rest = body;
-    while !rest.is_empty() {
+    while !rest.is_empty() && lines.len() <= EVENTS_MAX {
         let (line, tail) = match memchr(b'\n', rest) {
             Some(end) => (&rest[..end], &rest[end + 1..]),
             None => (rest, &[][..]),
@@ -174,6 +183,13 @@ mod tests {
         assert_eq!(elements(r#"[{"a":"#), None);
         assert_eq!(elements("["), None);
         assert_eq!(elements("[] x"), None);
+    }
+
+    #[test]
+    fn cutting_ends_when_there_are_too_many() {
+        let zeros = format!("[{}0]", "0,".repeat(3 * EVENTS_MAX));
+        assert_eq!(array_elements(zeros.as_bytes()).unwrap().len(), EVENTS_MAX + 1);
+        assert_eq!(lines("a\n".repeat(3 * EVENTS_MAX).as_bytes()).len(), EVENTS_MAX + 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From the events of one upload to durable records and a receipt.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use event_log::{AppendError, NewRecord, Partition};
@@ -26,23 +26,42 @@ pub(crate) struct Envelope<'a> {
     pub(crate) facts: Vec<Fact<'a>>,
 }
 
+/// More events than this are judged beside the network's other work (a millisecond or two), not between it.
+const EVENTS_AT_ONCE: usize = 1_000;
 /// Bytes of a record beside its events.
 const RECORD_HEADER_BYTES: usize = 1024;
 
 impl Ingest {
     /// Judges the events, appends them, and returns the receipt once all are durable.
     pub(crate) async fn take(&self, envelope: &Envelope<'_>, events: &[&[u8]]) -> Result<Receipt, AppendError> {
-        let digests: Vec<String> = events
-            .iter()
-            .map(|event| if event.len() > EVENT_MAX_BYTES { sha256_hex(event) } else { String::new() })
-            .collect();
-        let items: Vec<Item<'_>> =
-            (0..).zip(events).zip(&digests).map(|((index, event), digest)| item(index, event, digest)).collect();
-        let mut receipt = Receipt { batch_id: envelope.batch_id.clone(), results: Vec::with_capacity(items.len()) };
-        let parts = self.judge(envelope, items, &mut receipt);
-        let records = self.encode(envelope, parts);
+        let (receipt, records) = if events.len() > EVENTS_AT_ONCE {
+            tokio::task::block_in_place(|| self.prepare(envelope, events))
+        } else {
+            self.prepare(envelope, events)
+        };
         self.shared.log.append(records).await?;
         Ok(receipt)
+    }
+
+    /// The receipt, and the records that it stands for.
+    fn prepare(&self, envelope: &Envelope<'_>, events: &[&[u8]]) -> (Receipt, Vec<NewRecord>) {
+        // Rare, so the digests lie beside the items, which borrow them.
+        let oversize: HashMap<usize, String> = events
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| event.len() > EVENT_MAX_BYTES)
+            .map(|(place, event)| (place, sha256_hex(event)))
+            .collect();
+        let items = (0..).zip(events).enumerate().map(|(place, (index, event))| match oversize.get(&place) {
+            None => Item { index, bytes: event, oversize: None },
+            Some(sha256) => {
+                let about = Oversize { length_bytes: event.len() as u64, sha256 };
+                Item { index, bytes: &event[..OVERSIZE_KEPT_BYTES], oversize: Some(about) }
+            }
+        });
+        let mut receipt = Receipt { batch_id: envelope.batch_id.clone(), results: Vec::with_capacity(events.len()) };
+        let parts = self.judge(envelope, items.collect(), &mut receipt);
+        (receipt, self.encode(envelope, parts))
     }
 
     /// Writes the receipt's lines, and groups the events by partition into records of bounded size.
@@ -119,13 +138,4 @@ impl Ingest {
         });
         records.collect()
     }
-}
-
-/// An event as the record keeps it.
-fn item<'a>(index: u32, event: &'a [u8], digest: &'a str) -> Item<'a> {
-    if event.len() <= EVENT_MAX_BYTES {
-        return Item { index, bytes: event, oversize: None };
-    }
-    let oversize = Oversize { length_bytes: event.len() as u64, sha256: digest };
-    Item { index, bytes: &event[..OVERSIZE_KEPT_BYTES], oversize: Some(oversize) }
 }

@@ -57,7 +57,7 @@ impl DiskConsumer {
                 .shared
                 .segments
                 .read(partition, from, high[index], max_bytes - bytes)
-                .map_err(|error| PollError::Backend { partition, position: from, source: Box::new(error) })?;
+                .map_err(|source| PollError::Backend { partition, position: from, source })?;
             if let Some(last) = read.last() {
                 self.next[index] = Some(last.position + 1);
             }

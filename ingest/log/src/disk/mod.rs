@@ -8,6 +8,7 @@ mod consumer;
 mod segments;
 mod writer;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -124,16 +125,10 @@ impl DiskLog {
     pub fn open(config: DiskLogConfig) -> Result<Self, OpenError> {
         let folder = config.folder.clone();
         let storage = |source| OpenError::Storage { folder: folder.clone(), source };
-        // Small memtables and a small journal keep both the idle memory and the recovery after a crash short.
-        let database = Database::builder(&config.folder)
-            .manual_journal_persist(true)
-            .max_journaling_size(128 << 20)
-            .cache_size(8 << 20)
-            .worker_threads(1)
-            .open()
-            .map_err(storage)?;
-        let meta = database.keyspace("meta", KeyspaceCreateOptions::default).map_err(storage)?;
-        let segments = Segments::open(database, meta, &config)?;
+        if !config.folder.exists() {
+            create(&config)?;
+        }
+        let segments = open_segments(&config)?;
         let high = segments.high_positions().map_err(storage)?;
         let shared = Arc::new(Shared {
             segments,
@@ -178,8 +173,44 @@ impl DiskLog {
         if !sent {
             return Err(AppendError::ReadOnly("the log is closed".into()));
         }
-        confirmed.await.unwrap_or_else(|_| Err(AppendError::Unavailable("the writer stopped".into())))
+        match tokio::time::timeout(CONFIRM_WITHIN, confirmed).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(AppendError::Unavailable("the writer stopped".into())),
+            Err(_) => Err(AppendError::Unavailable("the disk does not answer".into())),
+        }
     }
+}
+
+/// A group takes milliseconds. A disk that stands still this long is for the sender to try again later.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+
+/// Makes an empty log. It gets its name only when it is complete: a crash on the way leaves nothing that cannot be
+/// opened.
+fn create(config: &DiskLogConfig) -> Result<(), OpenError> {
+    let storage = |source: std::io::Error| OpenError::Storage { folder: config.folder.clone(), source: source.into() };
+    let fresh = DiskLogConfig { folder: config.folder.with_extension("new"), ..config.clone() };
+    if fresh.folder.exists() {
+        std::fs::remove_dir_all(&fresh.folder).map_err(storage)?;
+    }
+    let parent = fresh.folder.parent().unwrap_or(&fresh.folder);
+    std::fs::create_dir_all(parent).map_err(storage)?;
+    drop(open_segments(&fresh)?);
+    std::fs::rename(&fresh.folder, &config.folder).map_err(storage)?;
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(storage)
+}
+
+fn open_segments(config: &DiskLogConfig) -> Result<Segments, OpenError> {
+    let storage = |source| OpenError::Storage { folder: config.folder.clone(), source };
+    // Small memtables and a small journal keep both the idle memory and the recovery after a crash short.
+    let database = Database::builder(&config.folder)
+        .manual_journal_persist(true)
+        .max_journaling_size(128 << 20)
+        .cache_size(8 << 20)
+        .worker_threads(1)
+        .open()
+        .map_err(storage)?;
+    let meta = database.keyspace("meta", KeyspaceCreateOptions::default).map_err(storage)?;
+    Segments::open(database, meta, config)
 }
 
 impl Shared {

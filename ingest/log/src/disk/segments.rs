@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::RwLock;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use minicbor::{Decode, Encode};
 use schemas::Timestamp;
 
@@ -14,6 +14,7 @@ use crate::{LogRecord, Partition, Position};
 
 const PARTITIONS_KEY: &[u8] = b"partitions";
 const SEGMENT_PREFIX: &[u8] = b"segment/";
+const KEYSPACE_PREFIX: &str = "segment-";
 
 /// All segments, oldest first; the last one is written to.
 pub(super) struct Segments {
@@ -48,7 +49,7 @@ impl fmt::Debug for Segments {
         let list = read(&self.list);
         f.debug_struct("Segments")
             .field("numbers", &list.iter().map(|segment| segment.number).collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,6 +74,7 @@ impl Segments {
             let records = database.keyspace(&keyspace_name(number), segment_options).map_err(storage)?;
             list.push(Segment { number, about, records });
         }
+        drop_unlisted(&database, &list).map_err(storage)?;
         Ok(Self { database, meta, list: RwLock::new(list) })
     }
 
@@ -133,17 +135,19 @@ impl Segments {
         Ok(records)
     }
 
-    /// Reads records of a partition from a position on, below `high`, until `max_bytes` are exceeded (at least one).
+    /// Reads records of a partition from a position on, below `high`, until `max_bytes` are exceeded (at least one). A
+    /// record that should be there and is not is an error, never passed over.
     pub(super) fn read(
         &self,
         partition: Partition,
         from: Position,
         high: Position,
         max_bytes: usize,
-    ) -> Result<Vec<LogRecord>, fjall::Error> {
+    ) -> Result<Vec<LogRecord>, Box<dyn std::error::Error + Send + Sync>> {
         let list = read(&self.list).clone();
         let index = usize::from(partition);
-        let begin = list.iter().rposition(|segment| segment.about.first[index] <= from).unwrap_or(0);
+        let missing = |position: Position| format!("record {position} of partition {partition} is missing in the log");
+        let begin = list.iter().rposition(|segment| segment.about.first[index] <= from).ok_or_else(|| missing(from))?;
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut next = from;
@@ -153,7 +157,8 @@ impl Segments {
             }
             for entry in segment.records.range(key(partition, next)..key(partition, high)) {
                 let (stored_key, value) = entry.into_inner()?;
-                let Some(position) = key_position(&stored_key) else { continue };
+                let position = key_position(&stored_key).filter(|position| *position == next);
+                let position = position.ok_or_else(|| missing(next))?;
                 bytes += value.len();
                 next = position + 1;
                 records.push(LogRecord { partition, position, bytes: Bytes::copy_from_slice(&value) });
@@ -161,6 +166,9 @@ impl Segments {
                     break;
                 }
             }
+        }
+        if records.is_empty() {
+            return Err(missing(from).into());
         }
         Ok(records)
     }
@@ -186,6 +194,18 @@ impl Segments {
     }
 }
 
+/// Drops segments that are not in the list any more: forgetting was cut off before their folder went.
+fn drop_unlisted(database: &Database, list: &[Segment]) -> Result<(), fjall::Error> {
+    let listed: Vec<String> = list.iter().map(|segment| keyspace_name(segment.number)).collect();
+    for name in database.list_keyspace_names() {
+        let name: &str = &name;
+        if name.starts_with(KEYSPACE_PREFIX) && !listed.iter().any(|listed| listed == name) {
+            database.delete_keyspace(database.keyspace(name, segment_options)?)?;
+        }
+    }
+    Ok(())
+}
+
 fn check_partitions(stored: &[u8], config: &DiskLogConfig) -> Result<(), OpenError> {
     let folder = || PathBuf::from(&config.folder);
     let found = <[u8; 2]>::try_from(stored).map(Partition::from_be_bytes);
@@ -196,16 +216,14 @@ fn check_partitions(stored: &[u8], config: &DiskLogConfig) -> Result<(), OpenErr
     Err(OpenError::Partitions { folder: folder(), found, wanted: config.partitions })
 }
 
-/// Values are large and written once: kept apart from the keys, they are never rewritten by compaction.
+/// Values stay with their keys: kept apart they showed no gain, and the folder of separated values is not flushed
+/// before the journal that holds them is dropped (fjall 3.1).
 fn segment_options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default()
-        .manual_journal_persist(true)
-        .max_memtable_size(16 << 20)
-        .with_kv_separation(Some(KvSeparationOptions::default().separation_threshold(1024)))
+    KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(16 << 20)
 }
 
 fn keyspace_name(number: u64) -> String {
-    format!("segment-{number:010}")
+    format!("{KEYSPACE_PREFIX}{number:010}")
 }
 
 fn segment_key(number: u64) -> Vec<u8> {

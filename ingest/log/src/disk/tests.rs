@@ -49,6 +49,19 @@ fn another_number_of_partitions_is_refused() {
 }
 
 #[test]
+fn a_crash_while_the_log_is_made_leaves_nothing_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    // What a process that was killed in the middle of the first start may leave.
+    let half = folder.path().join("log.new");
+    std::fs::create_dir_all(&half).unwrap();
+    std::fs::write(half.join("0.jnl"), b"").unwrap();
+    std::fs::write(half.join("version"), b"").unwrap();
+    drop(DiskLog::open(config(&folder, 4)).unwrap());
+    drop(DiskLog::open(config(&folder, 4)).unwrap());
+    assert!(!half.exists());
+}
+
+#[test]
 fn a_folder_has_one_log() {
     let folder = tempfile::tempdir().unwrap();
     let _first = DiskLog::open(config(&folder, 1)).unwrap();
