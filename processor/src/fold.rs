@@ -1,11 +1,12 @@
 //! From records of the log to the content of a commit. Pure but for the lookup of keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use event_log::LogRecord;
 use schemas::clock::{Clocks, Correction, Stamp, Transmission};
 use schemas::dedup::{EventKey, IdTime};
+use schemas::kinds;
 use schemas::record::{self, Item, Record, Upload};
 use schemas::rollups::{LEDGER, QUALITY, USAGE};
 use schemas::{Event, Format, Outcome, Reason, Received, Rejection, TimeQuality, Timestamp, Verdict, validate};
@@ -39,7 +40,7 @@ pub(crate) struct Pending {
     ledger: Tally,
     /// Records folded, ticks among them.
     pub(crate) records: u64,
-    /// Bytes of the payloads folded.
+    /// Plain bytes of the records folded.
     pub(crate) bytes: usize,
     /// Events by partition.
     pub(crate) events: HashMap<u16, u64>,
@@ -142,7 +143,7 @@ impl<'a> Entry<'a> {
         state.log_time = state.log_time.max(log_time);
         state.position = log_record.position + 1;
         pending.records += 1;
-        pending.bytes += log_record.bytes.len();
+        pending.bytes += record::plain_bytes(&log_record.bytes);
         match self {
             Self::Tick { .. } => {}
             Self::Upload { payload, upload, .. } => {
@@ -218,7 +219,8 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn settling<'p>(self, pending: &'p mut Pending) -> Settling<'a, 'p> {
-        Settling { place: self, pending, outcomes: OutcomeCounts::default(), lines: Vec::new() }
+        let (outcomes, unknown_kinds) = (OutcomeCounts::default(), HashSet::new());
+        Settling { place: self, pending, outcomes, lines: Vec::new(), unknown_kinds }
     }
 
     fn settle(
@@ -288,7 +290,8 @@ fn stamp<'a>(project: &'a str, event: &'a Event<'_>) -> Stamp<'a> {
         source: &event.source,
         boot_id: event.boot_id.as_deref(),
         mono_ms: event.mono_ms,
-        seq: event.seq,
+        // CMCD numbers the records of a view, and a session has several views.
+        seq: event.seq.filter(|_| event.format != Format::Cmcd2),
         occurred_at: event.occurred_at,
     }
 }
@@ -310,7 +313,15 @@ struct Settling<'a, 'p> {
     pending: &'p mut Pending,
     outcomes: OutcomeCounts,
     lines: Vec<Line>,
+    /// Kinds that are not in the vocabulary, as far as they are counted under their own name.
+    unknown_kinds: HashSet<String>,
 }
+
+/// Unknown kinds of one record that have rows of their own in the rollups; the others are counted as [`OTHER_KIND`]. A
+/// record has a few kinds, or a sender that makes them up: then the rollups must not grow as the events do. Per record,
+/// so that it depends on nothing but the record. The events themselves keep their kind.
+const UNKNOWN_KINDS_MAX: usize = 50;
+const OTHER_KIND: &str = "other";
 
 impl Settling<'_, '_> {
     fn address(&self, index: usize) -> Address {
@@ -323,7 +334,7 @@ impl Settling<'_, '_> {
         let late = is_late(upload.received_at, correction);
         self.pending.rows.event(upload, event, correction, self.address(index));
         let feature = event.feature.as_deref().unwrap_or_default();
-        let keys = [event.kind.as_ref(), feature];
+        let keys = [self.counted_kind(&event.kind), feature];
         self.pending.usage.add(upload.project, correction.corrected_at, &keys, [1, late.into()]);
         let measures =
             [late.into(), correction.future_clamped.into(), (correction.quality != TimeQuality::Device).into()];
@@ -336,6 +347,18 @@ impl Settling<'_, '_> {
         self.line(rejection.format, kind, Outcome::Quarantined, Some(rejection.reason), [0; 3]);
     }
 
+    /// The name under which a kind is counted.
+    fn counted_kind<'k>(&mut self, kind: &'k str) -> &'k str {
+        if kind.is_empty() || kinds::named(kind).is_some() || self.unknown_kinds.contains(kind) {
+            return kind;
+        }
+        if self.unknown_kinds.len() == UNKNOWN_KINDS_MAX {
+            return OTHER_KIND;
+        }
+        self.unknown_kinds.insert(kind.to_owned());
+        kind
+    }
+
     /// Counts one event. Exactly one line per event, so that the books balance.
     fn line(&mut self, format: Format, kind: &str, outcome: Outcome, reason: Option<Reason>, measures: [i64; 3]) {
         match outcome {
@@ -344,6 +367,7 @@ impl Settling<'_, '_> {
             Outcome::Quarantined => self.outcomes.quarantined += 1,
             Outcome::Suppressed => self.outcomes.suppressed += 1,
         }
+        let kind = self.counted_kind(kind);
         let same = |line: &&mut Line| {
             line.kind == kind && line.format == format && line.outcome == outcome && line.reason == reason
         };

@@ -19,6 +19,10 @@ pub struct MaintenanceConfig {
     pub rollup_delta_age: Duration,
     /// Files that no commit lists are collected at this age.
     pub orphan_grace: Duration,
+    /// What is older than this cannot be asked `AS OF` any more.
+    pub snapshot_retention: Duration,
+    /// Files that no snapshot lists any more are deleted after this: longer than any query.
+    pub file_grace: Duration,
     /// The log keeps records at least this long, and always what is not committed.
     pub log_retention: Duration,
 }
@@ -29,6 +33,8 @@ impl Default for MaintenanceConfig {
             merge: MergePolicy::default(),
             rollup_delta_age: Duration::from_secs(180),
             orphan_grace: Duration::from_secs(60),
+            snapshot_retention: Duration::from_secs(86_400),
+            file_grace: Duration::from_secs(3600),
             log_retention: Duration::from_secs(7 * 86_400),
         }
     }
@@ -67,6 +73,7 @@ impl Maintenance {
             Err(error) => tracing::warn!(error = %chain(&error), "rollup deltas were not folded"),
         }
         self.collect(self.config.orphan_grace).await;
+        self.expire(now).await;
         self.forget_log(now).await;
         self.balance().await;
     }
@@ -83,6 +90,13 @@ impl Maintenance {
                 self.metrics.missing_files.set(i64::try_from(collected.missing).unwrap_or(i64::MAX));
             }
             Err(error) => tracing::warn!(error = %chain(&error), "unlisted files were not collected"),
+        }
+    }
+
+    async fn expire(&self, now: Timestamp) {
+        match self.warehouse.expire(now, self.config.snapshot_retention, self.config.file_grace).await {
+            Ok(expired) => self.metrics.expired_files.inc_by(expired.deleted),
+            Err(error) => tracing::warn!(error = %chain(&error), "old snapshots were not expired"),
         }
     }
 

@@ -23,6 +23,7 @@ pub struct ProcessorMetrics {
     pub(crate) clock_epochs: IntGauge,
     pub(crate) merged_files: IntCounter,
     pub(crate) collected_files: IntCounter,
+    pub(crate) expired_files: IntCounter,
 }
 
 const LANE: &str = "events";
@@ -95,6 +96,10 @@ impl ProcessorMetrics {
                 "streamgauge_collected_files_total",
                 "Files that no commit lists and were deleted.",
             )?,
+            expired_files: IntCounter::new(
+                "streamgauge_expired_files_total",
+                "Files that were merged into others, are in no snapshot that can still be asked, and were deleted.",
+            )?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -129,6 +134,7 @@ impl ProcessorMetrics {
             Box::new(self.clock_epochs.clone()),
             Box::new(self.merged_files.clone()),
             Box::new(self.collected_files.clone()),
+            Box::new(self.expired_files.clone()),
         ]
     }
 

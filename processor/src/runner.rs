@@ -1,13 +1,13 @@
 //! The loop around the fold: poll, fold, commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use event_log::{EventLog, LogConsumer, LogRecord, PollError, Polled};
-use schemas::Timestamp;
 use schemas::clock::Clocks;
+use schemas::{Timestamp, record};
 use thiserror::Error;
 use warehouse::tables::LakeTable;
 use warehouse::{
@@ -27,7 +27,7 @@ pub struct ProcessorConfig {
     pub commit_interval: Duration,
     /// A commit is full at this many rows.
     pub commit_rows: usize,
-    /// Or at this many bytes of log records.
+    /// Or at this many bytes of plain records.
     pub commit_bytes: usize,
     /// Keys kept in the hot set of each partition (about 50 bytes each).
     pub hot_keys: usize,
@@ -40,7 +40,7 @@ impl Default for ProcessorConfig {
         Self {
             commit_interval: Duration::from_millis(900),
             commit_rows: 100_000,
-            commit_bytes: 32 << 20,
+            commit_bytes: 64 << 20,
             hot_keys: 250_000,
             state_interval: Duration::from_secs(30),
         }
@@ -51,8 +51,12 @@ impl Default for ProcessorConfig {
 const LINGER: Duration = Duration::from_millis(40);
 /// A commit's files live for minutes until they are merged: the fastest level.
 const COMMIT_ZSTD_LEVEL: i32 = 1;
-/// Bytes per poll: bounds the time of one fold.
+/// Bytes per poll, as the log keeps them.
 const POLL_BYTES: usize = 2 << 20;
+/// Plain bytes per fold: bounds its time and memory, whatever a record inflates to.
+const FOLD_BYTES: usize = 8 << 20;
+/// Id runs are merged so often per commit at most: what has piled up must not hold up the next commits.
+const RUN_MERGES: usize = 4;
 
 /// Why the processor cannot go on. All state is dropped; the next step begins anew from the checkpoints.
 #[derive(Debug, Error)]
@@ -128,6 +132,8 @@ pub struct Processor {
 #[derive(Debug)]
 struct Assignment {
     consumer: Box<dyn LogConsumer>,
+    /// Polled, not folded yet.
+    backlog: VecDeque<LogRecord>,
     partitions: BTreeMap<u16, PartitionState>,
     /// Positions at the last commit.
     committed: BTreeMap<u16, u64>,
@@ -161,13 +167,34 @@ impl Processor {
     ///
     /// Not cancel safe: a step may be a commit. Ask for a short `wait` instead of dropping the future.
     pub async fn step(&mut self, now: Timestamp, wait: Duration) -> Result<Step, RunError> {
-        let result = self.try_step(now, wait).await;
-        if let Err(error) = &result {
+        // Out of its place for the time of the step: whatever ends that early (an error, a panic, a dropped future)
+        // leaves nothing that a later commit could take for the whole.
+        let assignment = self.assignment.take();
+        let result = self.step_with(assignment, now, wait).await;
+        self.count_failure(&result);
+        result
+    }
+
+    async fn step_with(
+        &mut self,
+        assignment: Option<Assignment>,
+        now: Timestamp,
+        wait: Duration,
+    ) -> Result<Step, RunError> {
+        let mut assignment = match assignment {
+            Some(assignment) => assignment,
+            None => self.assign().await?,
+        };
+        let step = assignment.step(&self.warehouse, &self.config, &self.metrics, now, wait).await?;
+        self.assignment = Some(assignment);
+        Ok(step)
+    }
+
+    fn count_failure(&self, result: &Result<Step, RunError>) {
+        if let Err(error) = result {
             let fenced = matches!(error, RunError::Commit(CommitError::Fenced { .. }));
             self.metrics.commits.with_label_values(&[if fenced { "fenced" } else { "failed" }]).inc();
-            self.assignment = None;
         }
-        result
     }
 
     /// Commits what is folded, whether it is due or not.
@@ -176,36 +203,17 @@ impl Processor {
     ///
     /// As [`Self::step`].
     pub async fn flush(&mut self, now: Timestamp) -> Result<Step, RunError> {
-        match &mut self.assignment {
-            Some(assignment) if assignment.pending.records > 0 => {
-                assignment.commit(&self.warehouse, &self.config, &self.metrics, now).await
-            }
-            _ => Ok(Step::Idle),
+        let Some(mut assignment) = self.assignment.take() else { return Ok(Step::Idle) };
+        if assignment.pending.records == 0 {
+            self.assignment = Some(assignment);
+            return Ok(Step::Idle);
         }
-    }
-
-    async fn try_step(&mut self, now: Timestamp, wait: Duration) -> Result<Step, RunError> {
-        if self.assignment.is_none() {
-            self.assignment = Some(self.assign().await?);
+        let result = assignment.commit(&self.warehouse, &self.config, &self.metrics, now).await;
+        self.count_failure(&result);
+        if result.is_ok() {
+            self.assignment = Some(assignment);
         }
-        let Some(assignment) = &mut self.assignment else { return Ok(Step::Idle) };
-        let due = assignment.due_in(&self.config);
-        let folded = if due == Some(Duration::ZERO) {
-            false
-        } else {
-            let polled = assignment.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await?;
-            match polled {
-                Polled::Records(records) => {
-                    assignment.fold(&records, &self.metrics)?;
-                    true
-                }
-                Polled::Assigned(_) | Polled::Idle => false,
-            }
-        };
-        if assignment.due_in(&self.config) == Some(Duration::ZERO) {
-            return assignment.commit(&self.warehouse, &self.config, &self.metrics, now).await;
-        }
-        Ok(if folded { Step::Folded } else { Step::Idle })
+        result
     }
 
     /// Takes all partitions: positions from the warehouse first, then the log from there.
@@ -229,6 +237,7 @@ impl Processor {
         tracing::info!(partitions = checkpoints.len(), "took the partitions of the log");
         Ok(Assignment {
             consumer,
+            backlog: VecDeque::new(),
             committed: checkpoints.iter().map(|checkpoint| (checkpoint.log_partition, checkpoint.position)).collect(),
             partitions,
             pending: Pending::new(),
@@ -273,6 +282,47 @@ impl Assignment {
         let since_last = self.last_commit.map_or(config.commit_interval, |last| last.elapsed());
         let linger = LINGER.saturating_sub(since.elapsed());
         Some(config.commit_interval.saturating_sub(since_last).max(linger))
+    }
+
+    async fn step(
+        &mut self,
+        warehouse: &Warehouse,
+        config: &ProcessorConfig,
+        metrics: &ProcessorMetrics,
+        now: Timestamp,
+        wait: Duration,
+    ) -> Result<Step, RunError> {
+        let due = self.due_in(config);
+        let mut folded = false;
+        if due != Some(Duration::ZERO) {
+            if self.backlog.is_empty() {
+                let polled = self.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await?;
+                if let Polled::Records(records) = polled {
+                    self.backlog.extend(records);
+                }
+            }
+            let records = self.next_records();
+            if !records.is_empty() {
+                self.fold(&records, metrics)?;
+                folded = true;
+            }
+        }
+        if self.due_in(config) == Some(Duration::ZERO) {
+            return self.commit(warehouse, config, metrics, now).await;
+        }
+        Ok(if folded { Step::Folded } else { Step::Idle })
+    }
+
+    /// The next records of the backlog, of [`FOLD_BYTES`] when they are opened; at least one if there is one.
+    fn next_records(&mut self) -> Vec<LogRecord> {
+        let mut bytes = 0;
+        let fits = |record: &&LogRecord| {
+            let fits = bytes < FOLD_BYTES;
+            bytes += record::plain_bytes(&record.bytes);
+            fits
+        };
+        let count = self.backlog.iter().take_while(fits).count();
+        self.backlog.drain(..count).collect()
     }
 
     fn fold(&mut self, records: &[LogRecord], metrics: &ProcessorMetrics) -> Result<(), RunError> {
@@ -401,7 +451,6 @@ impl Assignment {
         self.last_state = Instant::now();
         let mut files = Vec::new();
         for state in self.partitions.values_mut() {
-            state.clocks.forget(state.log_time);
             let path = format!("state/{}", name.path(&format!("{}.clocks", state.partition)));
             let bytes = state.clocks.to_bytes();
             write(lake, path.clone(), &[&crc32fast::hash(&bytes).to_be_bytes()[..], &bytes].concat())?;
@@ -411,11 +460,17 @@ impl Assignment {
     }
 
     async fn merge_id_runs(&mut self, warehouse: &Warehouse, now: Timestamp) -> Result<(), RunError> {
+        let mut merges = 0;
         for state in self.partitions.values_mut() {
-            while let Some(run_ids) = state.keys.mergeable() {
-                let run = state.keys.write_merged(&run_ids, now)?;
+            while merges < RUN_MERGES
+                && let Some(run_ids) = state.keys.mergeable()
+            {
+                // Named like a file of the commit that comes next: until that has landed nobody takes it for a leftover.
+                let origin = Origin::Commit { partition: state.partition, from: state.position };
+                let run = state.keys.write_merged(&run_ids, &FileName::new(origin, now))?;
                 let listed = warehouse.replace_id_runs(&run_ids, &run).await?;
                 state.keys.merged(&run_ids, listed)?;
+                merges += 1;
             }
         }
         Ok(())

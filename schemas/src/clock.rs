@@ -39,6 +39,11 @@ const CLAMP_FLAG_MS: i64 = 300_000;
 const FORGET_MS: i64 = 48 * 3_600_000;
 /// Days kept per device and boot: an offline queue of two weeks. Bounds memory.
 const DAYS_KEPT: usize = 16;
+/// Devices and boots kept per partition, about 350 bytes each. Beyond it those without input for the longest time are
+/// forgotten early: by the log alone, so that a replay forgets the same. Bounds memory whatever sessions are made up.
+const CHAINS_MAX: usize = 100_000;
+/// A monotonic clock beyond this is nonsense: 285 000 years in ms, and what a float still holds exactly.
+const MONO_MS_MAX: u64 = 1 << 53;
 
 /// What one upload says about clocks.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +98,21 @@ pub struct Correction {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Clocks {
     chains: HashMap<u128, Chain>,
+    /// Running maximum over the records taken in.
+    log_time: Timestamp,
 }
+
+/// [`Clocks`] as a state file holds them, chains by rising key.
+#[derive(Encode, Decode)]
+struct Stored {
+    #[n(0)]
+    log_time: Timestamp,
+    #[n(1)]
+    chains: Vec<([u8; 16], Chain)>,
+}
+
+/// Of [`Stored`]. Another one is not read: its records are folded again instead.
+const STATE_VERSION: u8 = 1;
 
 /// One device and boot (or session, or source): its days, and what a new day begins with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -205,35 +224,51 @@ impl Clocks {
     ///
     /// Copies of events that were stored before belong in here too: each attempt is a sample.
     pub fn correct(&mut self, transmission: &Transmission<'_>, stamps: &[Stamp<'_>]) -> Vec<Correction> {
-        let newest = stamps.iter().map(|stamp| stamp.occurred_at).max();
-        let Some(newest) = newest else { return Vec::new() };
+        self.pass_time(transmission.log_time);
+        let keys: Vec<u128> = stamps.iter().map(chain_key).collect();
+        let mut order: Vec<usize> = (0..stamps.len()).collect();
+        // Stable: the events of a chain stay in the order of the upload.
+        order.sort_by_key(|&idx| keys[idx]);
         let mut corrections = vec![None; stamps.len()];
-        for start in 0..stamps.len() {
-            if corrections[start].is_some() {
-                continue;
-            }
-            let key = chain_key(&stamps[start]);
-            let members: Vec<usize> = (start..stamps.len())
-                .filter(|&idx| corrections[idx].is_none() && chain_key(&stamps[idx]) == key)
-                .collect();
-            let chain = self.chain(key, transmission.log_time);
-            chain.take_in(transmission, newest, stamps, &members, &mut corrections);
+        for members in order.chunk_by(|&one, &other| keys[one] == keys[other]) {
+            self.chain(keys[members[0]]).take_in(transmission, stamps, members, &mut corrections);
+        }
+        if self.chains.len() > CHAINS_MAX {
+            self.forget_oldest();
         }
         corrections.into_iter().flatten().collect()
     }
 
-    fn chain(&mut self, key: u128, log_time: Timestamp) -> &mut Chain {
+    fn chain(&mut self, key: u128) -> &mut Chain {
+        let log_time = self.log_time;
         let chain = self.chains.entry(key).or_default();
         if log_time.millis_since(chain.last_input) > FORGET_MS {
             *chain = Chain::default();
         }
-        chain.last_input = chain.last_input.max(log_time);
+        chain.last_input = log_time;
         chain
     }
 
-    /// Frees what is forgotten at this log time. Changes no correction: a forgotten epoch begins anew anyway.
-    pub fn forget(&mut self, log_time: Timestamp) {
-        self.chains.retain(|_, chain| log_time.millis_since(chain.last_input) <= FORGET_MS);
+    /// Moves log time on; each new hour frees what is forgotten by then. That changes no correction: a forgotten chain
+    /// begins anew anyway.
+    fn pass_time(&mut self, log_time: Timestamp) {
+        let hour = |at: Timestamp| at.millis().div_euclid(3_600_000);
+        let before = self.log_time;
+        self.log_time = before.max(log_time);
+        if hour(before) != hour(self.log_time) {
+            let now = self.log_time;
+            self.chains.retain(|_, chain| now.millis_since(chain.last_input) <= FORGET_MS);
+        }
+    }
+
+    /// Makes room: a quarter of the chains goes, those without input for the longest time.
+    fn forget_oldest(&mut self) {
+        let mut by_age: Vec<(Timestamp, u128)> =
+            self.chains.iter().map(|(key, chain)| (chain.last_input, *key)).collect();
+        by_age.sort_unstable();
+        for (_, key) in by_age.iter().take(CHAINS_MAX / 4) {
+            self.chains.remove(key);
+        }
     }
 
     /// Number of devices and boots kept.
@@ -251,17 +286,20 @@ impl Clocks {
     /// The state as bytes, for a state file. It only saves time: folding the records again gives the same.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut chains: Vec<([u8; 16], &Chain)> =
-            self.chains.iter().map(|(key, chain)| (key.to_be_bytes(), chain)).collect();
+        let mut chains: Vec<([u8; 16], Chain)> =
+            self.chains.iter().map(|(key, chain)| (key.to_be_bytes(), chain.clone())).collect();
         chains.sort_unstable_by_key(|(key, _)| *key);
-        minicbor::to_vec(&chains).unwrap_or_default()
+        let mut bytes = vec![STATE_VERSION];
+        bytes.extend(minicbor::to_vec(Stored { log_time: self.log_time, chains }).unwrap_or_default());
+        bytes
     }
 
-    /// The state of these bytes; `None` if they are not a state.
+    /// The state of these bytes; `None` if they are not a state of this version.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let chains: Vec<([u8; 16], Chain)> = minicbor::decode(bytes).ok()?;
-        Some(Self { chains: chains.into_iter().map(|(key, chain)| (u128::from_be_bytes(key), chain)).collect() })
+        let stored: Stored = minicbor::decode(bytes.strip_prefix(&[STATE_VERSION])?).ok()?;
+        let chains = stored.chains.into_iter().map(|(key, chain)| (u128::from_be_bytes(key), chain));
+        Some(Self { chains: chains.collect(), log_time: stored.log_time })
     }
 }
 
@@ -292,13 +330,17 @@ impl Chain {
     fn take_in(
         &mut self,
         transmission: &Transmission<'_>,
-        newest: Timestamp,
         stamps: &[Stamp<'_>],
         members: &[usize],
         corrections: &mut [Option<Correction>],
     ) {
         // Events before a step back were stamped by another clock than the one that stamped the sending.
         let clock_since = self.last_step_back(stamps, members);
+        let mut newest_by_day: HashMap<i64, Timestamp> = HashMap::new();
+        for at in members[clock_since..].iter().map(|&idx| stamps[idx].occurred_at) {
+            let newest = newest_by_day.entry(at.utc_day()).or_insert(at);
+            *newest = at.max(*newest);
+        }
         for (place, &idx) in members.iter().enumerate() {
             let stamp = &stamps[idx];
             if self.steps_back(stamp) {
@@ -308,6 +350,7 @@ impl Chain {
             self.remember(stamp);
             let epoch = self.epoch(stamp.occurred_at.utc_day());
             if place >= clock_since {
+                let newest = newest_by_day.get(&epoch.day).copied().unwrap_or(stamp.occurred_at);
                 sample(epoch, transmission, newest, stamp);
             } else {
                 corrections[idx] = Some(correction(epoch.in_use, transmission, stamp));
@@ -335,9 +378,10 @@ impl Chain {
         since
     }
 
-    /// Whether the wall clock was set back before this event. A monotonic clock needs no such guess.
+    /// Whether the wall clock was set back before this event. Only sessions are asked: a boot has several, each with
+    /// its own numbers.
     fn steps_back(&self, stamp: &Stamp<'_>) -> bool {
-        stamp.mono_ms.is_none()
+        stamp.boot_id.is_none()
             && stamp.seq > self.newest_seq
             && self.newest_seq.is_some()
             && self.newest_occurred.millis_since(stamp.occurred_at) > DEAD_BAND_MS
@@ -366,11 +410,18 @@ impl Chain {
     }
 }
 
-/// Gives the upload's sample to an epoch.
+/// A monotonic clock's value, if it can be one.
+fn sane_mono(ms: Option<u64>) -> Option<i64> {
+    ms.filter(|ms| *ms < MONO_MS_MAX).and_then(|ms| i64::try_from(ms).ok())
+}
+
+/// Gives the upload's sample to an epoch. `newest` is the newest event of the same chain and day, which stands in for a
+/// missing sent time: another device or a stamp of another century must not move this one.
 fn sample(epoch: &mut Epoch, transmission: &Transmission<'_>, newest: Timestamp, stamp: &Stamp<'_>) {
     let received = transmission.received_at;
-    if let Some(sent_mono_ms) = transmission.sent_mono_ms.and_then(|ms| i64::try_from(ms).ok())
+    if let Some(sent_mono_ms) = sane_mono(transmission.sent_mono_ms)
         && stamp.mono_ms.is_some()
+        && stamp.boot_id.is_some()
         && transmission.boot_id == stamp.boot_id
     {
         epoch.sample_mono(received.millis() - sent_mono_ms, sent_mono_ms);
@@ -388,7 +439,7 @@ fn sample(epoch: &mut Epoch, transmission: &Transmission<'_>, newest: Timestamp,
 }
 
 fn correction(in_use: InUse, transmission: &Transmission<'_>, stamp: &Stamp<'_>) -> Correction {
-    let mono = stamp.mono_ms.and_then(|ms| i64::try_from(ms).ok()).zip(in_use.mono_ms);
+    let mono = sane_mono(stamp.mono_ms).zip(in_use.mono_ms);
     let (skew_ms, quality) = match mono {
         Some((mono_ms, zero_ms)) => {
             let skew_ms = dead_band(zero_ms.saturating_add(mono_ms).saturating_sub(stamp.occurred_at.millis()));

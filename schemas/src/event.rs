@@ -267,22 +267,36 @@ pub fn stream_platform(name: &str) -> &'static str {
     STREAM_PLATFORMS.into_iter().find(|known| known.eq_ignore_ascii_case(name)).unwrap_or("other")
 }
 
+/// Greatest length of a stream id in its one form, characters.
+pub const STREAM_ID_CHARS_MAX: usize = 128;
+
 /// A stream id in its one form `{platform}:{channel}`, and its platform. The platform is the prefix if that is a known
-/// one, else `stated`, else `other`. `None` for an empty id or one above 128 characters.
+/// one, else `stated`, else `other`. `None` for an empty id, or where the form has more than
+/// [`STREAM_ID_CHARS_MAX`] characters.
 #[must_use]
 pub fn stream_identity<'a>(id: &'a str, stated: Option<&str>) -> Option<(Cow<'a, str>, &'static str)> {
-    if id.is_empty() || id.len() > 128 {
+    if id.is_empty() {
         return None;
     }
+    let (id, platform) = stream_form(id, stated);
+    has_at_most_chars(&id, STREAM_ID_CHARS_MAX).then_some((id, platform))
+}
+
+fn stream_form<'a>(id: &'a str, stated: Option<&str>) -> (Cow<'a, str>, &'static str) {
     if let Some((prefix, channel)) = id.split_once(':')
         && !channel.is_empty()
         && let Some(platform) = STREAM_PLATFORMS.into_iter().find(|known| known.eq_ignore_ascii_case(prefix))
     {
         let id = if prefix == platform { Cow::Borrowed(id) } else { Cow::Owned(format!("{platform}:{channel}")) };
-        return Some((id, platform));
+        return (id, platform);
     }
     let platform = stated.map_or("other", stream_platform);
-    Some((Cow::Owned(format!("{platform}:{id}")), platform))
+    (Cow::Owned(format!("{platform}:{id}")), platform)
+}
+
+/// Whether a text has at most that many characters; counts them only where its bytes leave room for doubt.
+pub(crate) fn has_at_most_chars(text: &str, max_chars: usize) -> bool {
+    text.len() <= max_chars || text.chars().count() <= max_chars
 }
 
 #[cfg(test)]
@@ -303,5 +317,17 @@ mod tests {
         assert_eq!(of("Kick:x", Some("twitch")), Some(("kick:x".into(), "kick")));
         assert_eq!(of("abc:def", Some("nowhere")), Some(("other:abc:def".into(), "other")));
         assert_eq!(of("", Some("twitch")), None);
+    }
+
+    #[test]
+    fn stream_ids_are_measured_in_characters_with_their_platform() {
+        let fits = |id: &str, stated| stream_identity(id, stated).is_some();
+        let channel = |n_chars| "é".repeat(n_chars);
+        assert!(fits(&format!("twitch:{}", channel(121)), None), "128 characters, 249 bytes");
+        assert!(!fits(&format!("twitch:{}", channel(122)), None));
+        assert!(fits(&channel(121), Some("twitch")), "the platform counts");
+        assert!(!fits(&channel(122), Some("twitch")));
+        assert!(fits(&channel(122), None), "`other` is one shorter");
+        assert!(!fits(&channel(123), None));
     }
 }

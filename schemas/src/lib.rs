@@ -13,6 +13,9 @@
 //! 5. [`clock`]: the offset of the device's clock, and with it the corrected time;
 //! 6. [`outcome`]: what became of it, in a closed set of words.
 
+// Every byte here comes from a stranger: a panic would take the whole service down for one event.
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+
 pub mod clock;
 pub mod dedup;
 pub mod digest;

@@ -47,7 +47,7 @@ pub enum Reason {
     InvalidJson,
     /// A text holds U+0000, which no database can keep.
     InvalidText,
-    /// A name stands twice in the envelope, so that readers would disagree about its value.
+    /// A name of the envelope or of the kind's fields stands twice, so that readers would disagree about its value.
     DuplicateAttribute,
     /// `specversion`, `source`, `type` or an attribute that the kind needs is missing or malformed.
     MissingAttribute,
@@ -55,7 +55,7 @@ pub enum Reason {
     MissingField,
     /// Such a field is outside its range.
     OutOfRange,
-    /// `userid` differs from the verified token's subject.
+    /// `userid`, or the user that `identity.signed_in` links, differs from the verified token's subject.
     UserMismatch,
     /// One event above 960 KiB; its SHA-256 and first 64 KiB are kept.
     TooLarge,

@@ -165,8 +165,24 @@ pub fn encode(record: &Record<'_>) -> Vec<u8> {
 
 /// The payload alone: what `records.body` keeps.
 #[must_use]
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "the only errors are those of the writer, and a vector has none"
+)]
 pub fn encode_payload(record: &Record<'_>) -> Vec<u8> {
     minicbor::to_vec(record).expect("writing to a vector cannot fail")
+}
+
+/// How long the payload of a frame claims to be: what it will cost to open it, before it is opened. At most 4 MiB.
+#[must_use]
+pub fn plain_bytes(frame: &[u8]) -> usize {
+    match frame {
+        [_, _, _, _, _, _, l0, l1, l2, l3, ..] => {
+            (u32::from_be_bytes([*l0, *l1, *l2, *l3]) as usize).min(PAYLOAD_MAX_BYTES)
+        }
+        _ => frame.len(),
+    }
 }
 
 /// Checks a frame and returns its plain payload, from which [`decode_payload`] borrows.

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use schemas::dedup::EventKey;
 use thiserror::Error;
-use warehouse::{FileName, IdRun, Lake, NewIdRun, Origin};
+use warehouse::{FileName, IdRun, Lake, NewIdRun};
 
 use run::Run;
 pub(crate) use run::encode_run;
@@ -154,16 +154,16 @@ impl KeyIndex {
         levels.sort_unstable();
         levels.dedup();
         levels.into_iter().find_map(|level| {
-            let of_level = self.runs.iter().filter(|run| run.listed.run.level == level && !run.is_hot);
-            let oldest: Vec<&Run> = of_level.take(FAN_IN).collect();
-            let keys: u64 = oldest.iter().map(|run| run.listed.run.keys).sum();
-            (oldest.len() == FAN_IN && keys <= MAX_RUN_KEYS)
-                .then(|| oldest.iter().map(|run| run.listed.run_id).collect())
+            // A run too large for any merge must not stand in the way of the others.
+            let is_small = |run: &&Run| run.listed.run.keys <= MAX_RUN_KEYS / FAN_IN as u64;
+            let of_level = self.runs.iter().filter(|run| run.listed.run.level == level).filter(is_small);
+            let oldest: Vec<i64> = of_level.take(FAN_IN).map(|run| run.listed.run_id).collect();
+            (oldest.len() == FAN_IN).then_some(oldest)
         })
     }
 
     /// Writes one run that holds the keys of these; listing it is the caller's.
-    pub(crate) fn write_merged(&self, run_ids: &[i64], now: schemas::Timestamp) -> Result<NewIdRun, DedupError> {
+    pub(crate) fn write_merged(&self, run_ids: &[i64], name: &FileName) -> Result<NewIdRun, DedupError> {
         let mut keys = Vec::new();
         let mut level = 0;
         for run in self.runs.iter().filter(|run| run_ids.contains(&run.listed.run_id)) {
@@ -172,7 +172,7 @@ impl KeyIndex {
         }
         keys.sort_unstable();
         keys.dedup();
-        let path = format!("ids/{}", FileName::new(Origin::Merge, now).path("run"));
+        let path = format!("ids/{}", name.path("run"));
         self.lake.write(&path, &encode_run(&keys)).map_err(|source| DedupError::Read { path: path.clone(), source })?;
         Ok(NewIdRun { log_partition: self.log_partition, level, path, offset_bytes: 0, keys: keys.len() as u64 })
     }

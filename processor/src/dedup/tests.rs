@@ -3,6 +3,7 @@ use std::collections::HashSet as Reference;
 use proptest::prelude::*;
 use schemas::Timestamp;
 use schemas::dedup::IdTime;
+use warehouse::Origin;
 
 use super::*;
 
@@ -45,7 +46,8 @@ impl Setup {
         });
         index.committed(run).unwrap();
         while let Some(run_ids) = index.mergeable() {
-            let merged = index.write_merged(&run_ids, Timestamp::from_micros(0)).unwrap();
+            let merged =
+                index.write_merged(&run_ids, &FileName::new(Origin::Merge, Timestamp::from_micros(0))).unwrap();
             self.listed.retain(|run| !run_ids.contains(&run.run_id));
             let merged = self.list(merged);
             index.merged(&run_ids, merged).unwrap();

@@ -10,8 +10,8 @@ use crate::lake::{FileName, FoundFile, Lake, Origin};
 use crate::read::{ReadError, unsigned};
 use crate::tables::LAKE_TABLES;
 
-/// A merge takes far less than this; its output is not collected before.
-const MERGE_GRACE: Duration = Duration::from_secs(600);
+/// A merge takes seconds; its output is not collected before this.
+const MERGE_GRACE: Duration = Duration::from_secs(3600);
 
 /// What was collected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,40 +20,53 @@ pub struct Collected {
     pub files: u64,
     /// Listed files that are missing in the folder: damage.
     pub missing: u64,
+    /// Nothing was deleted, since the folder holds files of commits that the database has not: it is older.
+    pub is_ahead: bool,
 }
 
 impl Warehouse {
     /// Deletes files that no commit lists and none can list any more: an attempt's file once the checkpoint is past the
-    /// position in its name, a merge's after ten minutes. Files younger than `grace` stay; with a grace of zero (only
-    /// while nothing else writes, as at start) every unlisted file goes.
+    /// position in its name, a merge's after an hour. Files younger than `grace` stay; with a grace of zero (only while
+    /// nothing else writes, as at start) the leftovers of every attempt go. Files with names of others stay always.
     ///
     /// # Errors
     ///
     /// [`ReadError::Database`]; files that cannot be deleted are left for the next time.
     pub async fn collect_orphans(&self, grace: Duration) -> Result<Collected, ReadError> {
-        // Listed first, then looked up: a file that is written and committed in between is not in the list.
+        // In this order. A file that is written after the list is not in it; an older checkpoint spares more; and what
+        // was committed before the checkpoint was read is among the listed.
         let lake = self.shared.lake.clone();
         let found = tokio::task::spawn_blocking(move || lake.list()).await;
         let found = found.ok().and_then(Result::ok).unwrap_or_default();
-        let listed = self.listed_paths().await?;
         let checkpoints =
-            sqlx::query("SELECT log_partition, position FROM checkpoint").fetch_all(&self.shared.writer).await?;
+            sqlx::query("SELECT log_partition, position FROM checkpoint").fetch_all(&self.shared.readers).await?;
+        let listed = self.listed_files().await?;
         let position = |partition: u16| {
-            checkpoints.iter().find(|row| row.get::<u16, _>(0) == partition).map_or(0, |row| unsigned(row.get(1)))
+            let row = checkpoints.iter().find(|row| row.get::<u16, _>(0) == partition);
+            row.map_or(0, |row| unsigned(row.get(1)))
         };
+        let orphans: Vec<&FoundFile> = found.iter().filter(|file| !listed.holds(&file.path)).collect();
+        // A file of a running commit begins where the checkpoint stands, never behind it.
+        let ahead = orphans.iter().find(|file| {
+            matches!(FileName::origin_of(&file.path), Some(Origin::Commit { partition, from }) if from > position(partition))
+        });
+        if let Some(ahead) = ahead {
+            tracing::error!(
+                file.path = ahead.path,
+                "the lake holds commits that the database has not: nothing is collected"
+            );
+            return Ok(Collected { is_ahead: true, ..Collected::default() });
+        }
         let mut collected = Collected::default();
-        for file in &found {
-            if !listed.contains(&file.path)
-                && is_dead(file, grace, position)
-                && self.shared.lake.delete(&file.path).is_ok()
-            {
+        for file in orphans {
+            if is_dead(file, grace, position) && self.shared.lake.delete(&file.path).is_ok() {
                 tracing::info!(file.path = file.path, "collected a file that no commit lists");
                 collected.files += 1;
             }
         }
         let present: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
-        for path in listed.iter().filter(|path| !present.contains(path.as_str())) {
-            if self.shared.lake.open_file(path).is_err() && !path.starts_with("state/") {
+        for path in listed.needed.iter().filter(|path| !present.contains(path.as_str())) {
+            if self.shared.lake.open_file(path).is_err() {
                 tracing::error!(file.path = path, "a file that a commit lists is missing");
                 collected.missing += 1;
             }
@@ -61,27 +74,43 @@ impl Warehouse {
         Ok(collected)
     }
 
-    async fn listed_paths(&self) -> Result<HashSet<String>, ReadError> {
-        let mut listed = HashSet::new();
-        let rows = sqlx::query("SELECT table_id, path FROM ducklake_data_file").fetch_all(&self.shared.writer).await?;
+    async fn listed_files(&self) -> Result<Listed, ReadError> {
+        let readers = &self.shared.readers;
+        let mut listed = Listed::default();
+        let rows = sqlx::query("SELECT table_id, path FROM ducklake_data_file").fetch_all(readers).await?;
         for row in &rows {
             if let Some(table) = LAKE_TABLES.iter().find(|table| table.id == row.get::<i64, _>(0)) {
-                listed.insert(Lake::table_path(table, row.get(1)));
+                listed.needed.insert(Lake::table_path(table, row.get(1)));
             }
         }
-        let rows = sqlx::query("SELECT path FROM id_run UNION SELECT path FROM state_file")
-            .fetch_all(&self.shared.writer)
-            .await?;
-        listed.extend(rows.iter().map(|row| row.get::<String, _>(0)));
+        let rows = sqlx::query("SELECT path FROM id_run").fetch_all(readers).await?;
+        listed.needed.extend(rows.iter().map(|row| row.get::<String, _>(0)));
+        let spare = "SELECT path FROM state_file UNION SELECT path FROM ducklake_files_scheduled_for_deletion";
+        let rows = sqlx::query(spare).fetch_all(readers).await?;
+        listed.spare.extend(rows.iter().map(|row| row.get::<String, _>(0)));
         Ok(listed)
     }
 }
 
-fn is_dead(file: &FoundFile, grace: Duration, position: impl Fn(u16) -> u64) -> bool {
-    if grace.is_zero() {
-        return true;
+/// Files that belong to somebody.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Must be there.
+    needed: HashSet<String>,
+    /// May be gone: state that only saves time, and files that wait for their deletion.
+    spare: HashSet<String>,
+}
+
+impl Listed {
+    fn holds(&self, path: &str) -> bool {
+        self.needed.contains(path) || self.spare.contains(path)
     }
+}
+
+fn is_dead(file: &FoundFile, grace: Duration, position: impl Fn(u16) -> u64) -> bool {
     match FileName::origin_of(&file.path) {
+        Some(Origin::Commit { partition, from }) if grace.is_zero() => position(partition) >= from,
+        Some(Origin::Merge) if grace.is_zero() => true,
         Some(Origin::Commit { partition, from }) => file.age >= grace && position(partition) > from,
         Some(Origin::Merge) => file.age >= MERGE_GRACE.max(grace),
         // Not a name of ours: somebody else's file is not ours to delete.

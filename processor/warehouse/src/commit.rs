@@ -324,7 +324,8 @@ async fn insert_delta(connection: &mut SqliteConnection, commit_id: i64, delta: 
                 values.push_bind(*measure);
             }
         });
-        query.build().execute(&mut *connection).await?;
+        // Another text for each number of rows: not worth remembering.
+        query.build().persistent(false).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -341,6 +342,13 @@ async fn end_files(connection: &mut SqliteConnection, snapshot: i64, replaced: &
         if ended.rows_affected() != 1 {
             return Err(CommitError::Replaced { data_file_id: *data_file_id });
         }
+        sqlx::query(
+            "UPDATE ducklake_table_stats SET file_size_bytes = file_size_bytes - f.file_size_bytes \
+             FROM ducklake_data_file f WHERE f.data_file_id = ? AND ducklake_table_stats.table_id = f.table_id",
+        )
+        .bind(data_file_id)
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod books;
 mod collect;
 mod commit;
 mod database;
+mod expire;
 mod lake;
 mod merge;
 mod read;
@@ -33,6 +34,7 @@ pub use commit::{
     Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile,
 };
 pub use database::{OpenError, Warehouse, WarehouseConfig};
+pub use expire::Expired;
 pub use lake::{
     ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, scan_parquet, sorted,
 };

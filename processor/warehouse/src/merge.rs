@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::commit::{Commit, CommitError, CommitId, Lane};
 use crate::database::Warehouse;
-use crate::lake::{FileName, Lake, NewFile, Origin, encode_parquet, scan_parquet, sorted};
+use crate::lake::{FileName, Lake, NewFile, Origin, ScanError, encode_parquet, plain_bytes, scan_parquet, sorted};
 use crate::read::{DataFile, ReadError};
 use crate::tables::{LAKE_TABLES, LakeTable};
 
@@ -21,13 +21,17 @@ pub struct MergePolicy {
     pub fan_in: usize,
     /// At most that many at once.
     pub max_files: usize,
-    /// A merge reads at most this many rows: bounds its memory (about 1 KB a row).
+    /// A merge reads at most this many rows ..
     pub max_rows: i64,
+    /// .. this many bytes of files ..
+    pub max_bytes: u64,
+    /// .. and this many bytes as they are in memory, which is held about three times.
+    pub max_plain_bytes: u64,
 }
 
 impl Default for MergePolicy {
     fn default() -> Self {
-        Self { fan_in: 8, max_files: 64, max_rows: 200_000 }
+        Self { fan_in: 8, max_files: 64, max_rows: 200_000, max_bytes: 32 << 20, max_plain_bytes: 128 << 20 }
     }
 }
 
@@ -57,6 +61,9 @@ pub enum MergeError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another program deleted rows. We do not read its deletes, and a merge would bring the rows back.
+    #[error("the catalogue lists deleted rows, which this program never writes: it was attached for writing elsewhere")]
+    ForeignDeletes,
     /// The merge did not land.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -73,32 +80,53 @@ impl Warehouse {
         policy: MergePolicy,
         now: Timestamp,
     ) -> Result<Option<(CommitId, Merged)>, MergeError> {
-        let snapshot = self.read().await?.snapshot().await?;
+        let mut read = self.read().await?;
+        if read.has_deletes().await? {
+            return Err(MergeError::ForeignDeletes);
+        }
+        let snapshot = read.snapshot().await?;
+        drop(read);
         for table in LAKE_TABLES {
-            let Some(group) = choose(table, &snapshot.files(table), policy) else { continue };
-            let lake = self.shared.lake.clone();
-            let sources = group.clone();
-            let rewritten = tokio::task::spawn_blocking(move || rewrite(&lake, table, &sources, now)).await;
-            let failed = |source| MergeError::Rewrite { table: table.name, source };
-            let files = rewritten.map_err(|panic| failed(panic.into()))?.map_err(failed)?;
-            let merged = Merged {
-                sources: group.len(),
-                files: files.len(),
-                rows: files.iter().map(|file| file.encoded.rows).sum(),
-            };
-            let commit = Commit {
-                lane: Lane::Maintenance,
-                now,
-                advances: Vec::new(),
-                files,
-                replaced_files: group.iter().map(|file| file.data_file_id).collect(),
-                deltas: Vec::new(),
-                id_runs: Vec::new(),
-                state_files: Vec::new(),
-            };
-            return Ok(Some((self.commit(&commit).await?.id, merged)));
+            for group in groups(table, &snapshot.files(table), policy) {
+                if let Some(merged) = self.merge_group(table, group, policy, now).await? {
+                    return Ok(Some(merged));
+                }
+            }
         }
         Ok(None)
+    }
+
+    async fn merge_group(
+        &self,
+        table: &'static LakeTable,
+        mut group: Vec<DataFile>,
+        policy: MergePolicy,
+        now: Timestamp,
+    ) -> Result<Option<(CommitId, Merged)>, MergeError> {
+        let lake = self.shared.lake.clone();
+        let rewriting = tokio::task::spawn_blocking(move || {
+            shorten(&lake, &mut group, policy.max_plain_bytes)?;
+            let files = if group.len() < 2 { Vec::new() } else { rewrite(&lake, table, &group, now)? };
+            Ok((group, files))
+        });
+        let failed = |source| MergeError::Rewrite { table: table.name, source };
+        let (group, files) = rewriting.await.map_err(|panic| failed(panic.into()))?.map_err(failed)?;
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let merged =
+            Merged { sources: group.len(), files: files.len(), rows: files.iter().map(|file| file.encoded.rows).sum() };
+        let commit = Commit {
+            lane: Lane::Maintenance,
+            now,
+            advances: Vec::new(),
+            files,
+            replaced_files: group.iter().map(|file| file.data_file_id).collect(),
+            deltas: Vec::new(),
+            id_runs: Vec::new(),
+            state_files: Vec::new(),
+        };
+        Ok(Some((self.commit(&commit).await?.id, merged)))
     }
 }
 
@@ -111,25 +139,39 @@ fn day_column(table: &LakeTable) -> &'static str {
     }
 }
 
-/// The group that has waited longest, if one has enough files: files of one size class that lie in one and the same
-/// day, or files that span days, of whatever size below the limit.
-fn choose(table: &LakeTable, files: &[DataFile], policy: MergePolicy) -> Option<Vec<DataFile>> {
+/// The groups that can be merged, the one that has waited longest first: files of one size class that lie in one and
+/// the same day, or files that span days.
+fn groups(table: &LakeTable, files: &[DataFile], policy: MergePolicy) -> Vec<Vec<DataFile>> {
+    let is_small = |file: &&DataFile| file.rows * 2 <= policy.max_rows && file.bytes * 2 <= policy.max_bytes;
     let mut groups: BTreeMap<(Option<String>, u32), Vec<&DataFile>> = BTreeMap::new();
-    for file in files.iter().filter(|file| file.rows * 2 <= policy.max_rows) {
+    for file in files.iter().filter(is_small) {
         groups.entry((single_day(table, file), size_class(file.bytes))).or_default().push(file);
     }
-    let group = groups.into_values().filter(|group| group.len() >= policy.fan_in).min_by_key(|group| group[0].since)?;
-    let mut rows = 0;
-    let chosen: Vec<DataFile> = group
-        .into_iter()
-        .take(policy.max_files)
-        .take_while(|file| {
+    let mut groups: Vec<Vec<&DataFile>> = groups.into_values().filter(|group| group.len() >= policy.fan_in).collect();
+    groups.sort_by_key(|group| group[0].since);
+    let bounded = groups.into_iter().map(|group| {
+        let (mut rows, mut bytes) = (0, 0);
+        let fits = |file: &&DataFile| {
             rows += file.rows;
-            rows <= policy.max_rows
-        })
-        .cloned()
-        .collect();
-    (chosen.len() >= 2).then_some(chosen)
+            bytes += file.bytes;
+            rows <= policy.max_rows && bytes <= policy.max_bytes
+        };
+        group.into_iter().take(policy.max_files).take_while(fits).cloned().collect::<Vec<_>>()
+    });
+    bounded.filter(|group| group.len() >= 2).collect()
+}
+
+/// Leaves out the last files of a group so that the rest fits into memory.
+fn shorten(lake: &Lake, group: &mut Vec<DataFile>, max_plain_bytes: u64) -> Result<(), ScanError> {
+    let mut bytes = 0;
+    for (count, file) in group.iter().enumerate() {
+        bytes += plain_bytes(lake, &file.path)?;
+        if bytes > max_plain_bytes {
+            group.truncate(count);
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// The day all rows of a file lie in, if it is one.
@@ -172,7 +214,10 @@ fn rewrite(
     Ok(files)
 }
 
-/// The rows of each day, each in their order.
+/// A day with fewer rows than this gets no file of its own: events of a thousand days must not become a thousand files.
+const DAY_MIN_ROWS: usize = 4096;
+
+/// The rows of each day with many of them, and those of all other days together, each in their order.
 fn split_by_day(table: &LakeTable, rows: &RecordBatch) -> Result<Vec<RecordBatch>, arrow::error::ArrowError> {
     let times = rows.column(table.index_of(day_column(table))).as_primitive::<TimestampMicrosecondType>();
     let mut days: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
@@ -182,5 +227,11 @@ fn split_by_day(table: &LakeTable, rows: &RecordBatch) -> Result<Vec<RecordBatch
     if days.len() == 1 {
         return Ok(vec![rows.clone()]);
     }
-    days.into_values().map(|indices| take_record_batch(rows, &UInt32Array::from(indices))).collect()
+    let (mut parts, small): (Vec<Vec<u32>>, Vec<Vec<u32>>) =
+        days.into_values().partition(|indices| indices.len() >= DAY_MIN_ROWS);
+    let mut rest = small.concat();
+    rest.sort_unstable();
+    parts.push(rest);
+    let parts = parts.into_iter().filter(|indices| !indices.is_empty());
+    parts.map(|indices| take_record_batch(rows, &UInt32Array::from(indices))).collect()
 }

@@ -1,6 +1,6 @@
 //! Reading: one snapshot transaction, in it the newest commit, and everything as of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use schemas::Timestamp;
@@ -267,12 +267,24 @@ impl Read {
     /// [`ReadError::Database`].
     pub async fn snapshot(&mut self) -> Result<Arc<Snapshot>, ReadError> {
         let cached = self.cache().clone();
-        if let Some(snapshot) = cached.filter(|snapshot| snapshot.commit == self.commit) {
-            return Ok(snapshot);
+        if let Some(snapshot) = cached.as_ref().filter(|snapshot| snapshot.commit == self.commit) {
+            return Ok(Arc::clone(snapshot));
         }
-        let snapshot = Arc::new(self.list_files(self.commit).await?);
+        let known = match cached.filter(|snapshot| snapshot.commit < self.commit) {
+            Some(snapshot) if self.remembers(snapshot.commit).await? => Some(snapshot),
+            _ => None,
+        };
+        let snapshot = Arc::new(self.list_files(self.commit, known.as_deref()).await?);
         *self.cache() = Some(Arc::clone(&snapshot));
         Ok(snapshot)
+    }
+
+    /// Whether the catalogue still has everything that happened since a commit.
+    async fn remembers(&mut self, commit: CommitId) -> Result<bool, ReadError> {
+        let oldest: i64 = sqlx::query_scalar("SELECT min(snapshot_id) FROM ducklake_snapshot")
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        Ok(oldest <= commit.0)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Option<Arc<Snapshot>>> {
@@ -293,7 +305,7 @@ impl Read {
         if row.get::<i64, _>(0) == 0 {
             return Err(ReadError::NoSuchCommit { commit, oldest: CommitId(row.get(1)), newest: self.commit });
         }
-        Ok(Arc::new(self.list_files(commit).await?))
+        Ok(Arc::new(self.list_files(commit, None).await?))
     }
 
     /// The newest commits, newest first.
@@ -327,14 +339,26 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn commit_of(&mut self, log_partition: u16, position: u64) -> Result<Option<CommitId>, ReadError> {
-        let commit: Option<i64> = sqlx::query_scalar(
-            "SELECT commit_id FROM commits WHERE log_partition = ?1 AND from_position <= ?2 AND to_position > ?2",
+        // Ranges of one partition do not overlap: the last that begins at or before the record is the only one.
+        let row = sqlx::query(
+            "SELECT commit_id, to_position FROM commits WHERE log_partition = ?1 AND from_position <= ?2 \
+             ORDER BY from_position DESC LIMIT 1",
         )
         .bind(log_partition)
         .bind(crate::commit::signed(position))
         .fetch_optional(&mut *self.transaction)
         .await?;
-        Ok(commit.map(CommitId))
+        Ok(row.filter(|row| unsigned(row.get(1)) > position).map(|row| CommitId(row.get(0))))
+    }
+
+    /// Whether the catalogue lists deleted rows. We write none, and reading does not heed them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub(crate) async fn has_deletes(&mut self) -> Result<bool, ReadError> {
+        let exist = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ducklake_delete_file)");
+        Ok(exist.fetch_one(&mut *self.transaction).await?)
     }
 
     /// How many projects there are.
@@ -346,14 +370,20 @@ impl Read {
         Ok(sqlx::query_scalar("SELECT count(*) FROM projects").fetch_one(&mut *self.transaction).await?)
     }
 
-    async fn list_files(&mut self, commit: CommitId) -> Result<Snapshot, ReadError> {
-        let mut files: HashMap<i64, Vec<DataFile>> = HashMap::new();
+    /// The live files at a commit. From the list at an earlier commit, if there is one, only what changed is read.
+    async fn list_files(&mut self, commit: CommitId, known: Option<&Snapshot>) -> Result<Snapshot, ReadError> {
+        let since = known.map_or(-1, |known| known.commit.0);
+        let mut files = match known {
+            Some(known) => self.still_live(known, commit).await?,
+            None => HashMap::new(),
+        };
         let rows = sqlx::query(
             "SELECT data_file_id, table_id, path, record_count, file_size_bytes, begin_snapshot \
-             FROM ducklake_data_file WHERE begin_snapshot <= ?1 AND (end_snapshot IS NULL OR end_snapshot > ?1) \
-             ORDER BY data_file_id",
+             FROM ducklake_data_file WHERE begin_snapshot > ?2 AND begin_snapshot <= ?1 \
+             AND (end_snapshot IS NULL OR end_snapshot > ?1) ORDER BY data_file_id",
         )
         .bind(commit.0)
+        .bind(since)
         .fetch_all(&mut *self.transaction)
         .await?;
         let mut places: HashMap<i64, (i64, usize)> = HashMap::with_capacity(rows.len());
@@ -374,9 +404,11 @@ impl Read {
         let rows = sqlx::query(
             "SELECT s.data_file_id, s.column_id, s.min_value, s.max_value FROM ducklake_file_column_stats s \
              JOIN ducklake_data_file f ON f.data_file_id = s.data_file_id \
-             WHERE f.begin_snapshot <= ?1 AND (f.end_snapshot IS NULL OR f.end_snapshot > ?1) AND s.min_value IS NOT NULL",
+             WHERE f.begin_snapshot > ?2 AND f.begin_snapshot <= ?1 \
+             AND (f.end_snapshot IS NULL OR f.end_snapshot > ?1) AND s.min_value IS NOT NULL",
         )
         .bind(commit.0)
+        .bind(since)
         .fetch_all(&mut *self.transaction)
         .await?;
         for row in &rows {
@@ -389,5 +421,23 @@ impl Read {
         }
         let files = files.into_iter().map(|(table_id, of_table)| (table_id, of_table.into())).collect();
         Ok(Snapshot { commit, files })
+    }
+
+    /// The files of an earlier list that are still live.
+    async fn still_live(
+        &mut self,
+        known: &Snapshot,
+        commit: CommitId,
+    ) -> Result<HashMap<i64, Vec<DataFile>>, ReadError> {
+        let rows =
+            sqlx::query("SELECT data_file_id FROM ducklake_data_file WHERE end_snapshot > ? AND end_snapshot <= ?")
+                .bind(known.commit.0)
+                .bind(commit.0)
+                .fetch_all(&mut *self.transaction)
+                .await?;
+        let ended: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+        let is_live = |file: &&DataFile| !ended.contains(&file.data_file_id);
+        let live = |files: &[DataFile]| files.iter().filter(is_live).cloned().collect();
+        Ok(known.files.iter().map(|(table_id, files)| (*table_id, live(files))).collect())
     }
 }

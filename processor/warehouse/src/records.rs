@@ -20,7 +20,8 @@ pub struct StoredRecord {
 }
 
 impl Snapshot {
-    /// The records of a partition from a position on, in log order. Reads with one small batch per file in memory.
+    /// The records of a partition from a position on, in log order. Files are open, with one small batch each in memory,
+    /// only while their positions are due.
     ///
     /// # Errors
     ///
@@ -31,28 +32,36 @@ impl Snapshot {
         log_partition: u16,
         from: u64,
     ) -> Result<impl Iterator<Item = Result<StoredRecord, ScanError>> + use<>, ScanError> {
-        let mut merge = Merge { sources: Vec::new(), heads: BinaryHeap::new() };
-        for file in self.files(&RECORDS).iter().filter(|file| may_hold(file, log_partition, from)) {
-            merge.sources.push(Source::open(lake, &file.path, log_partition, from)?);
-        }
-        for idx in 0..merge.sources.len() {
-            merge.refill(idx)?;
-        }
-        Ok(merge)
+        let least = |file: &DataFile| bounds(file, "log_position").map_or(0, |(least, _)| least);
+        let mut waiting: Vec<DataFile> =
+            self.files(&RECORDS).iter().filter(|file| may_hold(file, log_partition, from)).cloned().collect();
+        // The next one to open is the last.
+        waiting.sort_by_key(|file| Reverse(least(file)));
+        let waiting = waiting.into_iter().map(|file| (least(&file), file.path)).collect();
+        Ok(Merge { lake: lake.clone(), log_partition, from, waiting, sources: Vec::new(), heads: BinaryHeap::new() })
     }
 }
 
-fn may_hold(file: &DataFile, log_partition: u16, from: u64) -> bool {
-    let bounds = |column: &str| file.bounds.get(RECORDS.index_of(column)).and_then(Option::as_ref);
-    let number = |text: &String| text.parse::<u64>().unwrap_or(0);
-    let partition = bounds("log_partition")
-        .is_none_or(|(least, greatest)| (number(least)..=number(greatest)).contains(&u64::from(log_partition)));
-    partition && bounds("log_position").is_none_or(|(_, greatest)| number(greatest) >= from)
+/// Least and greatest value of a column of whole numbers, where the catalogue knows them.
+fn bounds(file: &DataFile, column: &str) -> Option<(u64, u64)> {
+    let (least, greatest) = file.bounds.get(RECORDS.index_of(column))?.as_ref()?;
+    Some((least.parse().ok()?, greatest.parse().ok()?))
 }
 
-/// Files, each ascending by position, merged.
+fn may_hold(file: &DataFile, log_partition: u16, from: u64) -> bool {
+    let in_partition = bounds(file, "log_partition")
+        .is_none_or(|(least, greatest)| (least..=greatest).contains(&u64::from(log_partition)));
+    in_partition && bounds(file, "log_position").is_none_or(|(_, greatest)| greatest >= from)
+}
+
+/// Files, each ascending by position, merged; each is opened when its first position comes.
 struct Merge {
-    sources: Vec<Source>,
+    lake: Lake,
+    log_partition: u16,
+    from: u64,
+    /// Files that are not open yet, with their least position, which falls along the list.
+    waiting: Vec<(u64, String)>,
+    sources: Vec<Option<Source>>,
     heads: BinaryHeap<Reverse<(u64, usize, Vec<u8>)>>,
 }
 
@@ -92,9 +101,26 @@ impl Source {
 }
 
 impl Merge {
+    /// Opens every file that may hold the next record.
+    fn open_due(&mut self) -> Result<(), ScanError> {
+        while let Some((least, path)) = self.waiting.last() {
+            if self.heads.peek().is_some_and(|Reverse((position, ..))| position < least) {
+                break;
+            }
+            let source = Source::open(&self.lake, path, self.log_partition, self.from)?;
+            self.waiting.pop();
+            self.sources.push(Some(source));
+            self.refill(self.sources.len() - 1)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the next record of a file among the heads, or closes it.
     fn refill(&mut self, idx: usize) -> Result<(), ScanError> {
-        if let Some((position, body)) = self.sources[idx].next()? {
-            self.heads.push(Reverse((position, idx, body)));
+        let Some(source) = &mut self.sources[idx] else { return Ok(()) };
+        match source.next()? {
+            Some((position, body)) => self.heads.push(Reverse((position, idx, body))),
+            None => self.sources[idx] = None,
         }
         Ok(())
     }
@@ -104,6 +130,9 @@ impl Iterator for Merge {
     type Item = Result<StoredRecord, ScanError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Err(error) = self.open_due() {
+            return Some(Err(error));
+        }
         let Reverse((position, idx, body)) = self.heads.pop()?;
         match self.refill(idx) {
             Ok(()) => Some(Ok(StoredRecord { position, body })),

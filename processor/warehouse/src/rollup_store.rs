@@ -102,10 +102,11 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`]; then nothing was folded of the rollup at hand.
     pub async fn merge_rollups(&self, now: Timestamp, age: Duration) -> Result<u64, ReadError> {
-        let last: Option<i64> = sqlx::query_scalar("SELECT max(commit_id) FROM commits WHERE committed_at < ?")
-            .bind((now - age).to_sql())
-            .fetch_one(&self.shared.writer)
-            .await?;
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT commit_id FROM commits WHERE committed_at < ? ORDER BY commit_id DESC LIMIT 1")
+                .bind((now - age).to_sql())
+                .fetch_optional(&self.shared.readers)
+                .await?;
         let Some(last) = last else { return Ok(0) };
         let mut folded = 0;
         for rollup in ALL_STORED {

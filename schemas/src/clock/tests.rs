@@ -135,8 +135,9 @@ fn forgotten_after_48_h_of_log_time_with_or_without_sweeping() {
         skew(&mut clocks, &sent(0, 60_000), 60_000);
         let later = sent(49 * hour, 49 * hour - 5_000);
         if sweep {
-            clocks.forget(later.log_time);
-            assert!(clocks.is_empty());
+            // Another device's upload moves log time on and frees this one's state.
+            clocks.correct(&later, &[Stamp { install_id: Some("other"), ..stamp(49 * hour) }]);
+            assert_eq!(clocks.len(), 1);
         }
         skew(&mut clocks, &later, 49 * hour - 6_000)
     };
@@ -196,4 +197,62 @@ proptest! {
         let corrections = clocks.correct(&sent(60_000, 55_000 + skew_ms), &stamps);
         prop_assert!(corrections.windows(2).all(|pair| pair[0].corrected_at <= pair[1].corrected_at));
     }
+}
+
+#[test]
+fn a_stamp_of_another_century_moves_no_other_event() {
+    let mut clocks = Clocks::default();
+    let stand_in = Transmission { sent_at: None, ..sent(0, 0) };
+    let century = Stamp { occurred_at: Timestamp::MAX, ..stamp(0) };
+    let other_device = Stamp { install_id: Some("j"), ..stamp(-500) };
+    let corrections = clocks.correct(&stand_in, &[stamp(-1_000), century, other_device]);
+    assert_eq!((corrections[0].skew_ms, corrections[2].skew_ms), (0, 0));
+    assert!(corrections[1].corrected_at <= at(0));
+    assert_eq!(skew(&mut clocks, &sent(60_000, 60_000), 59_000), 0);
+}
+
+#[test]
+fn sessions_of_one_boot_have_numbers_of_their_own() {
+    let mut clocks = Clocks::default();
+    let of = |session, seq, occurred_ms| Stamp {
+        session_id: Some(session),
+        boot_id: Some("b"),
+        seq: Some(seq),
+        ..stamp(occurred_ms)
+    };
+    let boot = Transmission { boot_id: Some("b"), ..sent(0, 3_600_000) };
+    assert_eq!(clocks.correct(&boot, &[of("new", 0, 3_590_000)])[0].skew_ms, -3_600_000);
+    // An older session is uploaded later, with higher numbers and earlier times: no step back, the offset stays.
+    let boot = Transmission { boot_id: Some("b"), ..sent(1_000, 3_601_000) };
+    assert_eq!(clocks.correct(&boot, &[of("old", 900, 3_000_000)])[0].skew_ms, -3_600_000);
+}
+
+#[test]
+fn a_monotonic_clock_needs_its_boot_and_a_sane_value() {
+    let mut clocks = Clocks::default();
+    for sent_mono_ms in [u64::MAX, i64::MAX.unsigned_abs(), 0, 1 << 53] {
+        let mono = Transmission { sent_mono_ms: Some(sent_mono_ms), boot_id: Some("b"), ..sent(0, 0) };
+        let stamps = [Stamp { boot_id: Some("b"), mono_ms: Some(u64::MAX), ..stamp(-5) }];
+        assert_eq!(clocks.correct(&mono, &stamps)[0].quality, TimeQuality::Device);
+    }
+    let mut clocks = Clocks::default();
+    let mono = Transmission { sent_mono_ms: Some(9_000_000), ..sent(0, 0) };
+    clocks.correct(&mono, &[Stamp { mono_ms: Some(8_999_000), ..stamp(-1_000) }]);
+    // After a restart of the device its clock begins at zero again, and nobody says so.
+    let mono = Transmission { sent_mono_ms: Some(2_000), ..sent(60_000, 60_000) };
+    let correction = clocks.correct(&mono, &[Stamp { mono_ms: Some(1_000), ..stamp(59_000) }])[0];
+    assert_eq!((correction.skew_ms, correction.quality), (0, TimeQuality::Device));
+}
+
+#[test]
+fn made_up_sessions_do_not_grow_the_state_without_bound() {
+    let mut clocks = Clocks::default();
+    let sources: Vec<String> = (0..CHAINS_MAX + 10_000).map(|n| format!("/{n}")).collect();
+    for (n, sources) in (0..).zip(sources.chunks(1000)) {
+        let of_source = |source| Stamp { source, install_id: None, session_id: None, ..stamp(0) };
+        let stamps: Vec<_> = sources.iter().map(|source| of_source(source)).collect();
+        clocks.correct(&sent(n * 1000, n * 1000), &stamps);
+        assert!(clocks.len() <= CHAINS_MAX);
+    }
+    assert_eq!(Clocks::from_bytes(&clocks.to_bytes()).as_ref(), Some(&clocks));
 }

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{FieldSpec, FieldType, KindSpec};
+use crate::event;
 use crate::json::{self, Members, Scalar};
 use crate::outcome::Reason;
 use crate::time::Timestamp;
@@ -21,20 +23,26 @@ pub enum Strictness {
 /// Data that was held against its kind's rules.
 #[derive(Debug, Default, PartialEq)]
 pub struct Checked<'a> {
-    /// The data as JSON: the sender's own text, or a copy in which unusable fields are null.
+    /// The data as JSON: the sender's own text, or a copy in which unusable fields are null, aliases are the words they
+    /// mean, and what must not be stored is gone.
     pub data: Cow<'a, str>,
     /// Whether a field was outside its range.
     pub out_of_range: bool,
-    /// `stream_id` of the data, whatever the kind.
-    pub stream_id: Option<Cow<'a, str>>,
-    /// `stream_platform` of the data, whatever the kind.
-    pub stream_platform: Option<Cow<'a, str>>,
+    /// `stream_id` of the data in its one form, whatever the kind.
+    pub stream_id: Option<String>,
+    /// The platform of that stream, else `stream_platform` of the data, whatever the kind.
+    pub stream_platform: Option<&'static str>,
+    /// `userid` of `identity.signed_in`.
+    pub user_id: Option<String>,
     /// `feature` of `feature.used`.
-    pub feature: Option<Cow<'a, str>>,
+    pub feature: Option<String>,
 }
 
+/// A broken rule, and the field that breaks it (`data.` before its name).
+type Broken = (Reason, String);
+
 /// Holds `data`, the text of one JSON value, against the rules of `kind`; data of unknown kinds only against those of
-/// JSON. Missing data is an empty object.
+/// JSON. Missing data is an empty object, and so is null.
 ///
 /// # Errors
 ///
@@ -43,112 +51,228 @@ pub fn check<'a>(
     kind: Option<&'static KindSpec>,
     data: Option<Cow<'a, str>>,
     strictness: Strictness,
-) -> Result<Checked<'a>, (Reason, String)> {
-    let data = data.unwrap_or(Cow::Borrowed("{}"));
-    let mut checked = Checked::default();
-    let mut unusable: Vec<&'static str> = Vec::new();
-    if data.starts_with('{') {
-        let fields = kind.map_or(&[][..], |kind| kind.fields);
-        unusable = check_fields(fields, &data, strictness, &mut checked)?;
-        if kind.is_none_or(|kind| kind.name != "feature.used") {
-            checked.feature = None;
-        }
-    } else if kind.is_some() {
+) -> Result<Checked<'a>, Broken> {
+    let data = data.filter(|data| data != "null").unwrap_or(Cow::Borrowed("{}"));
+    if !data.starts_with('{') {
+        not_an_object(kind, &data)?;
+        return Ok(Checked { data, ..Checked::default() });
+    }
+    let (walk, rewritten) = walk(kind, &data, strictness)?;
+    let lifted = walk.lifted;
+    Ok(Checked {
+        data: rewritten.map_or(data, Cow::Owned),
+        out_of_range: walk.edits.iter().any(|(_, edit)| *edit == Edit::Null),
+        stream_platform: walk
+            .stream
+            .as_ref()
+            .map(|(_, platform)| *platform)
+            .or_else(|| lifted.stream_platform.as_deref().map(event::stream_platform)),
+        stream_id: walk.stream.map(|(id, _)| id),
+        user_id: lifted.user_id,
+        feature: lifted.feature,
+    })
+}
+
+/// A known kind's data is an object; that of an unknown one is any JSON.
+fn not_an_object(kind: Option<&'static KindSpec>, data: &str) -> Result<(), Broken> {
+    if kind.is_some() {
         return Err((Reason::MissingField, "data".to_owned()));
-    } else if let Err(error) = serde_json::from_str::<Scalar<'_>>(&data) {
-        return Err((json::reason_of(&error), "data".to_owned()));
     }
-    checked.out_of_range = !unusable.is_empty();
-    checked.data = if unusable.is_empty() { data } else { Cow::Owned(without(&data, &unusable)) };
-    Ok(checked)
+    serde_json::from_str::<Scalar<'_>>(data).map(|_| ()).map_err(|error| (json::reason_of(&error), "data".to_owned()))
 }
 
-/// Walks the object once; returns the fields that must become null.
-fn check_fields(
-    fields: &'static [FieldSpec],
-    data: &str,
-    strictness: Strictness,
-    checked: &mut Checked<'_>,
-) -> Result<Vec<&'static str>, (Reason, String)> {
+/// Walks the object once; returns what was found and, where something must change, the object's new text.
+fn walk(kind: Option<&'static KindSpec>, data: &str, strictness: Strictness) -> Result<(Walk, Option<String>), Broken> {
     let members = Members::parse(data).map_err(|reason| (reason, "data".to_owned()))?;
-    let mut unusable = Vec::new();
-    let mut present: u64 = 0;
+    let mut walk = Walk::new(kind, strictness);
     for (name, raw) in members.iter() {
-        let scalar = json::scalar(raw).map_err(|reason| (reason, format!("data.{name}")))?;
-        let Some(idx) = fields.iter().position(|field| field.name == name) else {
-            lift(name, &scalar, checked);
-            continue;
-        };
-        let field = &fields[idx];
-        match fit(field, &scalar) {
-            Fit::Null => {}
-            Fit::Fits => {
-                present |= 1 << idx;
-                lift(name, &scalar, checked);
-            }
-            Fit::Unusable if field.required && strictness == Strictness::Strict => {
-                return Err((Reason::OutOfRange, format!("data.{name}")));
-            }
-            Fit::Unusable => unusable.push(field.name),
-        }
+        walk.take(name, raw)?;
     }
-    let missing = fields.iter().enumerate().find(|(idx, field)| field.required && present & (1 << idx) == 0);
-    match missing {
-        Some((_, field)) if strictness == Strictness::Strict => {
-            Err((Reason::MissingField, format!("data.{}", field.name)))
-        }
-        _ => Ok(unusable),
-    }
+    walk.judge_stream()?;
+    walk.judge_missing()?;
+    let rewritten = (!walk.edits.is_empty()).then(|| rewritten(&members, &walk.edits));
+    Ok((walk, rewritten))
 }
 
-/// Keeps the few values that have columns of their own.
-fn lift(name: &str, scalar: &Scalar<'_>, checked: &mut Checked<'_>) {
-    let place = match name {
-        "stream_id" => &mut checked.stream_id,
-        "stream_platform" => &mut checked.stream_platform,
-        "feature" => &mut checked.feature,
-        _ => return,
-    };
-    if let Scalar::Text(text) = scalar
-        && (1..=128).contains(&text.len())
-    {
-        *place = Some(Cow::Owned(text.clone().into_owned()));
-    }
-}
-
-enum Fit {
+/// What happens to a field of the data before it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edit {
+    /// It is outside its range and becomes null.
     Null,
+    /// It is an alias and becomes the word it means.
+    Word(&'static str),
+    /// It is taken out.
+    Remove,
+}
+
+/// The few values that have columns of their own, as sent.
+#[derive(Default)]
+struct Lifted {
+    stream_id: Option<String>,
+    stream_platform: Option<String>,
+    user_id: Option<String>,
+    feature: Option<String>,
+}
+
+/// What one walk over an object has found so far.
+struct Walk {
+    kind: Option<&'static KindSpec>,
+    fields: &'static [FieldSpec],
+    strictness: Strictness,
+    /// Fields that were met, one bit each.
+    met: u64,
+    /// Fields that were met with a value, one bit each.
+    present: u64,
+    edits: Vec<(&'static str, Edit)>,
+    lifted: Lifted,
+    stream: Option<(String, &'static str)>,
+}
+
+impl Walk {
+    fn new(kind: Option<&'static KindSpec>, strictness: Strictness) -> Self {
+        Self {
+            kind,
+            fields: kind.map_or(&[], |kind| kind.fields),
+            strictness,
+            met: 0,
+            present: 0,
+            edits: Vec::new(),
+            lifted: Lifted::default(),
+            stream: None,
+        }
+    }
+
+    /// Takes in one member of the object.
+    fn take(&mut self, name: &str, raw: &RawValue) -> Result<(), Broken> {
+        let scalar = json::scalar(raw).map_err(|reason| broken(reason, name))?;
+        let Some(idx) = self.fields.iter().position(|field| field.name == name) else {
+            if let Some(name) = self.never_stored(name) {
+                self.edits.push((name, Edit::Remove));
+            } else {
+                self.lift(name, &scalar);
+            }
+            return Ok(());
+        };
+        if self.met & (1 << idx) != 0 {
+            return Err(broken(Reason::DuplicateAttribute, name));
+        }
+        self.met |= 1 << idx;
+        let field = &self.fields[idx];
+        match fit(field, &scalar) {
+            Fit::Missing => return Ok(()),
+            Fit::Unusable => return self.unusable(field),
+            Fit::Fits => self.lift(name, &scalar),
+            Fit::Means(word) => self.edits.push((field.name, Edit::Word(word))),
+        }
+        self.present |= 1 << idx;
+        Ok(())
+    }
+
+    /// The name, if it may not be stored. That is no fault of the event, so it gets no flag `range`: none of its fields
+    /// is less usable than the sender meant it to be, and a flag would only count how many clients are too talkative.
+    fn never_stored(&self, name: &str) -> Option<&'static str> {
+        self.kind?.never_stored.iter().copied().find(|gone| *gone == name)
+    }
+
+    fn unusable(&mut self, field: &'static FieldSpec) -> Result<(), Broken> {
+        if field.required && self.strictness == Strictness::Strict {
+            return Err(broken(Reason::OutOfRange, field.name));
+        }
+        self.edits.push((field.name, Edit::Null));
+        Ok(())
+    }
+
+    fn lift(&mut self, name: &str, scalar: &Scalar<'_>) {
+        let place = match (name, self.kind.map(|kind| kind.name)) {
+            ("stream_id", _) => &mut self.lifted.stream_id,
+            ("stream_platform", _) => &mut self.lifted.stream_platform,
+            ("userid", Some("identity.signed_in")) => &mut self.lifted.user_id,
+            ("feature", Some("feature.used")) => &mut self.lifted.feature,
+            _ => return,
+        };
+        if let Scalar::Text(text) = scalar
+            && !text.is_empty()
+        {
+            *place = Some(text.clone().into_owned());
+        }
+    }
+
+    /// Gives the stream its one form. Only at the end: `stream_platform` may follow `stream_id`, and its length counts.
+    fn judge_stream(&mut self) -> Result<(), Broken> {
+        let Some(id) = self.lifted.stream_id.take() else { return Ok(()) };
+        self.stream = event::stream_identity(&id, self.lifted.stream_platform.as_deref())
+            .map(|(id, platform)| (id.into_owned(), platform));
+        match self.fields.iter().find(|field| field.ty == FieldType::Stream) {
+            Some(field) if self.stream.is_none() => self.unusable(field),
+            _ => Ok(()),
+        }
+    }
+
+    fn judge_missing(&self) -> Result<(), Broken> {
+        let is_missing = |(idx, field): &(usize, &FieldSpec)| field.required && self.present & (1 << idx) == 0;
+        match self.fields.iter().enumerate().find(is_missing) {
+            Some((_, field)) if self.strictness == Strictness::Strict => Err(broken(Reason::MissingField, field.name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn broken(reason: Reason, name: &str) -> Broken {
+    (reason, format!("data.{name}"))
+}
+
+/// How a value stands to its field's rules.
+enum Fit {
+    /// It says nothing.
+    Missing,
+    /// It is as it should be.
     Fits,
+    /// It is another word for this one.
+    Means(&'static str),
+    /// It breaks them.
     Unusable,
 }
 
 fn fit(field: &FieldSpec, scalar: &Scalar<'_>) -> Fit {
-    if *scalar == Scalar::Null {
-        return Fit::Null;
-    }
-    let text = if let Scalar::Text(text) = scalar { Some(text.as_ref()) } else { None };
+    let text = match scalar {
+        Scalar::Null => return Fit::Missing,
+        Scalar::Text(text) => Some(text.as_ref()),
+        _ => None,
+    };
     let fits = match field.ty {
         FieldType::Bool => matches!(scalar, Scalar::Bool(_)),
         FieldType::Int { min, max } => scalar.integer().is_some_and(|value| (min..=max).contains(&value)),
         FieldType::Decimal { min, max } => scalar.number().is_some_and(|value| (min..=max).contains(&value)),
-        FieldType::Text { max_chars } => text.is_some_and(|text| fits_chars(text, max_chars)),
-        FieldType::Word(words) => text.is_some_and(|text| words.contains(&text)),
+        FieldType::Text { max_chars } => text.is_some_and(|text| event::has_at_most_chars(text, max_chars)),
+        FieldType::Scalar { max_chars } => match scalar {
+            Scalar::Composite => false,
+            _ => text.is_none_or(|text| event::has_at_most_chars(text, max_chars)),
+        },
+        FieldType::Word { words, aliases } => return text.map_or(Fit::Unusable, |text| fit_word(text, words, aliases)),
+        FieldType::Stream if text == Some("") => return Fit::Missing,
+        FieldType::Stream => text.is_some(),
         FieldType::Time => text.is_some_and(|text| Timestamp::parse_rfc3339(text).is_some()),
     };
     if fits { Fit::Fits } else { Fit::Unusable }
 }
 
-/// Whether a text has at most that many characters.
-fn fits_chars(text: &str, max_chars: usize) -> bool {
-    text.len() <= max_chars || text.chars().count() <= max_chars
+fn fit_word(text: &str, words: &[&str], aliases: &[(&str, &'static str)]) -> Fit {
+    if words.contains(&text) {
+        return Fit::Fits;
+    }
+    aliases.iter().find(|(alias, _)| *alias == text).map_or(Fit::Unusable, |(_, word)| Fit::Means(word))
 }
 
-/// The same object with these members null.
-fn without(data: &str, names: &[&str]) -> String {
-    let Ok(members) = Members::parse(data) else { return data.to_owned() };
-    let members = members.iter().map(|(key, raw)| {
-        let value = if names.contains(&key) { "null" } else { raw.get() };
-        format!("{}:{value}", Value::from(key))
+/// The same object with these members edited; the others keep the sender's text.
+fn rewritten(members: &Members<'_>, edits: &[(&'static str, Edit)]) -> String {
+    let members = members.iter().filter_map(|(name, raw)| {
+        let value = match edits.iter().find(|(edited, _)| *edited == name) {
+            Some((_, Edit::Remove)) => return None,
+            Some((_, Edit::Null)) => Cow::Borrowed("null"),
+            Some((_, Edit::Word(word))) => Cow::Owned(Value::from(*word).to_string()),
+            None => Cow::Borrowed(raw.get()),
+        };
+        Some(format!("{}:{value}", Value::from(name)))
     });
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }

@@ -2,7 +2,8 @@
 //!
 //! A kind is declared once, in [`declare`]'s notation, and that declaration makes the Rust type, the rules and the
 //! JSON Schema in `schemas/json/`. Units are part of the field's name. A field outside its range becomes null and the
-//! event gets flag `range`; a `required` field that is missing or out of range quarantines the event.
+//! event gets flag `range`; a `required` field that is missing or out of range quarantines the event, and so does a
+//! field that stands twice. A word's alias becomes the word.
 
 mod app;
 mod check;
@@ -18,6 +19,7 @@ use std::sync::LazyLock;
 
 pub use app::*;
 pub use check::{Checked, Strictness, check};
+pub use declare::ScalarValue;
 pub use json_schema::json_schema;
 pub use playback::*;
 pub use stream::*;
@@ -33,6 +35,9 @@ pub struct KindSpec {
     pub doc: &'static str,
     /// The fields of its data; others are kept as they are.
     pub fields: &'static [FieldSpec],
+    /// Fields that are taken out of the data before it is stored, because they would say more about a person than the
+    /// pipeline may know.
+    pub never_stored: &'static [&'static str],
 }
 
 impl KindSpec {
@@ -86,8 +91,21 @@ pub enum FieldType {
         /// Greatest length.
         max_chars: usize,
     },
-    /// One of these words.
-    Word(&'static [&'static str]),
+    /// A text of at most this many characters, a number or a truth value.
+    Scalar {
+        /// Greatest length of a text.
+        max_chars: usize,
+    },
+    /// One of a list of words.
+    Word {
+        /// The words.
+        words: &'static [&'static str],
+        /// Other words that clients use, each with the one it means.
+        aliases: &'static [(&'static str, &'static str)],
+    },
+    /// A stream: a text that is not empty and whose [identity](crate::event::stream_identity) has at most 128
+    /// characters.
+    Stream,
     /// An RFC 3339 time.
     Time,
 }
@@ -109,7 +127,7 @@ pub fn named(name: &str) -> Option<&'static KindSpec> {
 /// the keys' types, so they have no field rules of their own.
 const CMCD_KINDS: &[KindSpec] = &{
     const fn cmcd(name: &'static str, doc: &'static str) -> KindSpec {
-        KindSpec { name, doc, fields: &[] }
+        KindSpec { name, doc, fields: &[], never_stored: &[] }
     }
     [
         cmcd("cmcd.ps", "Play state change."),

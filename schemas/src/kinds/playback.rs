@@ -14,7 +14,7 @@ kinds! {
     /// The player was told to play.
     "playback.view_started" PlaybackViewStarted {
         /// The stream, `{platform}:{channel}`.
-        stream_id: text[128] required,
+        stream_id: stream required,
         /// The stream's platform.
         stream_platform: word[StreamPlatform],
         /// Channel name.

@@ -10,7 +10,7 @@ kinds! {
         /// Now.
         to: word[HealthStatus],
         /// Health, 0 to 100.
-        score: int[0, 100],
+        score: decimal[0.0, 100.0],
         /// Over how long it was judged, ms.
         window_ms: int[0, 86_400_000],
     }
@@ -31,7 +31,7 @@ kinds! {
     /// A stream was added to the layout.
     "stream.added" StreamAdded {
         /// The stream, `{platform}:{channel}`.
-        stream_id: text[128],
+        stream_id: stream,
         /// The stream's platform.
         stream_platform: word[StreamPlatform],
         /// Its tile.

@@ -28,7 +28,7 @@ words! {
     }
     /// A rendition's quality.
     Quality {
-        Auto = "auto", Source = "source", Q2160p = "2160p", Q1440p = "1440p", Q1080p60 = "1080p60", Q1080p = "1080p",
+        Auto = "auto", Source = "source" | "chunked", Q2160p = "2160p", Q1440p = "1440p", Q1080p60 = "1080p60", Q1080p = "1080p",
         Q720p60 = "720p60", Q720p = "720p", Q480p = "480p", Q360p = "360p", Q160p = "160p", Audio = "audio",
     }
     /// Why the rendition changed.
@@ -69,9 +69,10 @@ words! {
     }
     /// How tiles are arranged.
     LayoutType {
-        Stack = "stack", Grid2x2 = "grid2x2", Grid3x3 = "grid3x3", Grid4x4 = "grid4x4", Carousel = "carousel",
-        Focus = "focus", SplitView = "split_view", Mosaic = "mosaic", Theater = "theater", Dashboard = "dashboard",
-        Custom = "custom", Single = "single",
+        Stack = "stack" | "stacked", Grid2x2 = "grid2x2" | "2x2", Grid3x3 = "grid3x3" | "3x3",
+        Grid4x4 = "grid4x4" | "4x4", Carousel = "carousel", Focus = "focus", SplitView = "split_view",
+        Mosaic = "mosaic", Theater = "theater", Dashboard = "dashboard", Custom = "custom",
+        Single = "single" | "1x1",
     }
     /// How a sync of a layout ended.
     SyncOutcome { Clean = "clean", Merged = "merged", Conflict = "conflict" }

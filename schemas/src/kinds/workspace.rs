@@ -109,8 +109,8 @@ kinds! {
         /// With which value.
         value: text[128],
     }
-    /// Something was searched; its text is never sent.
-    "search.performed" SearchPerformed {
+    /// Something was searched; its text is never stored.
+    "search.performed" SearchPerformed never_stored[query, text] {
         /// Number of results.
         results: int[0, COUNT_MAX],
         /// Length of the query, characters.
@@ -121,7 +121,7 @@ kinds! {
         /// Which.
         key: text[64],
         /// To what.
-        value: text[128],
+        value: scalar[128],
     }
     /// An export was asked for.
     "export.requested" ExportRequested {

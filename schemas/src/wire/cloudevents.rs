@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use super::{Received, Verdict, Wire, attributes, unreadable};
 use crate::dedup::IdTime;
 use crate::digest::derived_id;
-use crate::event::{self, Event, Flag, Flags, Format, Rejection};
+use crate::event::{Event, Flag, Flags, Format, Rejection};
 use crate::json::{self, Members, Scalar};
-use crate::kinds::{self, Strictness};
+use crate::kinds::{self, Checked, KindSpec, Strictness};
 use crate::outcome::Reason;
 use crate::time::Timestamp;
 
@@ -56,7 +56,7 @@ const NAMES: [(&str, Name); 17] = [
     ("appversion", Name::Appversion),
 ];
 
-/// The attributes of one event as sent, and its data still as text.
+/// The attributes of one event as sent (null too, so that a second value is noticed), and its data still as text.
 #[derive(Default)]
 struct Envelope<'a> {
     values: [Option<Scalar<'a>>; NAMES.len()],
@@ -109,7 +109,7 @@ impl<'a> Envelope<'a> {
         if slot.is_some() {
             return Err(Reason::DuplicateAttribute);
         }
-        *slot = (value != Scalar::Null).then_some(value);
+        *slot = Some(value);
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl<'a> Envelope<'a> {
 
     /// An optional attribute. One outside its range becomes null like any field, and the event says so.
     fn optional<T>(&mut self, name: Name, flags: &mut Flags, read: impl FnOnce(Scalar<'a>) -> Option<T>) -> Option<T> {
-        let value = read(self.values[name as usize].take()?);
+        let value = read(self.values[name as usize].take().filter(|value| *value != Scalar::Null)?);
         if value.is_none() {
             flags.insert(Flag::Range);
         }
@@ -153,10 +153,7 @@ pub(super) fn binary<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verdict<'a
 
 fn judge<'a>(received: &Received<'a>, bytes: &'a [u8], envelope: Result<Envelope<'a>, Fault>) -> Verdict<'a> {
     match envelope {
-        Ok(envelope) => match Reading::of(received, bytes, envelope).finish(received) {
-            Ok(event) => Verdict::Accept(event),
-            Err(rejection) => Verdict::Quarantine(rejection),
-        },
+        Ok(envelope) => Reading::of(received, bytes, envelope).verdict(received),
         Err(fault) => {
             let rejection = unreadable(received.wire, fault.reason, bytes);
             Verdict::Quarantine(Rejection { field: fault.field.map(Cow::Owned), ..rejection })
@@ -241,30 +238,43 @@ impl<'a> Reading<'a> {
             && self.app_version.is_some()
     }
 
-    fn finish(self, received: &Received<'a>) -> Result<Event<'a>, Rejection<'a>> {
-        if !self.specversion_ok {
-            return Err(self.rejection(Reason::MissingAttribute, "specversion"));
-        }
-        let Some(source) = self.source.clone() else {
-            return Err(self.rejection(Reason::MissingAttribute, "source"));
-        };
-        let Some(kind) = self.kind.clone() else {
-            return Err(self.rejection(Reason::MissingAttribute, "type"));
-        };
-        if let (Some(subject), Some(user_id)) = (received.subject, &self.user_id)
-            && subject != user_id
-        {
-            return Err(self.rejection(Reason::UserMismatch, "userid"));
-        }
-        let spec = kinds::named(&kind);
-        if spec.is_some_and(kinds::KindSpec::needs_view) && self.view_id.is_none() {
-            return Err(self.rejection(Reason::MissingAttribute, "viewid"));
+    fn verdict(self, received: &Received<'a>) -> Verdict<'a> {
+        let spec = self.kind.as_deref().and_then(kinds::named);
+        if let Some((reason, attribute)) = self.fault(received.subject, spec) {
+            return Verdict::Quarantine(self.rejection(reason, attribute));
         }
         let checked = match kinds::check(spec, self.data.clone(), Strictness::Strict) {
             Ok(checked) => checked,
-            Err((reason, field)) => return Err(self.rejection(reason, field)),
+            Err((reason, field)) => return Verdict::Quarantine(self.rejection(reason, field)),
         };
-        let native = self.is_native();
+        if differs(received.subject, checked.user_id.as_deref()) {
+            return Verdict::Quarantine(self.rejection(Reason::UserMismatch, "data.userid"));
+        }
+        Verdict::Accept(self.event(received.received_at, spec, checked))
+    }
+
+    /// The rule that the attributes break, and the attribute that breaks it.
+    fn fault(&self, subject: Option<&str>, spec: Option<&'static KindSpec>) -> Option<(Reason, &'static str)> {
+        let missing = |attribute| Some((Reason::MissingAttribute, attribute));
+        if !self.specversion_ok {
+            return missing("specversion");
+        }
+        if self.source.is_none() {
+            return missing("source");
+        }
+        if self.kind.is_none() {
+            return missing("type");
+        }
+        if differs(subject, self.user_id.as_deref()) {
+            return Some((Reason::UserMismatch, "userid"));
+        }
+        if spec.is_some_and(KindSpec::needs_view) && self.view_id.is_none() {
+            return missing("viewid");
+        }
+        None
+    }
+
+    fn all_flags(&self, spec: Option<&'static KindSpec>, checked: &Checked<'_>) -> Flags {
         let mut flags = self.flags;
         if checked.out_of_range {
             flags.insert(Flag::Range);
@@ -272,28 +282,30 @@ impl<'a> Reading<'a> {
         if spec.is_none() {
             flags.insert(Flag::UnknownType);
         }
-        if !native {
+        if !self.is_native() {
             flags.insert(Flag::Partial);
         }
-        let stream = checked.stream_id.as_deref().and_then(|id| {
-            event::stream_identity(id, checked.stream_platform.as_deref())
-                .map(|(id, platform)| (Cow::Owned(id.into_owned()), platform))
-        });
-        let stated = checked.stream_platform.as_deref().map(event::stream_platform);
+        flags
+    }
+
+    /// The event, once no rule is broken.
+    fn event(self, received_at: Timestamp, spec: Option<&'static KindSpec>, checked: Checked<'a>) -> Event<'a> {
+        let flags = self.all_flags(spec, &checked);
+        let format = self.format();
         let (id, id_time) = match (self.id, self.derived_id) {
             (Some(id), _) => (id, IdTime::FromId),
             (None, derived) => {
                 (Cow::Owned(derived.unwrap_or_default()), self.time.map_or(IdTime::FromId, IdTime::Derived))
             }
         };
-        Ok(Event {
+        Event {
             id,
             id_time,
-            source,
-            kind,
+            source: self.source.unwrap_or_default(),
+            kind: self.kind.unwrap_or_default(),
             spec,
-            format: if native { Format::Native } else { Format::Cloudevents },
-            occurred_at: self.time.unwrap_or(received.received_at),
+            format,
+            occurred_at: self.time.unwrap_or(received_at),
             device_platform: self.device_platform,
             app_version: self.app_version,
             install_id: self.install_id,
@@ -306,12 +318,16 @@ impl<'a> Reading<'a> {
             view_id: self.view_id,
             layout_id: self.layout_id,
             slot: self.slot,
-            stream_platform: stream.as_ref().map(|(_, platform)| *platform).or(stated),
-            stream_id: stream.map(|(id, _)| id),
-            feature: checked.feature,
+            stream_platform: checked.stream_platform,
+            stream_id: checked.stream_id.map(Cow::Owned),
+            feature: checked.feature.map(Cow::Owned),
             data: checked.data,
             flags,
-        })
+        }
+    }
+
+    fn format(&self) -> Format {
+        if self.is_native() { Format::Native } else { Format::Cloudevents }
     }
 
     fn rejection(&self, reason: Reason, field: impl Into<Cow<'a, str>>) -> Rejection<'a> {
@@ -322,12 +338,17 @@ impl<'a> Reading<'a> {
             id: self.id.clone().unwrap_or_else(|| Cow::Owned(self.derived_id.clone().unwrap_or_default())),
             source: self.source.clone(),
             kind: self.kind.clone(),
-            format: if self.is_native() { Format::Native } else { Format::Cloudevents },
+            format: self.format(),
             device_platform: self.device_platform,
             app_version: self.app_version.clone(),
             partition_key: partition_key.or(self.source.as_ref()).cloned().unwrap_or_default(),
         }
     }
+}
+
+/// Whether a user that the body names is another than the verified one.
+fn differs(subject: Option<&str>, user_id: Option<&str>) -> bool {
+    subject.zip(user_id).is_some_and(|(subject, user_id)| subject != user_id)
 }
 
 /// The id of an event that brings none: a hash of everything the sender wrote.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
-use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
+use sfv::{BareItem, Dictionary, InnerList, Item, ListEntry, Parser, StringRef, Version};
 
 use super::{Verdict, Wire, attributes, unreadable};
 use crate::dedup::IdTime;
@@ -98,7 +98,8 @@ const MAX: usize = usize::MAX;
 /// One record.
 pub(super) fn record(bytes: &[u8]) -> Verdict<'_> {
     let trimmed = bytes.trim_ascii();
-    let Ok(dictionary) = Parser::new(trimmed).parse::<Dictionary>() else {
+    // CMCD is written in RFC 8941; its successor's dates and display strings are no part of it.
+    let Ok(dictionary) = Parser::new(trimmed).with_version(Version::Rfc8941).parse::<Dictionary>() else {
         return Verdict::Quarantine(unreadable(Wire::Cmcd2, Reason::InvalidRecord, trimmed));
     };
     let mut data = Map::new();
@@ -107,15 +108,47 @@ pub(super) fn record(bytes: &[u8]) -> Verdict<'_> {
             data.insert(key.as_str().to_owned(), value);
         }
     }
-    if let Some(Value::String(url)) = data.get_mut("url") {
-        // A query string may carry credentials or personal data.
-        url.truncate(url.find('?').unwrap_or(url.len()));
-    }
+    strip_queries(&mut data);
     let reading = Reading::of(&data);
+    if reading.slot_out_of_range {
+        data.insert(SLOT.to_owned(), Value::Null);
+    }
     match reading.fault(&data) {
         Some((reason, field)) => Verdict::Quarantine(reading.rejection(reason, field, trimmed)),
         None => Verdict::Accept(reading.event(data, trimmed)),
     }
+}
+
+/// Cuts query and fragment off every URL: they may carry credentials or personal data.
+fn strip_queries(data: &mut Map<String, Value>) {
+    if let Some(Value::String(url)) = data.get_mut("url") {
+        url.truncate(url.find(['?', '#']).unwrap_or(url.len()));
+    }
+    for next in data.get_mut("nor").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Value::String(url) = next {
+            url.truncate(query_start(url));
+        }
+    }
+}
+
+/// Where a next object's query or fragment begins. These URLs are sent percent-encoded by some clients and plain by
+/// others, so both spellings end the path.
+fn query_start(url: &str) -> usize {
+    let encoded = |at: &usize| {
+        let rest = &url.as_bytes()[*at..];
+        rest.starts_with(b"%23") || rest.get(..3).is_some_and(|code| code.eq_ignore_ascii_case(b"%3f"))
+    };
+    let plain = |at: &usize| matches!(url.as_bytes()[*at], b'?' | b'#');
+    (0..url.len()).find(|at| plain(at) || encoded(at)).unwrap_or(url.len())
+}
+
+/// Our own key for the tile; the format has none.
+const SLOT: &str = "com.streamyyy-slot";
+
+/// The tile, 0 to 63, also where it is written as text.
+fn slot(value: &Value) -> Option<u8> {
+    let slot = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    u8::try_from(slot).ok().filter(|slot| *slot < 64)
 }
 
 /// The keys that become columns.
@@ -128,6 +161,8 @@ struct Reading {
     session_id: Option<String>,
     layout_id: Option<String>,
     slot: Option<u8>,
+    /// Whether there is a slot, but none that a layout has.
+    slot_out_of_range: bool,
 }
 
 impl Reading {
@@ -138,10 +173,7 @@ impl Reading {
         };
         let uuid = |text: String| attributes::uuid(Cow::Owned(text)).map(Cow::into_owned);
         let integer = |key: &str| data.get(key).and_then(Value::as_i64);
-        let slot = integer("com.streamyyy-slot")
-            .or_else(|| data.get("com.streamyyy-slot")?.as_str()?.parse().ok())
-            .and_then(|slot| u8::try_from(slot).ok())
-            .filter(|slot| *slot < 64);
+        let slot = data.get(SLOT).and_then(slot);
         Self {
             event_type: data.get("e").and_then(Value::as_str).map(str::to_owned),
             at: integer("ts").and_then(Timestamp::from_millis),
@@ -150,6 +182,7 @@ impl Reading {
             install_id: text("com.streamyyy-install", 64).and_then(uuid),
             session_id: text("com.streamyyy-session", 64).map(|session| uuid(session.clone()).unwrap_or(session)),
             layout_id: text("com.streamyyy-layout", 64),
+            slot_out_of_range: slot.is_none() && data.contains_key(SLOT),
             slot,
         }
     }
@@ -169,24 +202,27 @@ impl Reading {
             "ce" => "cen",
             _ => return None,
         };
-        (!data.contains_key(needed)).then_some((Reason::CmcdMissingKey, needed))
+        (!data.get(needed).is_some_and(says_something)).then_some((Reason::CmcdMissingKey, needed))
     }
 
+    /// The kind after the event type. Tokens are case-sensitive and kinds are in lower case, so a type with another
+    /// character, such as `PS`, is an unknown one that only the data names.
     fn kind(&self) -> Option<String> {
-        let name = format!("cmcd.{}", self.event_type.as_deref()?.to_ascii_lowercase());
-        attributes::kind_name(Cow::Owned(name)).map(Cow::into_owned)
+        let name = format!("cmcd.{}", self.event_type.as_deref()?);
+        Some(attributes::kind_name(Cow::Owned(name)).map_or_else(|| UNKNOWN_KIND.to_owned(), Cow::into_owned))
     }
 
     fn source(&self) -> String {
         format!("/cmcd2/{}", self.install_id.as_deref().or(self.view_id.as_deref()).unwrap_or_default())
     }
 
-    /// From (path, sid, sn, e, ts); without `sn` from the line.
+    /// From (path, sid, sn, e, ts). Without `sn` from the line, and without `sid` too: then `sn` counts nobody's
+    /// records, and those of two devices would be copies of each other.
     fn id(&self, line: &[u8]) -> String {
-        match (self.seq, self.at) {
-            (Some(sn), Some(at)) => derived_id(&[
+        match (&self.view_id, self.seq, self.at) {
+            (Some(sid), Some(sn), Some(at)) => derived_id(&[
                 EVENT_MODE_PATH.as_bytes(),
-                self.view_id.as_deref().unwrap_or_default().as_bytes(),
+                sid.as_bytes(),
                 sn.to_string().as_bytes(),
                 self.event_type.as_deref().unwrap_or_default().as_bytes(),
                 at.millis().to_string().as_bytes(),
@@ -211,7 +247,7 @@ impl Reading {
     }
 
     fn event<'a>(self, data: Map<String, Value>, line: &[u8]) -> Event<'a> {
-        let kind = self.kind().unwrap_or_else(|| "cmcd.unknown".to_owned());
+        let kind = self.kind().unwrap_or_else(|| UNKNOWN_KIND.to_owned());
         let spec = kinds::named(&kind);
         let occurred_at = self.at.unwrap_or(Timestamp::MIN);
         let stream = data
@@ -224,6 +260,9 @@ impl Reading {
         }
         if self.view_id.is_none() {
             flags.insert(Flag::Partial);
+        }
+        if self.slot_out_of_range {
+            flags.insert(Flag::Range);
         }
         Event {
             id: self.id(line).into(),
@@ -254,6 +293,18 @@ impl Reading {
     }
 }
 
+/// The kind of records whose event type cannot be part of a kind's name.
+const UNKNOWN_KIND: &str = "cmcd.unknown";
+
+/// Whether a needed key holds anything: `ec=()` lists no error and `cen=""` names nothing.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => !values.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    }
+}
+
 /// Stands for the object type in `br=(400)`: in JSON `{"br":{"_":400}}`, and `{"br":{"v":5000,"a":320}}` with types.
 const UNTAGGED: &str = "_";
 
@@ -266,22 +317,11 @@ fn typed(key: &str, entry: &ListEntry) -> Option<Value> {
         (KeyType::Bool, ListEntry::Item(item)) => item.bare_item.as_boolean().map(Value::from),
         (KeyType::Int, ListEntry::Item(item)) => integer(item).map(Value::from),
         (KeyType::Decimal, ListEntry::Item(item)) => decimal(item),
-        (KeyType::Text(max_bytes), ListEntry::Item(item)) => item
-            .bare_item
-            .as_string()
-            .map(|text| text.as_str())
-            .filter(|text| text.len() <= *max_bytes)
-            .map(Value::from),
-        (KeyType::Token, ListEntry::Item(item)) => item.bare_item.as_token().map(|token| token.as_str().into()),
-        (KeyType::NumberList, ListEntry::InnerList(list)) => {
-            let mut values = Map::new();
-            for item in &list.items {
-                let value = decimal(item)?;
-                let object_type = item.params.keys().next().map_or(UNTAGGED, |key| key.as_str());
-                values.insert(object_type.to_owned(), value);
-            }
-            Some(Value::Object(values))
+        (KeyType::Text(max_bytes), ListEntry::Item(item)) => {
+            item.bare_item.as_string().map(StringRef::as_str).filter(|text| text.len() <= *max_bytes).map(Value::from)
         }
+        (KeyType::Token, ListEntry::Item(item)) => item.bare_item.as_token().map(|token| token.as_str().into()),
+        (KeyType::NumberList, ListEntry::InnerList(list)) => numbers(list),
         (KeyType::TextList, ListEntry::InnerList(list)) => {
             let texts: Option<Vec<Value>> =
                 list.items.iter().map(|item| item.bare_item.as_string().map(|text| text.as_str().into())).collect();
@@ -289,6 +329,24 @@ fn typed(key: &str, entry: &ListEntry) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// The numbers of a list by object type. One of a type stands alone, several of a type are an array in their order:
+/// `br=(5000;v 2500;v 320;a)` is `{"v":[5000,2500],"a":320}`. `None` if an entry is no number.
+fn numbers(list: &InnerList) -> Option<Value> {
+    let mut values = Map::new();
+    for item in &list.items {
+        let value = decimal(item)?;
+        let object_type = item.params.keys().next().map_or(UNTAGGED, |key| key.as_str());
+        match values.get_mut(object_type) {
+            None => {
+                values.insert(object_type.to_owned(), value);
+            }
+            Some(Value::Array(several)) => several.push(value),
+            Some(single) => *single = Value::Array(vec![single.take(), value]),
+        }
+    }
+    Some(Value::Object(values))
 }
 
 /// A custom key: a text or token of at most 64 characters, a number or a truth value.

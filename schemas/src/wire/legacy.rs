@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::{Received, Verdict, attributes, legacy_names, unreadable};
+use super::legacy_names::{self, Mapped, cut};
+use super::{Received, Verdict, attributes, unreadable};
 use crate::dedup::IdTime;
 use crate::digest::derived_id;
 use crate::event::{self, Event, Flag, Flags, Format, Rejection};
@@ -26,55 +27,55 @@ pub(super) fn analytics<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verdict
         Err(reason) => return Verdict::Quarantine(unreadable(received.wire, reason, bytes)),
     };
     let session = session(&object);
-    let seconds = object.get("timestamp").and_then(Value::as_f64);
-    let name = match object.get("name").and_then(Value::as_str) {
-        Some(name) => name.to_owned(),
-        None => return reject(received, bytes, Reason::MissingAttribute, "name", session),
-    };
-    let properties = match object.remove("properties") {
-        Some(Value::Object(properties)) => properties,
-        _ => Map::new(),
-    };
-    let occurred = seconds.and_then(|seconds| Timestamp::from_secs_f64(seconds + SWIFT_EPOCH_S));
-    let id = derived_id(&[
-        session.as_deref().unwrap_or_default().as_bytes(),
-        name.as_bytes(),
-        seconds.map_or_else(String::new, |seconds| seconds.to_string()).as_bytes(),
-        Value::Object(properties.clone()).to_string().as_bytes(),
-    ]);
-    let mapped = legacy_names::map(&name, properties);
-    // A name that stays as it is means no kind, even where it is spelt like one.
-    let spec = if mapped.kind == name { None } else { kinds::named(&mapped.kind) };
-    let Some(kind) = attributes::kind_name(Cow::Owned(mapped.kind)) else {
+    let Some(name) = object.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned)
+    else {
         return reject(received, bytes, Reason::MissingAttribute, "name", session);
     };
-    let stated_version = mapped.data.get("app_version").and_then(Value::as_str).map(str::to_owned);
-    let stream_id = mapped.stream_id.as_deref().and_then(|id| {
-        event::stream_identity(id, mapped.stream_platform.as_deref()).map(|(id, platform)| (id.into_owned(), platform))
-    });
-    let mut flags = Flags::NONE;
-    if mapped.partial {
-        flags.insert(Flag::Partial);
+    let occurred = occurred(&object);
+    let properties = match object.remove("properties") {
+        None => Ok(Map::new()),
+        Some(Value::Object(properties)) => Ok(properties),
+        Some(other) => Err(other),
+    };
+    let id = match (object.get("timestamp").and_then(Value::as_f64), occurred, &properties) {
+        (Some(seconds), Some(_), Ok(properties)) => analytics_id(session.as_deref(), &name, seconds, properties),
+        // Without a time, or with properties that cannot be compared, only equal bytes are the same event.
+        _ => derived_id(&[bytes]),
+    };
+    // What is no object means nothing, and is kept as it is.
+    let properties = properties.unwrap_or_else(|other| Map::from_iter([("properties".to_owned(), other)]));
+    let mapped = legacy_names::map(&name, properties);
+    build(received, analytics_parts(mapped, id, occurred, session))
+}
+
+/// From (session, name, time, properties with sorted keys): the feed has no ids, and its key order is not stable.
+fn analytics_id(session: Option<&str>, name: &str, seconds: f64, properties: &Map<String, Value>) -> String {
+    let mut properties = Value::Object(properties.clone());
+    properties.sort_all_objects();
+    derived_id(&[
+        session.unwrap_or_default().as_bytes(),
+        name.as_bytes(),
+        seconds.to_string().as_bytes(),
+        properties.to_string().as_bytes(),
+    ])
+}
+
+fn analytics_parts<'a>(mapped: Mapped, id: String, occurred: Option<Timestamp>, session: Option<String>) -> Parts<'a> {
+    let stated = mapped.stream_platform.as_deref();
+    let stream = mapped.stream_id.as_deref().and_then(|id| event::stream_identity(id, stated));
+    Parts {
+        id,
+        id_time: occurred.map_or(IdTime::FromId, IdTime::Derived),
+        kind: mapped.kind,
+        spec: mapped.spec,
+        occurred,
+        session,
+        app_version: mapped.data.get("app_version").and_then(Value::as_str).map(str::to_owned),
+        stream_platform: stream.as_ref().map(|(_, platform)| *platform).or_else(|| stated.map(event::stream_platform)),
+        stream_id: stream.map(|(id, _)| id.into_owned()),
+        data: Value::Object(mapped.data).to_string(),
+        flags: if mapped.partial { Flags::NONE.with(Flag::Partial) } else { Flags::NONE },
     }
-    build(
-        received,
-        Parts {
-            id,
-            id_time: occurred.map_or(IdTime::FromId, IdTime::Derived),
-            kind,
-            spec,
-            occurred,
-            session,
-            app_version: stated_version,
-            stream_platform: stream_id
-                .as_ref()
-                .map(|(_, platform)| *platform)
-                .or_else(|| mapped.stream_platform.as_deref().map(event::stream_platform)),
-            stream_id: stream_id.map(|(id, _)| id),
-            data: Value::Object(mapped.data).to_string(),
-            flags,
-        },
-    )
 }
 
 /// One report of the error feed.
@@ -84,50 +85,30 @@ pub(super) fn error_report<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verd
         Err(reason) => return Verdict::Quarantine(unreadable(received.wire, reason, bytes)),
     };
     let session = session(&report);
-    let text = |name: &str| report.get(name).and_then(Value::as_str);
-    let occurred = report
-        .get("timestamp")
-        .and_then(Value::as_f64)
-        .and_then(|seconds| Timestamp::from_secs_f64(seconds + SWIFT_EPOCH_S));
-    let sent_id = text("id").and_then(|id| attributes::event_id(Cow::Borrowed(id))).map(Cow::into_owned);
-    let app_version =
-        report.get("deviceInfo").and_then(|device| device.get("appVersion")).and_then(Value::as_str).map(str::to_owned);
-    let is_crash = report.get("isCrash").and_then(Value::as_bool).unwrap_or(false);
-    let mut data = Map::new();
-    if is_crash {
-        if let Some(error) = text("error") {
-            data.insert("signature".into(), cut(error, 256).into());
-        }
-    } else {
-        let domain = text("errorDomain");
-        let number = match report.get("errorCode") {
-            Some(Value::Number(number)) => Some(number.to_string()),
-            Some(Value::String(number)) => Some(number.clone()),
-            _ => None,
-        };
-        if domain.is_some() || number.is_some() {
-            let code = format!("{}:{}", domain.unwrap_or_default(), number.unwrap_or_default());
-            data.insert("code".into(), cut(&code, 64).into());
-        }
-        if let Some(domain) = domain {
-            data.insert("domain".into(), cut(domain, 64).into());
-        }
-        if let Some(recovered) = report.get("isRecovered").and_then(Value::as_bool) {
-            data.insert("retryable".into(), recovered.into());
-        }
-    }
+    let occurred = occurred(&report);
+    let sent_id = report.get("id").and_then(Value::as_str).and_then(|id| attributes::event_id(Cow::Borrowed(id)));
     let (id, id_time) = match sent_id {
-        Some(id) => (id, IdTime::FromId),
+        Some(id) => (id.into_owned(), IdTime::FromId),
         None => (derived_id(&[bytes]), occurred.map_or(IdTime::FromId, IdTime::Derived)),
     };
+    let app_version = report.get("deviceInfo").and_then(|device| device.get("appVersion")).and_then(Value::as_str);
+    let app_version = app_version.map(str::to_owned);
+    let is_crash = report.get("isCrash").and_then(Value::as_bool).unwrap_or(false);
+    let kind = if is_crash { "app.crashed" } else { "app.error" };
+    let mut data = Map::new();
+    if !is_crash {
+        data = error_fields(&report);
+    } else if let Some(signature) = legacy_names::signature(&report) {
+        data.insert("signature".into(), signature);
+    }
     data.insert("report".into(), Value::Object(report));
     build(
         received,
         Parts {
             id,
             id_time,
-            kind: Cow::Borrowed(if is_crash { "app.crashed" } else { "app.error" }),
-            spec: kinds::named(if is_crash { "app.crashed" } else { "app.error" }),
+            kind: Cow::Borrowed(kind),
+            spec: kinds::named(kind),
             occurred,
             session,
             app_version,
@@ -139,9 +120,36 @@ pub(super) fn error_report<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verd
     )
 }
 
-/// The text's first `max_chars` characters.
-fn cut(text: &str, max_chars: usize) -> String {
-    text.chars().take(max_chars).collect()
+/// The fields of `app.error`.
+fn error_fields(report: &Map<String, Value>) -> Map<String, Value> {
+    let mut data = Map::new();
+    let domain = report.get("errorDomain").and_then(Value::as_str);
+    let number = legacy_names::code(report.get("errorCode"));
+    if domain.is_some() || number.is_some() {
+        data.insert("code".into(), error_code(domain.unwrap_or_default(), &number.unwrap_or_default()).into());
+    }
+    if let Some(domain) = domain {
+        data.insert("domain".into(), cut(domain, 64).into());
+    }
+    if let Some(recovered) = report.get("isRecovered").and_then(Value::as_bool) {
+        data.insert("retryable".into(), recovered.into());
+    }
+    data
+}
+
+/// Greatest length of `app.error`'s code, characters.
+const CODE_CHARS_MAX: usize = 64;
+
+/// `{domain}:{code}`. Where that is too long the domain is cut: the code tells errors of one domain apart.
+fn error_code(domain: &str, code: &str) -> String {
+    let code = cut(code, CODE_CHARS_MAX - 1);
+    let domain = cut(domain, CODE_CHARS_MAX - 1 - code.chars().count());
+    format!("{domain}:{code}")
+}
+
+/// When it happened: the outer `timestamp`, seconds since 2001.
+fn occurred(object: &Map<String, Value>) -> Option<Timestamp> {
+    Timestamp::from_secs_f64(object.get("timestamp")?.as_f64()? + SWIFT_EPOCH_S)
 }
 
 fn object(bytes: &[u8]) -> Result<Map<String, Value>, Reason> {
@@ -242,7 +250,7 @@ fn build<'a>(received: &Received<'a>, parts: Parts<'a>) -> Verdict<'a> {
         slot: None,
         stream_id: parts.stream_id.map(Cow::Owned),
         stream_platform: parts.stream_platform,
-        feature: checked.feature,
+        feature: checked.feature.map(Cow::Owned),
         data: checked.data,
         flags,
     })

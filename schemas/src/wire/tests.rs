@@ -6,11 +6,17 @@ use serde_json::Value;
 use super::*;
 use crate::outcome::Reason;
 
+mod verdicts;
+
 pub(crate) fn example_files() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
 const ARRIVAL: &str = "2026-11-23T09:30:00Z";
+
+/// The headers of today's app.
+const APP_FACTS: [Fact<'static>; 2] =
+    [Fact { name: "x-platform", value: "ios" }, Fact { name: "user-agent", value: "StreamyyyApp/1.4.2" }];
 
 fn judge<'a>(wire: Wire, facts: &'a [Fact<'a>], bytes: &'a [u8]) -> Verdict<'a> {
     let received_at = Timestamp::parse_rfc3339(ARRIVAL).unwrap();
@@ -18,11 +24,18 @@ fn judge<'a>(wire: Wire, facts: &'a [Fact<'a>], bytes: &'a [u8]) -> Verdict<'a> 
     validate(&received, &Item { index: 0, bytes, oversize: None })
 }
 
-pub(crate) fn judge_cloudevent(bytes: &[u8]) -> Verdict<'_> {
-    judge(Wire::Cloudevents, &[], bytes)
+fn judge_cloudevent(bytes: &[u8]) -> Verdict<'_> {
+    judge_as(None, bytes)
 }
 
-fn accepted(verdict: Verdict<'_>) -> Event<'_> {
+/// The verdict on a CloudEvent that a verified user sent.
+pub(crate) fn judge_as<'a>(subject: Option<&'a str>, bytes: &'a [u8]) -> Verdict<'a> {
+    let received_at = Timestamp::parse_rfc3339(ARRIVAL).unwrap();
+    let received = Received { wire: Wire::Cloudevents, received_at, subject, facts: &[] };
+    validate(&received, &Item { index: 0, bytes, oversize: None })
+}
+
+pub(crate) fn accepted(verdict: Verdict<'_>) -> Event<'_> {
     match verdict {
         Verdict::Accept(event) => event,
         Verdict::Quarantine(rejection) => panic!("quarantined: {rejection:?}"),
@@ -32,7 +45,7 @@ fn accepted(verdict: Verdict<'_>) -> Event<'_> {
 fn refused(verdict: Verdict<'_>) -> (Reason, Option<String>) {
     match verdict {
         Verdict::Accept(event) => panic!("accepted: {event:?}"),
-        Verdict::Quarantine(rejection) => (rejection.reason, rejection.field.map(|field| field.into_owned())),
+        Verdict::Quarantine(rejection) => (rejection.reason, rejection.field.map(std::borrow::Cow::into_owned)),
     }
 }
 
@@ -45,10 +58,10 @@ fn list<'a>(examples: &'a Value, name: &str) -> &'a Vec<Value> {
 }
 
 /// The data holds at least what the example says, and none of what it calls absent.
-fn holds(data: &str, expect: &Value, label: &str) {
+pub(crate) fn holds(data: &str, expect: &Value, label: &str) {
     let data: Value = serde_json::from_str(data).unwrap();
     for (key, value) in expect["data"].as_object().into_iter().flatten() {
-        assert_eq!(&data[key], value, "{label}: {key}");
+        assert_eq!(data.get(key), Some(value), "{label}: {key}");
     }
     for key in expect["absent"].as_array().into_iter().flatten() {
         assert!(data.get(key.as_str().unwrap()).is_none(), "{label}: {key}");
@@ -57,7 +70,6 @@ fn holds(data: &str, expect: &Value, label: &str) {
 
 #[test]
 fn legacy_examples_mean_what_they_say() {
-    let facts = [Fact { name: "x-platform", value: "ios" }, Fact { name: "user-agent", value: "StreamyyyApp/1.4.2" }];
     for (file, wire) in
         [("streamyyy_analytics.json", Wire::StreamyyyAnalytics), ("streamyyy_errors.json", Wire::StreamyyyErrors)]
     {
@@ -65,13 +77,15 @@ fn legacy_examples_mean_what_they_say() {
         for example in list(&examples, "good") {
             let label = format!("{file}: {}", example["note"]);
             let bytes = example["event"].to_string();
-            let event = accepted(judge(wire, &facts, bytes.as_bytes()));
+            let event = accepted(judge(wire, &APP_FACTS, bytes.as_bytes()));
             let expect = &example["expect"];
             assert_eq!(expect["type"], event.kind.as_ref(), "{label}");
             assert_eq!(expect["flags"], event.flags.to_string(), "{label}");
             assert_eq!(event.device_platform, Some("ios"), "{label}");
             if expect.get("stream_id").is_some() {
                 assert_eq!(expect["stream_id"].as_str(), event.stream_id.as_deref(), "{label}");
+            }
+            if expect.get("stream_platform").is_some() {
                 assert_eq!(expect["stream_platform"].as_str(), event.stream_platform, "{label}");
             }
             if let Some(at) = expect["occurred_at"].as_str() {
@@ -85,7 +99,7 @@ fn legacy_examples_mean_what_they_say() {
         for example in list(&examples, "bad") {
             let label = format!("{file}: {}", example["note"]);
             let bytes = example["event"].to_string();
-            let (reason, field) = refused(judge(wire, &facts, bytes.as_bytes()));
+            let (reason, field) = refused(judge(wire, &APP_FACTS, bytes.as_bytes()));
             assert_eq!(example["expect"]["reason"], reason.as_str(), "{label}");
             assert_eq!(example["expect"]["field"].as_str(), field.as_deref(), "{label}");
         }
@@ -110,6 +124,9 @@ fn cmcd_examples_mean_what_they_say() {
         }
         if expect.get("stream_id").is_some() {
             assert_eq!(expect["stream_id"].as_str(), event.stream_id.as_deref(), "{label}");
+        }
+        if expect.get("slot").is_some() {
+            assert_eq!(expect["slot"].as_u64(), event.slot.map(u64::from), "{label}");
         }
         if expect.get("install_id").is_some() {
             assert_eq!(expect["install_id"].as_str(), event.install_id.as_deref(), "{label}");
@@ -148,6 +165,52 @@ fn legacy_ids_do_not_depend_on_key_order() {
         id(r#"{"name":"crash","properties":{"a":1},"timestamp":1.5}"#),
         id(r#"{"name":"crash","properties":{"a":1},"timestamp":1.6}"#),
     );
+    assert_eq!(
+        id(r#"{"name":"crash","timestamp":1.5}"#),
+        id(r#"{"name":"crash","properties":{},"timestamp":1.5}"#),
+        "properties may be left out"
+    );
+}
+
+#[test]
+fn legacy_events_that_cannot_be_compared_get_their_id_from_their_bytes() {
+    for body in [
+        r#"{"name":"app_foregrounded","properties":{},"sessionId":"s"}"#,
+        r#"{"name":"app_foregrounded","properties":{},"sessionId":"s","timestamp":"now"}"#,
+        r#"{"name":"app_foregrounded","properties":{},"sessionId":"s","timestamp":1e300}"#,
+        r#"{"name":"app_foregrounded","properties":[1],"sessionId":"s","timestamp":1.5}"#,
+        r#"{"name":"app_foregrounded","properties":null,"sessionId":"s","timestamp":1.5}"#,
+        r#"{"name":"app_foregrounded","properties":"x","sessionId":"s","timestamp":1.5}"#,
+    ] {
+        let event = accepted(judge(Wire::StreamyyyAnalytics, &[], body.as_bytes()));
+        assert_eq!(event.id, crate::digest::derived_id(&[body.as_bytes()]), "{body}");
+    }
+}
+
+#[test]
+fn cmcd_ids_need_the_session_whose_records_are_numbered() {
+    let id = |line: &'static str| accepted(judge(Wire::Cmcd2, &[], line.as_bytes())).id.into_owned();
+    assert_eq!(id("e=m,sid=\"a\",sn=1,ts=5,v=2"), id(" v=2,ts=5,sn=1,sid=\"a\",nr,e=m"), "the line means nothing");
+    assert_ne!(id("e=m,sn=1,ts=5,v=2"), id("e=m,nr,sn=1,ts=5,v=2"), "two devices");
+    assert_eq!(id("e=m,sn=1,ts=5,v=2"), id("  e=m,sn=1,ts=5,v=2\r"), "the trimmed line");
+    let too_long = format!("e=m,sid=\"{}\",sn=1,ts=5,v=2", "x".repeat(65));
+    let event = accepted(judge(Wire::Cmcd2, &[], too_long.as_bytes()));
+    assert_eq!(event.id, crate::digest::derived_id(&[EVENT_MODE_PATH.as_bytes(), too_long.as_bytes()]));
+}
+
+#[test]
+fn a_cut_error_code_keeps_its_number() {
+    let code = |domain: &str, code: &str| {
+        let report = serde_json::json!({ "errorDomain": domain, "errorCode": code }).to_string();
+        let event = accepted(judge(Wire::StreamyyyErrors, &[], report.as_bytes()));
+        assert_eq!(event.flags.to_string(), "");
+        let data: Value = serde_json::from_str(&event.data).unwrap();
+        data["code"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(code("D", "-1"), "D:-1");
+    assert_eq!(code(&"ü".repeat(61), "-1"), format!("{}:-1", "ü".repeat(61)), "64 characters");
+    assert_eq!(code(&"ü".repeat(62), "-1"), format!("{}:-1", "ü".repeat(61)));
+    assert_eq!(code("D", &"7".repeat(70)), format!(":{}", "7".repeat(63)));
 }
 
 #[test]
@@ -169,8 +232,35 @@ fn hostile_json_is_quarantined_with_the_rule() {
     }
     assert_eq!(refused(judge_cloudevent(b"\xff\xfe{}")).0, Reason::InvalidJson);
     assert_eq!(refused(judge_cloudevent(b"")).0, Reason::InvalidJson);
-    let twice = br#"{"specversion":"1.0","id":"1","id":"2","source":"/s","type":"layout.saved"}"#;
-    assert_eq!(refused(judge_cloudevent(twice)), (Reason::DuplicateAttribute, Some("id".into())));
+}
+
+#[test]
+fn a_name_that_stands_twice_is_quarantined() {
+    let refused_for = |pairs: &str| {
+        refused(judge_cloudevent(format!(r#"{{"specversion":"1.0","type":"layout.edited",{pairs}}}"#).as_bytes()))
+    };
+    for (pairs, field) in [
+        (r#""source":"/s","id":"1","id":"2""#, "id"),
+        (r#""source":null,"source":"/a""#, "source"),
+        (r#""source":"/a","source":null"#, "source"),
+        (r#""source":"/a","slot":null,"slot":null"#, "slot"),
+        (r#""source":"/a","data":null,"data":{}"#, "data"),
+        (r#""source":"/a","data":{"change_count":1,"change_count":2}"#, "data.change_count"),
+    ] {
+        assert_eq!(refused_for(pairs), (Reason::DuplicateAttribute, Some(field.into())), "{pairs}");
+    }
+}
+
+#[test]
+fn null_is_the_same_as_missing() {
+    let event = |pairs: &str| format!(r#"{{"specversion":"1.0","source":"/s","id":"1",{pairs}}}"#).into_bytes();
+    let saved = event(r#""type":"layout.saved","slot":null,"bootid":null,"seq":null,"data":null"#);
+    let saved = accepted(judge_cloudevent(&saved));
+    assert_eq!((saved.data.as_ref(), saved.flags.to_string()), ("{}", "partial".to_owned()));
+    let unknown = event(r#""type":"com.example","data":null"#);
+    assert_eq!(accepted(judge_cloudevent(&unknown)).data, "{}");
+    let started = event(r#""type":"playback.view_started","viewid":"v","data":null"#);
+    assert_eq!(refused(judge_cloudevent(&started)), (Reason::MissingField, Some("data.stream_id".into())));
 }
 
 #[test]

@@ -97,7 +97,8 @@ CREATE TABLE ducklake_macro_parameters (
 );
 
 CREATE INDEX ducklake_data_file_live ON ducklake_data_file (table_id, end_snapshot, begin_snapshot);
-CREATE INDEX ducklake_data_file_path ON ducklake_data_file (path);
+CREATE INDEX ducklake_data_file_begin ON ducklake_data_file (begin_snapshot);
+CREATE INDEX ducklake_data_file_end ON ducklake_data_file (end_snapshot);
 CREATE INDEX ducklake_file_column_stats_file ON ducklake_file_column_stats (data_file_id);
 CREATE INDEX ducklake_file_column_stats_column ON ducklake_file_column_stats (table_id, column_id);
 CREATE INDEX ducklake_table_column_stats_column ON ducklake_table_column_stats (table_id, column_id);

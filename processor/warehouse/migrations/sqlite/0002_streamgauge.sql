@@ -14,6 +14,8 @@ CREATE TABLE commits (
     PRIMARY KEY (commit_id, log_partition)
 ) WITHOUT ROWID;
 
+CREATE INDEX commits_position ON commits (log_partition, from_position);
+
 -- Sorted runs of the keys of events that were taken in, each a range of bytes of a file in the lake folder.
 CREATE TABLE id_run (
     run_id INTEGER PRIMARY KEY AUTOINCREMENT, log_partition INTEGER NOT NULL, level INTEGER NOT NULL,

@@ -67,7 +67,12 @@ pub fn encode_parquet(table: &LakeTable, batch: &RecordBatch, zstd_level: i32) -
     Ok(EncodedFile {
         rows: i64::try_from(batch.num_rows()).unwrap_or(i64::MAX),
         footer_bytes: footer_bytes.unwrap_or(0).into(),
-        columns: table.columns.iter().enumerate().map(|(idx, column)| bounds_of(&about, idx, column.ty)).collect(),
+        columns: (table.columns.iter().zip(batch.columns()).enumerate())
+            .map(|(idx, (column, values))| ColumnBounds {
+                nulls: i64::try_from(values.null_count()).unwrap_or(i64::MAX),
+                ..bounds_of(&about, idx, column.ty)
+            })
+            .collect(),
         bytes,
     })
 }
@@ -124,7 +129,6 @@ fn bounds_of(about: &ParquetMetaData, idx: usize, ty: ColumnType) -> ColumnBound
         column.bytes += chunk.compressed_size();
         column.values += chunk.num_values();
         let Some(statistics) = chunk.statistics() else { continue };
-        column.nulls += statistics.null_count_opt().and_then(|nulls| i64::try_from(nulls).ok()).unwrap_or(0);
         if let Some((min, max)) = Bound::of(statistics) {
             least = Some(least.map_or(min.clone(), |least| least.min(min)));
             greatest = Some(greatest.map_or(max.clone(), |greatest| greatest.max(max)));

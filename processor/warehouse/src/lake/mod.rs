@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 pub use encode::{ColumnBounds, EncodedFile, encode_parquet, sorted};
 pub use names::{FileName, Origin};
+pub(crate) use scan::plain_bytes;
 pub use scan::{ScanError, scan_parquet};
 
 use crate::tables::LakeTable;

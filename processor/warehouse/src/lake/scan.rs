@@ -32,6 +32,15 @@ pub enum ScanError {
     },
 }
 
+/// What the rows of a file take before compression, as its footer says.
+pub(crate) fn plain_bytes(lake: &Lake, path: &str) -> Result<u64, ScanError> {
+    let file = lake.open_file(path).map_err(|source| ScanError::Open { path: path.to_owned(), source })?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|source| ScanError::Read { path: path.to_owned(), source })?;
+    let bytes: i64 = builder.metadata().row_groups().iter().map(|group| group.total_byte_size()).sum();
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 /// Reads a file in batches of `batch_rows`, these columns only (all if empty), in the table's order.
 ///
 /// # Errors
