@@ -301,9 +301,8 @@ impl Refusal {
                 ),
             )
             .at("/", "max_bytes"),
-            Self::TooManyEvents => {
-                Problem::new(413, "too_many_events", format!("a body may have {EVENTS_MAX} events")).at("/", "max_events")
-            }
+            Self::TooManyEvents => Problem::new(413, "too_many_events", format!("a body may have {EVENTS_MAX} events"))
+                .at("/", "max_events"),
             Self::TooSlow => Problem::new(408, "body_too_slow", "the body did not arrive in time").at("/", "deadline"),
             Self::Broken => Problem::new(400, "body_broken", "the body ended before its length").at("/", "complete"),
             Self::Overloaded => Problem::new(503, "overloaded", "too much is in flight, try again").retry_after(1),

@@ -6,6 +6,7 @@
 
 mod consumer;
 mod segments;
+mod torn;
 mod writer;
 
 use std::fs::File;
@@ -202,13 +203,27 @@ fn create(config: &DiskLogConfig) -> Result<(), OpenError> {
 fn open_segments(config: &DiskLogConfig) -> Result<Segments, OpenError> {
     let storage = |source| OpenError::Storage { folder: config.folder.clone(), source };
     // Small memtables and a small journal keep both the idle memory and the recovery after a crash short.
-    let database = Database::builder(&config.folder)
-        .manual_journal_persist(true)
-        .max_journaling_size(128 << 20)
-        .cache_size(8 << 20)
-        .worker_threads(1)
-        .open()
-        .map_err(storage)?;
+    let open = || {
+        Database::builder(&config.folder)
+            .manual_journal_persist(true)
+            .max_journaling_size(128 << 20)
+            .cache_size(8 << 20)
+            .worker_threads(1)
+            .open()
+    };
+    let database = match open() {
+        Err(fjall::Error::JournalRecovery(error)) => match torn::mend(&config.folder) {
+            Ok(Some(torn_bytes)) => {
+                tracing::warn!(
+                    torn_bytes,
+                    "cut an unconfirmed batch off the journal: the power went while it was written"
+                );
+                open().map_err(storage)?
+            }
+            _ => return Err(storage(fjall::Error::JournalRecovery(error))),
+        },
+        opened => opened.map_err(storage)?,
+    };
     let meta = database.keyspace("meta", KeyspaceCreateOptions::default).map_err(storage)?;
     Segments::open(database, meta, config)
 }

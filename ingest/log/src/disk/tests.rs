@@ -114,3 +114,55 @@ async fn forgetting_drops_old_unprotected_segments_only() {
     };
     assert_eq!(records.iter().map(|record| record.position).collect::<Vec<_>>(), (4..10).collect::<Vec<_>>());
 }
+
+/// The newest journal of a log and its content.
+fn journal(folder: &tempfile::TempDir) -> (PathBuf, Vec<u8>) {
+    let files = std::fs::read_dir(folder.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let path = files.filter(|path| path.extension().is_some_and(|ending| ending == "jnl")).max().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    (path, bytes)
+}
+
+/// Where the last byte of a record's text stands in the journal.
+fn place_of(bytes: &[u8], letter: u8) -> usize {
+    let run = [letter; 64];
+    bytes.windows(64).rposition(|window| window == run).unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_torn_by_a_power_cut_is_dropped_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = DiskLog::open(config(&folder, 1)).unwrap();
+    let of = |letter: u8| NewRecord { bytes: Bytes::from(vec![letter; 9000]), ..record(0, 0) };
+    for letter in b"abc" {
+        log.append(vec![of(*letter)]).await.unwrap();
+    }
+    drop(log);
+    // A page in the middle of the last record never reached the disk, those around it did.
+    let (path, mut bytes) = journal(&folder);
+    let end = place_of(&bytes, b'c');
+    bytes[end - 6000..end - 1904].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let log = DiskLog::open(config(&folder, 1)).unwrap();
+    assert_eq!(log.ranges(), [PartitionRange { low: 0, high: 2 }]);
+    assert_eq!(log.append(vec![of(b'd')]).await, Ok(vec![2]));
+    drop(log);
+    assert_eq!(DiskLog::open(config(&folder, 1)).unwrap().ranges(), [PartitionRange { low: 0, high: 3 }]);
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_of_the_journal_is_for_an_operator() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = DiskLog::open(config(&folder, 1)).unwrap();
+    for letter in b"abc" {
+        log.append(vec![NewRecord { bytes: Bytes::from(vec![*letter; 9000]), ..record(0, 0) }]).await.unwrap();
+    }
+    drop(log);
+    let (path, mut bytes) = journal(&folder);
+    let middle = place_of(&bytes, b'b') - 100;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = DiskLog::open(config(&folder, 1)).unwrap_err();
+    assert!(matches!(refused, OpenError::Storage { source: fjall::Error::JournalRecovery(_), .. }), "{refused:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing was cut off");
+}

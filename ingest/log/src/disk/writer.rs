@@ -26,8 +26,7 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>) {
             bytes += job.bytes;
             group.push(job);
         }
-        writer.commit(group);
-        shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        writer.commit(group, bytes);
     }
 }
 
@@ -39,13 +38,16 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn commit(&mut self, group: Vec<Job>) {
-        if let Some(reason) = self.shared.read_only() {
-            return answer_all(group, &AppendError::ReadOnly(reason));
-        }
+    /// Makes a group of `queued_bytes` durable, and answers its appends.
+    fn commit(&mut self, group: Vec<Job>, queued_bytes: usize) {
         let started = Instant::now();
-        match self.write(&group) {
-            Ok(positions) => {
+        let read_only = self.shared.read_only();
+        let written = if read_only.is_some() { None } else { Some(self.write(&group)) };
+        // Before the answers: who has one finds room for the next.
+        self.shared.queued_bytes.fetch_sub(queued_bytes, Ordering::AcqRel);
+        match written {
+            None => answer_all(group, &AppendError::ReadOnly(read_only.unwrap_or_default())),
+            Some(Ok(positions)) => {
                 let (records, bytes) = group.iter().fold((0, 0), |(records, bytes), job| {
                     (records + job.records.len() as u64, bytes + job.bytes as u64)
                 });
@@ -60,7 +62,7 @@ impl Writer<'_> {
                     let _ = job.answer.send(Ok(positions));
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 // What the page cache holds after a failed flush is unknown: this log takes no more records, and
                 // never tries that flush again.
                 let reason = format!("a write to the disk failed: {error}");
