@@ -1,5 +1,6 @@
 //! From the events of one upload to durable records and a receipt.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
@@ -95,7 +96,7 @@ impl Ingest {
                 }
                 Verdict::Quarantine(rejection) => {
                     let partition = partition_of(project, &rejection.partition_key, partitions);
-                    let field = rejection.field.map(|field| field.into_owned());
+                    let field = rejection.field.map(Cow::into_owned);
                     let id = rejection.id.into_owned();
                     let line = ReceiptItem::quarantined(item.index, id, rejection.reason, field);
                     (partition, line, (rejection.format, Outcome::Quarantined))

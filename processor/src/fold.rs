@@ -231,7 +231,7 @@ impl<'a> Place<'a> {
         seen: &[bool],
         retention: &Retention,
     ) {
-        let corrections = self.correct(&mut state.clocks, judged);
+        let corrections = correct(self.upload, &mut state.clocks, judged);
         let oldest = retention
             .get(self.upload.project)
             .map(|days| self.upload.log_time.plus_millis(-i64::from(*days) * 86_400_000));
@@ -261,25 +261,25 @@ impl<'a> Place<'a> {
         }
         settling.finish();
     }
+}
 
-    /// Corrects the clocks of all valid events, copies among them: each attempt is a sample.
-    fn correct(&self, clocks: &mut Clocks, judged: &[Judged<'_>]) -> Vec<Correction> {
-        let transmission = Transmission {
-            received_at: self.upload.received_at,
-            log_time: self.upload.log_time,
-            sent_at: self.upload.sent_at,
-            sent_mono_ms: self.upload.sent_mono_ms,
-            boot_id: self.upload.boot_id,
-        };
-        let stamps: Vec<Stamp<'_>> = judged
-            .iter()
-            .filter_map(|judged| match &judged.verdict {
-                Verdict::Accept(event) => Some(stamp(self.upload.project, event)),
-                Verdict::Quarantine(_) => None,
-            })
-            .collect();
-        clocks.correct(&transmission, &stamps)
-    }
+/// Corrects the clocks of all valid events, copies among them: each attempt is a sample.
+fn correct(upload: &Upload<'_>, clocks: &mut Clocks, judged: &[Judged<'_>]) -> Vec<Correction> {
+    let transmission = Transmission {
+        received_at: upload.received_at,
+        log_time: upload.log_time,
+        sent_at: upload.sent_at,
+        sent_mono_ms: upload.sent_mono_ms,
+        boot_id: upload.boot_id,
+    };
+    let stamps: Vec<Stamp<'_>> = judged
+        .iter()
+        .filter_map(|judged| match &judged.verdict {
+            Verdict::Accept(event) => Some(stamp(upload.project, event)),
+            Verdict::Quarantine(_) => None,
+        })
+        .collect();
+    clocks.correct(&transmission, &stamps)
 }
 
 fn stamp<'a>(project: &'a str, event: &'a Event<'_>) -> Stamp<'a> {
@@ -406,6 +406,5 @@ impl Settling<'_, '_> {
 pub(crate) fn replay_clocks(clocks: &mut Clocks, payload: &[u8]) {
     let Ok(Record::Upload(upload)) = record::decode_payload(payload) else { return };
     let judged: Vec<Judged<'_>> = upload.items.iter().map(|item| judge(&upload, item)).collect();
-    let log_record = LogRecord { partition: 0, position: 0, bytes: Default::default() };
-    Place { log_record: &log_record, upload: &upload, payload }.correct(clocks, &judged);
+    correct(&upload, clocks, &judged);
 }

@@ -1,6 +1,6 @@
 //! The processor: log in, warehouse out, each event counted exactly once.
 //!
-//! The path of a record: [`runner`] polls it from the log, [`fold`] decodes and judges its events, asks [`dedup`] which
+//! The path of a record: [`assignment`] polls it from the log, [`fold`] decodes and judges its events, asks [`dedup`] which
 //! of them are copies, corrects their clocks and adds up their contributions, [`rows`] turns them into columns, and one
 //! commit of the warehouse makes all of it durable together with the position in the log.
 //!
@@ -14,7 +14,9 @@
 //!
 //! It never answers anybody, and never asks the system clock what an event means.
 
+mod assignment;
 mod dedup;
+mod files;
 mod fold;
 mod maintenance;
 mod metrics;

@@ -35,10 +35,28 @@ impl ProcessorMetrics {
     ///
     /// If one of the names is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self::new()?;
+        for collector in metrics.collectors() {
+            registry.register(collector)?;
+        }
+        metrics.lag_records.with_label_values(&[LANE]).set(0);
+        for result in ["landed", "ticks", "fenced", "failed"] {
+            metrics.commits.with_label_values(&[result]).reset();
+        }
+        for outcome in Outcome::ALL {
+            metrics.events.with_label_values(&[outcome.as_str()]).reset();
+        }
+        for reason in Reason::ALL {
+            metrics.quarantined.with_label_values(&[reason.as_str()]).reset();
+        }
+        Ok(metrics)
+    }
+
+    fn new() -> Result<Self, prometheus::Error> {
         let seconds = |name: &str, help: &str| {
             HistogramOpts::new(name, help).buckets(vec![0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0])
         };
-        let metrics = Self {
+        Ok(Self {
             lag_records: IntGaugeVec::new(
                 Opts::new(
                     "streamgauge_processor_lag_records",
@@ -100,21 +118,7 @@ impl ProcessorMetrics {
                 "streamgauge_expired_files_total",
                 "Files that were merged into others, are in no snapshot that can still be asked, and were deleted.",
             )?,
-        };
-        for collector in metrics.collectors() {
-            registry.register(collector)?;
-        }
-        metrics.lag_records.with_label_values(&[LANE]).set(0);
-        for result in ["landed", "ticks", "fenced", "failed"] {
-            metrics.commits.with_label_values(&[result]).reset();
-        }
-        for outcome in Outcome::ALL {
-            metrics.events.with_label_values(&[outcome.as_str()]).reset();
-        }
-        for reason in Reason::ALL {
-            metrics.quarantined.with_label_values(&[reason.as_str()]).reset();
-        }
-        Ok(metrics)
+        })
     }
 
     fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {

@@ -343,8 +343,8 @@ async fn end_files(connection: &mut SqliteConnection, snapshot: i64, replaced: &
             return Err(CommitError::Replaced { data_file_id: *data_file_id });
         }
         sqlx::query(
-            "UPDATE ducklake_table_stats SET file_size_bytes = file_size_bytes - f.file_size_bytes \
-             FROM ducklake_data_file f WHERE f.data_file_id = ? AND ducklake_table_stats.table_id = f.table_id",
+            "UPDATE ducklake_table_stats AS t SET file_size_bytes = t.file_size_bytes - f.file_size_bytes \
+             FROM ducklake_data_file f WHERE f.data_file_id = ? AND t.table_id = f.table_id",
         )
         .bind(data_file_id)
         .execute(&mut *connection)
@@ -419,6 +419,9 @@ async fn insert_file_statistics(
     Ok(())
 }
 
+/// Whether a column of a table holds nulls, its least and its greatest value, as far as they are known.
+type KnownBounds = (Option<i64>, Option<String>, Option<String>);
+
 /// The table's bounds take in the file's.
 async fn widen_table_statistics(
     connection: &mut SqliteConnection,
@@ -431,7 +434,7 @@ async fn widen_table_statistics(
     .bind(table.id)
     .fetch_all(&mut *connection)
     .await?;
-    let known: BTreeMap<i64, (Option<i64>, Option<String>, Option<String>)> =
+    let known: BTreeMap<i64, KnownBounds> =
         rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2), row.get(3)))).collect();
     for ((column, bounds), column_id) in table.columns.iter().zip(&file.encoded.columns).zip(1_i64..) {
         let (contains_null, min, max) = known.get(&column_id).cloned().unwrap_or_default();

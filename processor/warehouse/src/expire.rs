@@ -50,12 +50,11 @@ impl Warehouse {
     }
 
     async fn expire_snapshots(&self, before: Timestamp) -> Result<u64, ReadError> {
-        let newest = "SELECT max(snapshot_id) FROM ducklake_snapshot";
-        let old = format!("snapshot_time < ?1 AND snapshot_id < ({newest})");
+        // By number, so that no gap comes about where the clock was set back.
+        let old = "snapshot_id <= (SELECT max(snapshot_id) FROM ducklake_snapshot WHERE snapshot_time < ?1 \
+                   AND snapshot_id < (SELECT max(snapshot_id) FROM ducklake_snapshot))";
         let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let changes = format!(
-            "DELETE FROM ducklake_snapshot_changes WHERE snapshot_id IN (SELECT snapshot_id FROM ducklake_snapshot WHERE {old})"
-        );
+        let changes = format!("DELETE FROM ducklake_snapshot_changes WHERE {old}");
         let snapshots = format!("DELETE FROM ducklake_snapshot WHERE {old}");
         let mut count = 0;
         for sql in [changes, snapshots] {

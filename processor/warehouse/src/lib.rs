@@ -26,6 +26,8 @@ mod read;
 mod records;
 mod rollup_store;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use access::{Access, AccessError, Project, ServiceToken, UploadKey};
 pub use books::Books;

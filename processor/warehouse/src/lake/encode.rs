@@ -1,5 +1,7 @@
 //! Rows to Parquet, with what the catalogue wants to know about the file.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, lexsort_to_indices, take_record_batch};
 use arrow::error::ArrowError;
@@ -86,7 +88,7 @@ pub fn sorted(table: &LakeTable, batch: &RecordBatch) -> Result<RecordBatch, Arr
     let columns: Vec<SortColumn> = table
         .sorted_by
         .iter()
-        .map(|name| SortColumn { values: batch.column(table.index_of(name)).clone(), options: None })
+        .map(|name| SortColumn { values: Arc::clone(batch.column(table.index_of(name))), options: None })
         .collect();
     take_record_batch(batch, &lexsort_to_indices(&columns, None)?)
 }

@@ -5,6 +5,7 @@ use std::io;
 use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::RowGroupMetaData;
 use thiserror::Error;
 
 use super::Lake;
@@ -37,7 +38,7 @@ pub(crate) fn plain_bytes(lake: &Lake, path: &str) -> Result<u64, ScanError> {
     let file = lake.open_file(path).map_err(|source| ScanError::Open { path: path.to_owned(), source })?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)
         .map_err(|source| ScanError::Read { path: path.to_owned(), source })?;
-    let bytes: i64 = builder.metadata().row_groups().iter().map(|group| group.total_byte_size()).sum();
+    let bytes: i64 = builder.metadata().row_groups().iter().map(RowGroupMetaData::total_byte_size).sum();
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 

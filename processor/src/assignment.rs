@@ -1,0 +1,294 @@
+//! The partitions that this processor has: from polled records to commits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_log::{EventLog, LogConsumer, LogRecord, Polled};
+use schemas::{Timestamp, record};
+use warehouse::{Advance, Checkpoint, Commit, Delta, FileName, Lane, Origin, Warehouse};
+
+use crate::EVENTS_TOPIC;
+use crate::dedup::KeyIndex;
+use crate::files;
+use crate::fold::{PartitionState, Pending, Retention, fold, replay_clocks};
+use crate::metrics::ProcessorMetrics;
+use crate::runner::{ProcessorConfig, RunError, Step};
+
+/// How long the first event after a pause waits for company.
+const LINGER: Duration = Duration::from_millis(40);
+/// Bytes per poll, as the log keeps them.
+const POLL_BYTES: usize = 2 << 20;
+/// Plain bytes per fold: bounds its time and memory, whatever a record inflates to.
+const FOLD_BYTES: usize = 8 << 20;
+/// Id runs are merged so often per commit at most: what has piled up must not hold up the next commits.
+const RUN_MERGES: usize = 4;
+
+/// Everything that is void once an assignment ends.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    consumer: Box<dyn LogConsumer>,
+    /// Polled, not folded yet.
+    backlog: VecDeque<LogRecord>,
+    partitions: BTreeMap<u16, PartitionState>,
+    /// Positions at the last commit.
+    committed: BTreeMap<u16, u64>,
+    pub(crate) pending: Pending,
+    pending_since: Option<Instant>,
+    retention: Retention,
+    last_commit: Option<Instant>,
+    last_state: Instant,
+}
+
+impl Assignment {
+    /// Takes all partitions: positions from the warehouse first, then the log from there.
+    pub(crate) async fn take(
+        log: &dyn EventLog,
+        warehouse: &Warehouse,
+        config: &ProcessorConfig,
+    ) -> Result<Self, RunError> {
+        let checkpoints = warehouse.checkpoints(EVENTS_TOPIC, log.partitions()).await?;
+        let access = warehouse.access().await?;
+        let retention = access
+            .projects
+            .values()
+            .filter_map(|project| Some((Arc::clone(&project.project), project.retention_days?)))
+            .collect();
+        let mut partitions = BTreeMap::new();
+        for checkpoint in &checkpoints {
+            partitions.insert(checkpoint.log_partition, open_partition(warehouse, config, checkpoint).await?);
+        }
+        let mut consumer = log.subscribe();
+        while !matches!(consumer.poll(POLL_BYTES, Duration::from_secs(1)).await?, Polled::Assigned(_)) {}
+        for checkpoint in &checkpoints {
+            consumer.start_at(checkpoint.log_partition, checkpoint.position)?;
+        }
+        tracing::info!(partitions = checkpoints.len(), "took the partitions of the log");
+        Ok(Self {
+            consumer,
+            backlog: VecDeque::new(),
+            committed: checkpoints.iter().map(|checkpoint| (checkpoint.log_partition, checkpoint.position)).collect(),
+            partitions,
+            pending: Pending::new(),
+            pending_since: None,
+            retention,
+            last_commit: None,
+            last_state: Instant::now(),
+        })
+    }
+
+    /// How long until a commit is due; `None` while nothing is pending.
+    fn due_in(&self, config: &ProcessorConfig) -> Option<Duration> {
+        let since = self.pending_since?;
+        if self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes {
+            return Some(Duration::ZERO);
+        }
+        let since_last = self.last_commit.map_or(config.commit_interval, |last| last.elapsed());
+        let linger = LINGER.saturating_sub(since.elapsed());
+        Some(config.commit_interval.saturating_sub(since_last).max(linger))
+    }
+
+    /// Does the next thing: folds what is there, commits what is due. Waits at most `wait` for records.
+    pub(crate) async fn step(
+        &mut self,
+        warehouse: &Warehouse,
+        config: &ProcessorConfig,
+        metrics: &ProcessorMetrics,
+        now: Timestamp,
+        wait: Duration,
+    ) -> Result<Step, RunError> {
+        let due = self.due_in(config);
+        let mut folded = false;
+        if due != Some(Duration::ZERO) {
+            if self.backlog.is_empty() {
+                let polled = self.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await?;
+                if let Polled::Records(records) = polled {
+                    self.backlog.extend(records);
+                }
+            }
+            let records = self.next_records();
+            if !records.is_empty() {
+                self.fold(&records, metrics)?;
+                folded = true;
+            }
+        }
+        if self.due_in(config) == Some(Duration::ZERO) {
+            return self.commit(warehouse, config, metrics, now).await;
+        }
+        Ok(if folded { Step::Folded } else { Step::Idle })
+    }
+
+    /// The next records of the backlog, of [`FOLD_BYTES`] when they are opened; at least one if there is one.
+    fn next_records(&mut self) -> Vec<LogRecord> {
+        let mut bytes = 0;
+        let fits = |record: &&LogRecord| {
+            let fits = bytes < FOLD_BYTES;
+            bytes += record::plain_bytes(&record.bytes);
+            fits
+        };
+        let count = self.backlog.iter().take_while(fits).count();
+        self.backlog.drain(..count).collect()
+    }
+
+    fn fold(&mut self, records: &[LogRecord], metrics: &ProcessorMetrics) -> Result<(), RunError> {
+        let timer = metrics.stage_duration_seconds.with_label_values(&["fold"]).start_timer();
+        for of_partition in records.chunk_by(|one, other| one.partition == other.partition) {
+            if let Some(state) = self.partitions.get_mut(&of_partition[0].partition) {
+                fold(state, &mut self.pending, of_partition, &self.retention)?;
+            }
+        }
+        timer.observe_duration();
+        self.pending_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Commits what is folded. Afterwards, or after an error, nothing of it is pending.
+    pub(crate) async fn commit(
+        &mut self,
+        warehouse: &Warehouse,
+        config: &ProcessorConfig,
+        metrics: &ProcessorMetrics,
+        now: Timestamp,
+    ) -> Result<Step, RunError> {
+        let timer = metrics.commit_duration_seconds.start_timer();
+        self.pending_since = None;
+        self.last_commit = Some(Instant::now());
+        let mut pending = std::mem::replace(&mut self.pending, Pending::new());
+        let advances = self.advances(&pending);
+        if pending.rows.len() == 0 {
+            warehouse.advance(&advances).await?;
+            self.note_committed(&advances);
+            metrics.commits.with_label_values(&["ticks"]).inc();
+            timer.stop_and_discard();
+            return Ok(Step::Advanced);
+        }
+        let lead = advances.iter().find(|advance| advance.events > 0).unwrap_or(&advances[0]);
+        let name = FileName::new(Origin::Commit { partition: lead.log_partition, from: lead.from }, now);
+        let lake = warehouse.lake();
+        let encode = metrics.stage_duration_seconds.with_label_values(&["encode"]).start_timer();
+        let files = files::write_rows(lake, &name, &pending.rows.take())?;
+        let id_runs = files::write_id_runs(lake, &name, self.partitions.values())?;
+        let state_files = if self.last_state.elapsed() < config.state_interval {
+            Vec::new()
+        } else {
+            self.last_state = Instant::now();
+            files::write_state(lake, &name, self.partitions.values())?
+        };
+        encode.observe_duration();
+        let database = metrics.stage_duration_seconds.with_label_values(&["database"]).start_timer();
+        let deltas: Vec<Delta> = pending.take_deltas();
+        let commit = Commit {
+            lane: Lane::Events,
+            now,
+            advances,
+            files,
+            replaced_files: Vec::new(),
+            deltas,
+            id_runs,
+            state_files,
+        };
+        let committed = warehouse.commit(&commit).await?;
+        database.observe_duration();
+        for run in committed.id_runs {
+            if let Some(state) = self.partitions.get_mut(&run.run.log_partition) {
+                state.keys.committed(Some(run))?;
+            }
+        }
+        self.note_committed(&commit.advances);
+        metrics.commits.with_label_values(&["landed"]).inc();
+        for ((outcome, reason), events) in &pending.outcomes {
+            metrics.events.with_label_values(&[outcome.as_str()]).inc_by(*events);
+            if let Some(reason) = reason.filter(|_| *outcome == schemas::Outcome::Quarantined) {
+                metrics.quarantined.with_label_values(&[reason.as_str()]).inc_by(*events);
+            }
+        }
+        timer.observe_duration();
+        self.merge_id_runs(warehouse, now).await?;
+        self.measure(metrics);
+        Ok(Step::Committed(committed.id))
+    }
+
+    /// How far each partition moved since the last commit.
+    fn advances(&self, pending: &Pending) -> Vec<Advance> {
+        let moved = self.partitions.values().filter_map(|state| {
+            let from = self.committed.get(&state.partition).copied().unwrap_or(0);
+            (state.position > from).then(|| Advance {
+                topic: EVENTS_TOPIC,
+                log_partition: state.partition,
+                from,
+                to: state.position,
+                log_time: state.log_time,
+                events: pending.events.get(&state.partition).copied().unwrap_or(0),
+            })
+        });
+        moved.collect()
+    }
+
+    fn note_committed(&mut self, advances: &[Advance]) {
+        for advance in advances {
+            self.committed.insert(advance.log_partition, advance.to);
+        }
+    }
+
+    async fn merge_id_runs(&mut self, warehouse: &Warehouse, now: Timestamp) -> Result<(), RunError> {
+        let mut merges = 0;
+        for state in self.partitions.values_mut() {
+            while merges < RUN_MERGES
+                && let Some(run_ids) = state.keys.mergeable()
+            {
+                // Named like a file of the commit that comes next: until that has landed nobody takes it for a leftover.
+                let origin = Origin::Commit { partition: state.partition, from: state.position };
+                let run = state.keys.write_merged(&run_ids, &FileName::new(origin, now))?;
+                let listed = warehouse.replace_id_runs(&run_ids, &run).await?;
+                state.keys.merged(&run_ids, listed)?;
+                merges += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, metrics: &ProcessorMetrics) {
+        let (mut hot, mut cold, mut memory, mut epochs) = (0, 0, 0, 0);
+        for state in self.partitions.values() {
+            let sizes = state.keys.sizes();
+            hot += sizes.0;
+            cold += sizes.1;
+            memory += sizes.2;
+            epochs += state.clocks.len();
+        }
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.dedup_hot_keys.set(gauge(hot));
+        metrics.dedup_cold_keys.set(i64::try_from(cold).unwrap_or(i64::MAX));
+        metrics.dedup_memory_bytes.set(gauge(memory));
+        metrics.clock_epochs.set(gauge(epochs));
+    }
+}
+
+/// What is known of a partition at its checkpoint: the keys of its runs, and the clocks of its newest state file with what
+/// was committed after that folded in.
+async fn open_partition(
+    warehouse: &Warehouse,
+    config: &ProcessorConfig,
+    checkpoint: &Checkpoint,
+) -> Result<PartitionState, RunError> {
+    let partition = checkpoint.log_partition;
+    let lake = warehouse.lake().clone();
+    let listed = warehouse.id_runs(partition).await?;
+    let keys = KeyIndex::open(lake.clone(), partition, listed, config.hot_keys)?;
+    let state = warehouse.state_file(partition).await?;
+    let (mut clocks, from) = state.and_then(|state| files::read_state(&lake, &state)).unwrap_or_default();
+    if from < checkpoint.position {
+        let snapshot = warehouse.read().await?.snapshot().await?;
+        let replay = |source| RunError::Replay { log_partition: partition, source };
+        for record in snapshot.records(&lake, partition, from).map_err(replay)? {
+            replay_clocks(&mut clocks, &record.map_err(replay)?.body);
+        }
+    }
+    Ok(PartitionState {
+        partition,
+        position: checkpoint.position,
+        log_time: checkpoint.log_time.unwrap_or_default(),
+        clocks,
+        keys,
+    })
+}

@@ -1,0 +1,287 @@
+//! What every warehouse must do, on the embedded backend: the promises of the commit, of merging, of expiring.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use schemas::Timestamp;
+use schemas::rollups::{Grain, USAGE};
+
+use crate::tables::{ColumnType, QUARANTINE};
+use crate::{
+    Advance, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, Lake, Lane, MergePolicy, NewFile, Origin,
+    ReadError, RollupQuery, Warehouse, WarehouseConfig, encode_parquet, scan_parquet,
+};
+
+const TOPIC: &str = "events";
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// 2026-11-23T08:00:00Z and some seconds.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros((1_795_420_800 + seconds) * 1_000_000)
+}
+
+struct Setup {
+    folder: tempfile::TempDir,
+    warehouse: Warehouse,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let warehouse = open(&folder).await;
+        warehouse.checkpoints(TOPIC, 2).await.unwrap();
+        Self { folder, warehouse }
+    }
+
+    /// Writes a file of `rows` rows and returns the commit that lists it and moves partition 0 by one record.
+    fn commit(&self, from: u64, rows: i64, now: Timestamp) -> Commit {
+        let name = FileName::new(Origin::Commit { partition: 0, from }, now);
+        let path = name.path("parquet");
+        let encoded = encode_parquet(&QUARANTINE, &batch(rows, now), 1).unwrap();
+        self.warehouse.lake().write(&Lake::table_path(&QUARANTINE, &path), &encoded.bytes).unwrap();
+        Commit {
+            lane: Lane::Events,
+            now,
+            advances: vec![advance(from, from + 1)],
+            files: vec![NewFile { table_id: QUARANTINE.id, path, encoded }],
+            replaced_files: Vec::new(),
+            deltas: vec![delta(now, rows)],
+            id_runs: Vec::new(),
+            state_files: Vec::new(),
+        }
+    }
+
+    async fn land(&self, from: u64, rows: i64, now: Timestamp) -> CommitId {
+        self.warehouse.commit(&self.commit(from, rows, now)).await.unwrap().id
+    }
+
+    /// Rows in the files of a commit, and the sum of the rollup.
+    async fn counted(&self) -> (i64, i64) {
+        let mut read = self.warehouse.read().await.unwrap();
+        let files = read.snapshot().await.unwrap().files(&QUARANTINE);
+        let query = RollupQuery {
+            rollup: &USAGE,
+            grain: Grain::Day,
+            project: "p",
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+            group_by: Vec::new(),
+            after: None,
+            limit: 10,
+        };
+        let events = read.rollup(&query).await.unwrap().iter().map(|row| row.measures[0]).sum();
+        (self.rows(files.iter().map(|file| file.path.clone())), events)
+    }
+
+    /// Rows that really are in these files.
+    fn rows(&self, paths: impl Iterator<Item = String>) -> i64 {
+        let rows = paths.map(|path| {
+            let batches = scan_parquet(self.warehouse.lake(), &path, &[], 1024).unwrap();
+            batches.map(|batch| i64::try_from(batch.unwrap().num_rows()).unwrap()).sum::<i64>()
+        });
+        rows.sum()
+    }
+
+    async fn rows_at(&self, commit: CommitId) -> Result<i64, ReadError> {
+        let snapshot = self.warehouse.read().await.unwrap().snapshot_at(commit).await?;
+        Ok(self.rows(snapshot.files(&QUARANTINE).iter().map(|file| file.path.clone())))
+    }
+
+    fn files_in_folder(&self) -> usize {
+        self.warehouse.lake().list().unwrap().len()
+    }
+}
+
+async fn open(folder: &tempfile::TempDir) -> Warehouse {
+    let config = WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake") };
+    Warehouse::open(&config).await.unwrap()
+}
+
+fn advance(from: u64, to: u64) -> Advance {
+    Advance { topic: TOPIC, log_partition: 0, from, to, log_time: at(0), events: 1 }
+}
+
+fn delta(now: Timestamp, events: i64) -> Delta {
+    let keys = vec!["layout.saved".to_owned(), String::new()];
+    let bucket = now.floor(Grain::Minute.length());
+    Delta { rollup: &USAGE, rows: vec![DeltaRow { project: "p".into(), bucket, keys, measures: vec![events, 0] }] }
+}
+
+/// Rows with the same value everywhere but in the times.
+fn batch(rows: i64, now: Timestamp) -> RecordBatch {
+    let arrays = QUARANTINE.columns.iter().map(|column| -> ArrayRef {
+        match column.ty {
+            ColumnType::Text | ColumnType::LongText => Arc::new(StringArray::from_iter_values((0..rows).map(|_| "x"))),
+            ColumnType::Bytes => Arc::new(BinaryArray::from_iter_values((0..rows).map(|_| b"raw"))),
+            ColumnType::Int32 => Arc::new(Int32Array::from_iter_values((0..rows).map(|_| 0))),
+            ColumnType::Int64 => Arc::new(Int64Array::from_iter_values(0..rows)),
+            ColumnType::Time => {
+                let times = (0..rows).map(|row| now.micros() + row);
+                Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
+            }
+        }
+    });
+    RecordBatch::try_new(QUARANTINE.schema(), arrays.collect()).unwrap()
+}
+
+#[tokio::test]
+async fn a_commit_moves_everything_or_nothing() {
+    let setup = Setup::new().await;
+    let first = setup.land(0, 5, at(0)).await;
+    // Another writer was faster: the fence, and nothing of this commit is there.
+    let late = setup.commit(0, 7, at(1));
+    let refused = setup.warehouse.commit(&late).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Fenced { log_partition: 0, expected: 0, .. }), "{refused}");
+    assert_eq!(setup.counted().await, (5, 5));
+    // A file to replace that is not live any more: the deltas of that commit are not there either.
+    let torn = Commit { replaced_files: vec![4711], ..setup.commit(1, 9, at(2)) };
+    assert!(matches!(setup.warehouse.commit(&torn).await, Err(CommitError::Replaced { data_file_id: 4711 })));
+    assert_eq!(setup.counted().await, (5, 5));
+    let second = setup.land(1, 2, at(3)).await;
+    assert_eq!(second, CommitId(first.0 + 1));
+    assert_eq!(setup.counted().await, (7, 7));
+}
+
+#[tokio::test]
+async fn a_reader_stays_at_its_commit_while_others_land() {
+    let setup = Setup::new().await;
+    let first = setup.land(0, 5, at(0)).await;
+    let mut read = setup.warehouse.read().await.unwrap();
+    setup.land(1, 2, at(1)).await;
+    assert_eq!(read.commit(), first);
+    assert_eq!(read.snapshot().await.unwrap().files(&QUARANTINE).len(), 1);
+    assert_eq!(read.positions(TOPIC).await.unwrap(), [1, 0]);
+    drop(read);
+    assert_eq!(setup.counted().await, (7, 7));
+}
+
+#[tokio::test]
+async fn merging_changes_no_answer_at_any_commit() {
+    let setup = Setup::new().await;
+    let mut commits = Vec::new();
+    for n in 0..10 {
+        commits.push(setup.land(n, 3, at(i64::try_from(n).unwrap())).await);
+    }
+    let policy = MergePolicy { fan_in: 4, ..MergePolicy::default() };
+    let (merge, merged) = setup.warehouse.merge_once(policy, at(20)).await.unwrap().unwrap();
+    assert_eq!((merged.sources, merged.files, merged.rows), (10, 1, 30));
+    assert_eq!(setup.warehouse.merge_once(policy, at(21)).await.unwrap(), None);
+    assert_eq!(setup.counted().await, (30, 30));
+    assert_eq!(setup.warehouse.merge_rollups(at(1000), Duration::from_secs(500)).await.unwrap(), 10);
+    assert_eq!(setup.counted().await, (30, 30));
+    for (commit, rows) in commits.into_iter().chain([merge]).zip((3..=30).step_by(3).chain([30])) {
+        assert_eq!(setup.rows_at(commit).await.unwrap(), rows, "commit {commit}");
+    }
+    // Bytes of live files, not of all that ever were.
+    let live: i64 = sqlx::query_scalar(
+        "SELECT (SELECT file_size_bytes FROM ducklake_table_stats WHERE table_id = 2) = \
+         (SELECT sum(file_size_bytes) FROM ducklake_data_file WHERE table_id = 2 AND end_snapshot IS NULL)",
+    )
+    .fetch_one(&setup.warehouse.shared.readers)
+    .await
+    .unwrap();
+    assert_eq!(live, 1);
+}
+
+#[tokio::test]
+async fn a_merge_is_bounded_by_bytes_and_by_days() {
+    let setup = Setup::new().await;
+    for n in 0..8 {
+        setup.land(n, 1000, at(0) + DAY * u32::try_from(n).unwrap()).await;
+    }
+    let small = MergePolicy { fan_in: 4, max_plain_bytes: 1, ..MergePolicy::default() };
+    assert_eq!(setup.warehouse.merge_once(small, at(0)).await.unwrap(), None, "nothing fits, and nothing breaks");
+    // One file each day stays; days with few rows share a file.
+    let mixed = Setup::new().await;
+    for n in 0..4 {
+        let commit = mixed.commit(n, 2000, at(86_400 - 28_800 - 1));
+        mixed.warehouse.commit(&commit).await.unwrap();
+    }
+    let policy = MergePolicy { fan_in: 4, ..MergePolicy::default() };
+    let (_, merged) = mixed.warehouse.merge_once(policy, at(0)).await.unwrap().unwrap();
+    assert_eq!((merged.sources, merged.rows), (4, 8000));
+    assert_eq!(mixed.counted().await.0, 8000);
+}
+
+#[tokio::test]
+async fn expired_commits_are_refused_by_name_and_their_files_go_after_a_grace() {
+    let setup = Setup::new().await;
+    for n in 0..4 {
+        setup.land(n, 3, at(i64::try_from(n).unwrap())).await;
+    }
+    let policy = MergePolicy { fan_in: 4, ..MergePolicy::default() };
+    let (merge, _) = setup.warehouse.merge_once(policy, at(10)).await.unwrap().unwrap();
+    let hour = Duration::from_secs(3600);
+    assert_eq!(setup.files_in_folder(), 5);
+    let expired = setup.warehouse.expire(at(11) + DAY, DAY, hour).await.unwrap();
+    assert_eq!((expired.snapshots, expired.scheduled, expired.deleted), (6, 4, 0));
+    let refused = setup.rows_at(CommitId(3)).await.unwrap_err();
+    assert!(matches!(refused, ReadError::NoSuchCommit { oldest, .. } if oldest == merge), "{refused}");
+    // A query that began before may still read them; the collector leaves them alone.
+    setup.warehouse.collect_orphans(Duration::ZERO).await.unwrap();
+    assert_eq!(setup.files_in_folder(), 5);
+    let expired = setup.warehouse.expire(at(12) + DAY + hour, DAY, hour).await.unwrap();
+    assert_eq!((expired.scheduled, expired.deleted), (0, 4));
+    assert_eq!((setup.files_in_folder(), setup.counted().await), (1, (12, 12)));
+    let collected = setup.warehouse.collect_orphans(Duration::ZERO).await.unwrap();
+    assert_eq!((collected.files, collected.missing), (0, 0));
+}
+
+#[tokio::test]
+async fn only_leftovers_of_dead_attempts_are_collected() {
+    let setup = Setup::new().await;
+    setup.land(0, 3, at(0)).await;
+    let lake = setup.warehouse.lake();
+    let name = |from| FileName::new(Origin::Commit { partition: 0, from }, at(0)).path("parquet");
+    let (dead, running) = (format!("main/events/{}", name(0)), format!("main/events/{}", name(1)));
+    for path in [&dead, &running, "main/events/somebody-elses.parquet"] {
+        lake.write(path, b"x").unwrap();
+    }
+    let left = || setup.warehouse.lake().list().unwrap().into_iter().map(|file| file.path).collect::<Vec<_>>();
+    // Beside running commits: only what the checkpoint has passed, and only when it is old enough.
+    assert_eq!(setup.warehouse.collect_orphans(DAY).await.unwrap().files, 0);
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(setup.warehouse.collect_orphans(Duration::from_millis(1)).await.unwrap().files, 1);
+    assert!(!left().contains(&dead) && left().contains(&running));
+    // At the start nothing runs: the attempt that never landed goes too, what is not ours stays.
+    assert_eq!(setup.warehouse.collect_orphans(Duration::ZERO).await.unwrap().files, 1);
+    assert!(left().contains(&"main/events/somebody-elses.parquet".to_owned()));
+    assert_eq!(setup.counted().await.0, 3);
+}
+
+#[tokio::test]
+async fn nothing_is_collected_under_a_catalogue_that_is_older_than_the_lake() {
+    let setup = Setup::new().await;
+    for n in 0..3 {
+        setup.land(n, 3, at(0)).await;
+    }
+    setup.warehouse.close().await;
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(setup.folder.path().join(format!("warehouse.db{ending}")));
+    }
+    let restored = open(&setup.folder).await;
+    restored.checkpoints(TOPIC, 2).await.unwrap();
+    let collected = restored.collect_orphans(Duration::ZERO).await.unwrap();
+    assert!(collected.is_ahead && collected.files == 0, "{collected:?}");
+    assert_eq!(restored.lake().list().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_catalogue_of_another_version_is_refused_by_name() {
+    let setup = Setup::new().await;
+    sqlx::query("UPDATE ducklake_metadata SET value = '1.1' WHERE key = 'version'")
+        .execute(&setup.warehouse.shared.writer)
+        .await
+        .unwrap();
+    setup.warehouse.close().await;
+    let config =
+        WarehouseConfig { database: setup.folder.path().join("warehouse.db"), lake: setup.folder.path().join("lake") };
+    let refused = Warehouse::open(&config).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the lake's catalogue has version `1.1`, and this program reads and writes 1.0 only"
+    );
+}
