@@ -1,25 +1,30 @@
 //! `GET /v1/batches/{batch_id}`: what became of every event of an upload.
+//!
+//! An event stands in `events`, or in `quarantine` with its reason, or in neither: then it was a copy, or left out by a
+//! rule. The record of the upload says how many were left out; they are the oldest of those that stand nowhere.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, http::HeaderMap};
 use datafusion::logical_expr::{Expr, col, lit};
 use schemas::record::{self, Record, Upload};
-use schemas::{Outcome, Principal, Problem, Received, Scope as Permission, Verdict, validate};
+use schemas::{Outcome, Principal, Problem, Reason, Received, Scope as Permission, Timestamp, Verdict, validate};
 use serde::Serialize;
 use warehouse::CommitId;
 use warehouse::tables::{EVENTS, LakeTable, QUARANTINE, RECORDS};
 
 use crate::Query;
 use crate::answer::Refused;
-use crate::engine::{Rows, internal, refusal};
+use crate::engine::Rows;
+use crate::failures::{internal, refusal};
 use crate::lake_table::LakeScan;
-use crate::pinned::Pinned;
+use crate::pinned::AtCommit;
 use crate::scope::Scope;
 
 /// Records that one upload is split into: far more than the largest body makes.
@@ -32,7 +37,7 @@ struct BatchReceipt {
     results: Vec<BatchResult>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct BatchResult {
     index: u32,
     id: String,
@@ -43,13 +48,13 @@ struct BatchResult {
     field: Option<String>,
 }
 
-/// An address without the partition's record: (partition, position, place in the record).
+/// An address without the record: (partition, position, place in the record).
 type Address = (i32, i64, i32);
 
 pub(crate) async fn batch(
     State(query): State<Query>,
     Extension(principal): Extension<Principal>,
-    Path(batch_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refused> {
     // The sender may ask for its own upload with the key that it posts with: it names the batch by an unguessable id.
     let scope = match Scope::of(&principal, Permission::StatsRead, None) {
@@ -57,95 +62,108 @@ pub(crate) async fn batch(
         Err(_) if principal.may_upload() => Scope::of_sender(&principal),
         Err(problem) => return Err(problem.into()),
     };
-    let mut pinned = query.pin().await?;
-    let stored = query.records_of(&pinned, &scope, &batch_id).await?;
-    let mut results: BTreeMap<u32, BatchResult> = BTreeMap::new();
-    let mut commit = CommitId(0);
-    let mut parts = (0, u32::MAX);
-    let outcomes = query.outcomes(&pinned, &scope, &stored).await?;
-    for ((partition, position), body) in &stored {
-        let Ok(Record::Upload(upload)) = record::decode_payload(body) else { continue };
-        if scope.subject.as_deref().is_some_and(|subject| upload.subject != Some(subject)) {
-            continue;
-        }
-        parts = (parts.0 + 1, upload.parts);
-        let in_commit =
-            pinned.read.commit_of(u16::try_from(*partition).unwrap_or(0), u64::try_from(*position).unwrap_or(0));
-        commit = commit.max(in_commit.await?.unwrap_or_default());
-        for (place, item) in (0..).zip(&upload.items) {
-            let found = outcomes.get(&(*partition, *position, place));
-            results.insert(item.index, result_of(&upload, item, found));
-        }
-    }
-    if parts.0 < parts.1 {
-        return Err(Problem::new(404, "no_such_batch", "no committed batch of yours has this id (yet)").into());
-    }
-    let receipt = BatchReceipt { batch_id, commit: commit.0, results: results.into_values().collect() };
-    let headers: HeaderMap = pinned.meta().headers();
-    Ok((headers, Json(receipt)).into_response())
+    let Ok(Path(batch_id)) = path else { return Err(no_such_batch()) };
+    let (asked, project) = (query.clone(), Arc::clone(&scope.project));
+    query.turn(&project, async move { asked.receipt(scope, batch_id).await }).await
 }
 
+fn no_such_batch() -> Refused {
+    Problem::new(404, "no_such_batch", "no committed batch of yours has this id (yet)").into()
+}
+
+/// A record of the upload: its events as received, and how many of them were left out by a rule.
+struct StoredRecord {
+    body: Vec<u8>,
+    suppressed: usize,
+}
+
+/// By address: partition and position.
+type Stored = BTreeMap<(i32, i64), StoredRecord>;
+
 /// What was found at an event's address.
+#[derive(Debug, Clone)]
 enum Found {
     Stored,
     Quarantined { reason: String, field: Option<String> },
 }
 
-fn result_of(upload: &Upload<'_>, item: &record::Item<'_>, found: Option<&Found>) -> BatchResult {
-    let id = match Received::of(upload).map(|received| validate(&received, item)) {
-        Some(Verdict::Accept(event)) => event.id.into_owned(),
-        Some(Verdict::Quarantine(rejection)) => rejection.id.into_owned(),
-        None => String::new(),
-    };
-    let (result, reason, field) = match found {
-        Some(Found::Stored) => (Outcome::Stored.as_str(), None, None),
-        Some(Found::Quarantined { reason, field }) => {
-            (Outcome::Quarantined.as_str(), Some(reason.clone()), field.clone())
-        }
-        None => (Outcome::Duplicate.as_str(), None, None),
-    };
-    BatchResult { index: item.index, id, result, reason, field }
-}
-
-type Stored = BTreeMap<(i32, i64), Vec<u8>>;
-
 impl Query {
-    /// The records of an upload with their bodies.
-    async fn records_of(&self, pinned: &Pinned, scope: &Scope, batch_id: &str) -> Result<Stored, Refused> {
-        // The bodies are read by the program, not shown to the caller.
-        let scope = Scope { sees_bytes: true, person: None, ..scope.clone() };
+    async fn receipt(&self, scope: Scope, batch_id: String) -> Result<Response, Refused> {
+        let at = self.pin().await?.release();
+        // Whom the events are about is no matter: it is the upload that must be the caller's.
+        let wanted = Scope { person: None, ..scope.clone() };
+        let stored = self.records_of(&at, &wanted, &batch_id).await?;
+        let found = self.found_at(&at, &wanted, &stored).await?;
+        let mut results = BTreeMap::new();
+        let (mut parts, mut places) = (BTreeSet::new(), Vec::new());
+        for (place, record) in &stored {
+            let Ok(Record::Upload(upload)) = record::decode_payload(&record.body) else { continue };
+            if scope.subject.as_deref().is_some_and(|subject| upload.subject != Some(subject)) {
+                continue;
+            }
+            parts.insert((upload.parts, upload.part));
+            places.push(*place);
+            for result in results_of(&upload, *place, record.suppressed, &found) {
+                add_result(&mut results, result);
+            }
+        }
+        if !is_whole(&parts) {
+            return Err(no_such_batch());
+        }
+        let commit = self.last_commit_of(&places).await?;
+        let receipt = BatchReceipt { batch_id, commit: commit.0, results: results.into_values().collect() };
+        Ok((at.meta().headers(), Json(receipt)).into_response())
+    }
+
+    /// The last of the commits that took in these records. What is committed stays so: a transaction of its own will do.
+    async fn last_commit_of(&self, places: &[(i32, i64)]) -> Result<CommitId, Refused> {
+        let mut pinned = self.pin().await?;
+        let mut last = CommitId::default();
+        for (partition, position) in places {
+            let (Ok(partition), Ok(position)) = (u16::try_from(*partition), u64::try_from(*position)) else { continue };
+            last = last.max(pinned.read.commit_of(partition, position).await?.unwrap_or_default());
+        }
+        Ok(last)
+    }
+
+    /// The records of an upload with their bodies, which the program reads and the caller does not see.
+    async fn records_of(&self, at: &AtCommit, scope: &Scope, batch_id: &str) -> Result<Stored, Refused> {
+        let scope = Scope { sees_bytes: true, ..scope.clone() };
         let wanted = col("batch_id").eq(lit(batch_id));
-        let columns = ["log_partition", "log_position", "body"];
-        let rows = self.select(pinned, &scope, &RECORDS, wanted, &columns).await?;
+        let columns = ["log_partition", "log_position", "suppressed", "body"];
+        let rows = self.lake_rows(at, &scope, &RECORDS, wanted, &columns).await?;
         let mut stored = Stored::new();
         for batch in &rows.batches {
             let partitions = batch.column(0).as_primitive::<Int32Type>();
             let positions = batch.column(1).as_primitive::<Int64Type>();
-            let bodies = batch.column(2).as_binary::<i32>();
+            let suppressed = batch.column(2).as_primitive::<Int32Type>();
+            let bodies = batch.column(3).as_binary::<i32>();
             for row in 0..batch.num_rows() {
-                stored.insert((partitions.value(row), positions.value(row)), bodies.value(row).to_vec());
+                let suppressed = usize::try_from(suppressed.value(row)).unwrap_or(0);
+                let record = StoredRecord { body: bodies.value(row).to_vec(), suppressed };
+                stored.insert((partitions.value(row), positions.value(row)), record);
             }
         }
         Ok(stored)
     }
 
     /// What stands at the addresses of these records.
-    async fn outcomes(
+    async fn found_at(
         &self,
-        pinned: &Pinned,
+        at: &AtCommit,
         scope: &Scope,
         stored: &Stored,
     ) -> Result<HashMap<Address, Found>, Refused> {
         let mut found = HashMap::new();
-        let scope = Scope { person: None, ..scope.clone() };
         for (partition, position) in stored.keys() {
-            let at_record = || col("log_partition").eq(lit(*partition)).and(col("log_position").eq(lit(*position)));
-            let rows = self.select(pinned, &scope, &EVENTS, at_record(), &["log_index"]).await?;
+            let in_record = || col("log_partition").eq(lit(*partition)).and(col("log_position").eq(lit(*position)));
+            let rows = self.lake_rows(at, scope, &EVENTS, in_record(), &["log_index"]).await?;
             for batch in &rows.batches {
                 let places = batch.column(0).as_primitive::<Int32Type>();
                 found.extend(places.values().iter().map(|place| ((*partition, *position, *place), Found::Stored)));
             }
-            let rows = self.select(pinned, &scope, &QUARANTINE, at_record(), &["log_index", "reason", "field"]).await?;
+            let columns = ["log_index", "reason", "field"];
+            let rows = self.lake_rows(at, scope, &QUARANTINE, in_record(), &columns).await?;
             for batch in &rows.batches {
                 let places = batch.column(0).as_primitive::<Int32Type>();
                 let (reasons, fields) = (batch.column(1).as_string::<i32>(), batch.column(2).as_string::<i32>());
@@ -159,22 +177,145 @@ impl Query {
         Ok(found)
     }
 
-    async fn select(
+    async fn lake_rows(
         &self,
-        pinned: &Pinned,
+        at: &AtCommit,
         scope: &Scope,
         table: &'static LakeTable,
         wanted: Expr,
         columns: &[&str],
     ) -> Result<Rows, Refused> {
-        let Some(scan) = LakeScan::new(table, &pinned.snapshot, scope) else { return Err(internal()) };
-        let context = self.shared.engine.session()?;
+        let Some(scan) = LakeScan::new(table, &at.snapshot, scope) else { return Err(internal()) };
+        let engine = &self.shared.engine;
         let columns: Vec<Expr> = columns.iter().map(|column| col(*column)).collect();
-        let limit = self.shared.engine.config.max_rows.min(MAX_PARTS * 64);
-        let plan = move || async move {
-            let frame = context.read_table(Arc::new(scan)).map_err(refusal)?;
-            frame.filter(wanted).and_then(|frame| frame.select(columns)).map_err(refusal)
+        let frame = engine.session()?.read_table(Arc::new(scan)).map_err(refusal)?;
+        let frame = frame.filter(wanted).and_then(|frame| frame.select(columns)).map_err(refusal)?;
+        engine.collect(frame, MAX_PARTS * 64).await
+    }
+}
+
+/// Whether the parts of one attempt are all there. A retry under the same id has the same parts, or other ones if it
+/// was cut differently.
+fn is_whole(parts: &BTreeSet<(u32, u32)>) -> bool {
+    parts.iter().any(|(count, _)| u32::try_from(parts.range((*count, 0)..=(*count, u32::MAX)).count()) == Ok(*count))
+}
+
+/// A retry of an upload finds copies of its own events: what the first attempt became stands.
+fn add_result(results: &mut BTreeMap<u32, BatchResult>, result: BatchResult) {
+    let is_copy = result.result == Outcome::Duplicate.as_str();
+    if !is_copy || !results.contains_key(&result.index) {
+        results.insert(result.index, result);
+    }
+}
+
+/// The results of one record; `suppressed` of its events were left out by a rule.
+fn results_of(
+    upload: &Upload<'_>,
+    (partition, position): (i32, i64),
+    suppressed: usize,
+    found: &HashMap<Address, Found>,
+) -> Vec<BatchResult> {
+    let received = Received::of(upload);
+    let mut nowhere: Vec<(Timestamp, usize)> = Vec::new();
+    let mut results = Vec::with_capacity(upload.items.len());
+    for (place, item) in (0..).zip(&upload.items) {
+        let (id, at) = match received.as_ref().map(|received| validate(received, item)) {
+            Some(Verdict::Accept(event)) => (event.id.into_owned(), Some(event.occurred_at)),
+            Some(Verdict::Quarantine(rejection)) => (rejection.id.into_owned(), None),
+            None => (String::new(), None),
         };
-        self.shared.engine.run(limit, plan).await
+        let (outcome, reason, field) = match found.get(&(partition, position, place)).cloned() {
+            Some(Found::Stored) => (Outcome::Stored, None, None),
+            Some(Found::Quarantined { reason, field }) => (Outcome::Quarantined, Some(reason), field),
+            None => {
+                nowhere.extend(at.map(|at| (at, results.len())));
+                (Outcome::Duplicate, None, None)
+            }
+        };
+        results.push(BatchResult { index: item.index, id, result: outcome.as_str(), reason, field });
+    }
+    nowhere.sort_unstable();
+    for (_, idx) in nowhere.into_iter().take(suppressed) {
+        results[idx].result = Outcome::Suppressed.as_str();
+        results[idx].reason = Some(Reason::Expired.as_str().to_owned());
+    }
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::record::Item;
+
+    use super::*;
+
+    fn result(index: u32, outcome: Outcome) -> BatchResult {
+        BatchResult { index, id: String::new(), result: outcome.as_str(), reason: None, field: None }
+    }
+
+    #[test]
+    fn a_retry_never_hides_what_the_first_attempt_became() {
+        let mut results = BTreeMap::new();
+        for (index, outcome) in [
+            (0, Outcome::Stored),
+            (1, Outcome::Quarantined),
+            (2, Outcome::Duplicate),
+            (0, Outcome::Duplicate),
+            (1, Outcome::Duplicate),
+            (2, Outcome::Stored),
+        ] {
+            add_result(&mut results, result(index, outcome));
+        }
+        let words: Vec<&str> = results.values().map(|result| result.result).collect();
+        assert_eq!(words, ["stored", "quarantined", "stored"]);
+    }
+
+    #[test]
+    fn parts_count_once_and_one_whole_attempt_is_enough() {
+        assert!(!is_whole(&BTreeSet::new()));
+        assert!(is_whole(&[(1, 0)].into()));
+        assert!(!is_whole(&[(2, 0)].into()));
+        // Twice the first part is not both parts; the set cannot hold it twice.
+        assert!(!is_whole(&[(3, 0), (3, 2), (2, 1)].into()));
+        assert!(is_whole(&[(3, 0), (3, 2), (2, 1), (2, 0)].into()));
+    }
+
+    #[test]
+    fn the_oldest_of_those_that_stand_nowhere_were_left_out() {
+        let event = |id: &str, time: &str| {
+            format!(
+                "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"layout.saved\",\"time\":\"{time}\",\"data\":{{}}}}"
+            )
+        };
+        let events = [
+            event("copy", "2026-11-23T08:00:00Z"),
+            event("old", "2020-01-01T00:00:00Z"),
+            event("kept", "2026-11-23T08:00:00Z"),
+        ];
+        let upload = Upload {
+            batch_id: "b",
+            part: 0,
+            parts: 1,
+            log_time: Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap(),
+            received_at: Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap(),
+            sent_at: None,
+            sent_mono_ms: None,
+            boot_id: None,
+            project: "p",
+            subject: None,
+            wire: "cloudevents",
+            facts: Vec::new(),
+            items: (0..)
+                .zip(&events)
+                .map(|(index, event)| Item { index, bytes: event.as_bytes(), oversize: None })
+                .collect(),
+        };
+        let found = HashMap::from([((1, 7, 2), Found::Stored)]);
+        let words = |suppressed| -> Vec<(String, &str)> {
+            let results = results_of(&upload, (1, 7), suppressed, &found);
+            results.into_iter().map(|result| (result.id, result.result)).collect()
+        };
+        let expected = |old| [("copy".to_owned(), "duplicate"), ("old".to_owned(), old), ("kept".to_owned(), "stored")];
+        assert_eq!(words(1), expected("suppressed"));
+        assert_eq!(words(0), expected("duplicate"));
     }
 }

@@ -10,7 +10,7 @@ use schemas::{Problem, Timestamp};
 use warehouse::{RollupQuery, RollupRow};
 
 use crate::answer::Refused;
-use crate::engine::refusal;
+use crate::failures::refusal;
 use crate::pinned::Pinned;
 use crate::scope::Scope;
 
@@ -57,13 +57,9 @@ impl DatabaseTable {
                 field("committed_at", time_type(), "Server clock when it was made."),
                 field("lane", DataType::Utf8, "events, or maintenance (merging: changes no answer)."),
                 field("log_partition", DataType::Int32, "Partition that it moved; -1 if none."),
-                field("from_position", DataType::Int64, "First record that it took in."),
-                field("to_position", DataType::Int64, "The record after the last."),
-                field(
-                    "events",
-                    DataType::Int64,
-                    "Events in these records; null where several projects share the warehouse.",
-                ),
+                field("from_position", DataType::Int64, "First record that it took in; null where projects share."),
+                field("to_position", DataType::Int64, "The record after the last; null where projects share."),
+                field("events", DataType::Int64, "Events in these records; null where projects share the warehouse."),
             ]),
         }
     }
@@ -137,8 +133,9 @@ async fn rollup_arrays(
 }
 
 async fn commit_arrays(pinned: &mut Pinned) -> Result<Vec<ArrayRef>, Refused> {
-    // The number of events is a sum over projects: told only where there is one.
+    // How much a commit took in is a sum over projects: told only where there is one.
     let is_alone = pinned.read.project_count().await? <= 1;
+    let alone = |value: i64| is_alone.then_some(value);
     let rows = pinned.read.commits(MAX_ROWS).await?;
     let committed_at = rows.iter().map(|row| Timestamp::parse_sql(&row.committed_at));
     Ok(vec![
@@ -146,9 +143,9 @@ async fn commit_arrays(pinned: &mut Pinned) -> Result<Vec<ArrayRef>, Refused> {
         Arc::new(times(committed_at)),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.lane.as_str()))),
         Arc::new(Int32Array::from_iter(rows.iter().map(|row| i32::try_from(row.log_partition).ok()))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.from_position))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.to_position))),
-        Arc::new(Int64Array::from_iter(rows.iter().map(|row| is_alone.then_some(row.events)))),
+        Arc::new(Int64Array::from_iter(rows.iter().map(|row| alone(row.from_position)))),
+        Arc::new(Int64Array::from_iter(rows.iter().map(|row| alone(row.to_position)))),
+        Arc::new(Int64Array::from_iter(rows.iter().map(|row| alone(row.events)))),
     ])
 }
 

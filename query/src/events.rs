@@ -11,7 +11,7 @@ use warehouse::tables::EVENTS;
 
 use crate::Query;
 use crate::answer::{Answer, Refused};
-use crate::engine::{internal, refusal};
+use crate::failures::{internal, refusal};
 use crate::lake_table::LakeScan;
 use crate::output::json_array;
 use crate::params::{self, Params};
@@ -32,28 +32,33 @@ pub(crate) async fn events(
     let scope = Scope::of(&principal, Permission::StatsRead, params::text(&params, "person"))?;
     let limit = params::limit(&params, DEFAULT_ROWS, MAX_ROWS)? as usize;
     let wanted = wanted(&params)?;
-    let pinned = query.pin().await?;
-    let context = query.shared.engine.session()?;
-    let Some(scan) = LakeScan::new(&EVENTS, &pinned.snapshot, &scope) else { return Err(internal()) };
-    let rows = query
-        .shared
-        .engine
-        .run(limit, move || async move {
-            let mut frame = context.read_table(Arc::new(scan)).map_err(refusal)?;
-            for condition in wanted {
-                frame = frame.filter(condition).map_err(refusal)?;
-            }
-            let newest_first = ORDER.map(|column| col(column).sort(false, false)).to_vec();
-            frame.sort(newest_first).map_err(refusal)
-        })
-        .await?;
-    let bytes = json_array(&rows.batches).map_err(|_| internal())?;
-    let mut data: Vec<Map<String, Value>> = serde_json::from_slice(&bytes).map_err(|_| internal())?;
-    for row in &mut data {
-        unfold(row);
+    let (asked, project) = (query.clone(), Arc::clone(&scope.project));
+    query.turn(&project, async move { asked.newest_events(&scope, wanted, limit).await }).await
+}
+
+impl Query {
+    async fn newest_events(
+        &self,
+        scope: &Scope,
+        wanted: Vec<Expr>,
+        limit: usize,
+    ) -> Result<Answer<Vec<Map<String, Value>>>, Refused> {
+        let (engine, at) = (&self.shared.engine, self.pin().await?.release());
+        let Some(scan) = LakeScan::new(&EVENTS, &at.snapshot, scope) else { return Err(internal()) };
+        let mut frame = engine.session()?.read_table(Arc::new(scan)).map_err(refusal)?;
+        for condition in wanted {
+            frame = frame.filter(condition).map_err(refusal)?;
+        }
+        let newest_first = ORDER.map(|column| col(column).sort(false, false)).to_vec();
+        let rows = engine.collect(frame.sort(newest_first).map_err(refusal)?, limit).await?;
+        let bytes = json_array(&rows.batches, engine.config.max_result_bytes)?;
+        let mut data: Vec<Map<String, Value>> = serde_json::from_slice(&bytes).map_err(|_| internal())?;
+        for row in &mut data {
+            unfold(row);
+        }
+        let next_cursor = data.last().filter(|_| rows.truncated).and_then(place).map(|place| params::to_cursor(&place));
+        Ok(Answer { data, meta: at.meta(), next_cursor })
     }
-    let next_cursor = data.last().filter(|_| rows.truncated).and_then(place).map(|place| params::to_cursor(&place));
-    Ok(Answer { data, meta: pinned.meta(), next_cursor })
 }
 
 const ORDER: [&str; 4] = ["corrected_at", "log_partition", "log_position", "log_index"];
@@ -93,7 +98,7 @@ fn place(row: &Map<String, Value>) -> Option<Place> {
 }
 
 /// Data as JSON instead of a text that holds JSON, flags as a list.
-pub(crate) fn unfold(row: &mut Map<String, Value>) {
+fn unfold(row: &mut Map<String, Value>) {
     if let Some(Value::String(text)) = row.get("data")
         && let Ok(data) = serde_json::from_str::<&RawValue>(text)
         && let Ok(data) = serde_json::from_str(data.get())

@@ -1,6 +1,7 @@
 //! `GET /v1/stats/export`: the app's three export shapes, at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -44,32 +45,51 @@ pub(crate) async fn export(
     QueryString(params): QueryString<Params>,
 ) -> Result<Response, Refused> {
     let scope = Scope::of(&principal, Permission::StatsRead, params::text(&params, "person"))?;
-    let pinned = query.pin().await?;
-    let range = performance::range(&params, pinned.now)?;
-    let mut headers = pinned.meta().headers();
-    headers.insert("streamgauge-not-counted", HeaderValue::from_static(LEFT_OUT));
-    let format = params::text(&params, "format").unwrap_or("json");
-    if format == "report" {
-        let report = query.performance_report(&pinned, &scope, range).await?;
-        return Ok((headers, Json(report)).into_response());
+    let format = match params::text(&params, "format").unwrap_or("json") {
+        "json" => Format::Json,
+        "csv" => Format::Csv,
+        "report" => Format::Report,
+        _ => {
+            let problem = Problem::new(400, "bad_format", "format is json, csv or report").at("format", "one_of");
+            return Err(problem.into());
+        }
+    };
+    let (asked, project) = (query.clone(), Arc::clone(&scope.project));
+    query.turn(&project, async move { asked.export(&scope, &params, format).await }).await
+}
+
+/// The shapes.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Json,
+    Csv,
+    Report,
+}
+
+impl Query {
+    async fn export(&self, scope: &Scope, params: &Params, format: Format) -> Result<Response, Refused> {
+        let at = self.pin().await?.release();
+        let range = performance::range(params, at.now)?;
+        let mut headers = at.meta().headers();
+        headers.insert("streamgauge-not-counted", HeaderValue::from_static(LEFT_OUT));
+        if matches!(format, Format::Report) {
+            let report = self.performance_report(&at, scope, range).await?;
+            return Ok((headers, Json(report)).into_response());
+        }
+        let range = vec![time_param(range.start), time_param(range.end)];
+        let rows = self.over_events(&at, scope, MAX_ROWS, ROWS, range).await?;
+        if rows.truncated {
+            let detail = format!("more than {MAX_ROWS} rows: ask for a shorter range");
+            return Err(Problem::new(422, "export_too_large", detail).at("range", "max_rows").into());
+        }
+        let rows = export_rows(&rows);
+        if matches!(format, Format::Json) {
+            let rows: Vec<ExportRow> = rows.into_iter().map(|(row, _)| row).collect();
+            return Ok((headers, Json(rows)).into_response());
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+        Ok((headers, csv(&rows)).into_response())
     }
-    if !matches!(format, "json" | "csv") {
-        let problem = Problem::new(400, "bad_format", "format is json, csv or report").at("format", "one_of");
-        return Err(problem.into());
-    }
-    let range = vec![time_param(range.start), time_param(range.end)];
-    let rows = query.over_events(&pinned, &scope, MAX_ROWS, ROWS, range).await?;
-    if rows.truncated {
-        let detail = format!("more than {MAX_ROWS} rows: ask for a shorter range");
-        return Err(Problem::new(422, "export_too_large", detail).at("range", "max_rows").into());
-    }
-    let rows = export_rows(&rows);
-    if format == "json" {
-        let rows: Vec<ExportRow> = rows.into_iter().map(|(row, _)| row).collect();
-        return Ok((headers, Json(rows)).into_response());
-    }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
-    Ok((headers, csv(&rows)).into_response())
 }
 
 fn export_rows(rows: &Rows) -> Vec<(ExportRow, Timestamp)> {

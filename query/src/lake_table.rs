@@ -50,16 +50,23 @@ impl fmt::Debug for LakeScan {
     }
 }
 
+/// The columns of a table that `scope` may see. With a person only tables that know persons can be seen.
+pub(crate) fn visible_schema(table: &LakeTable, scope: &Scope) -> Option<SchemaRef> {
+    let full = table.schema();
+    if scope.person.is_some() {
+        full.field_with_name("person_id").ok()?;
+    }
+    let visible =
+        full.fields().iter().filter(|field| scope.sees_bytes || !BYTES_COLUMNS.contains(&field.name().as_str()));
+    Some(Arc::new(Schema::new(visible.cloned().collect::<Vec<_>>())))
+}
+
 impl LakeScan {
-    /// The table as `scope` may see it. With a person only tables that know persons can be seen.
+    /// The table as `scope` may see it.
     pub(crate) fn new(table: &'static LakeTable, snapshot: &Snapshot, scope: &Scope) -> Option<Self> {
-        let full = table.schema();
-        let visible =
-            full.fields().iter().filter(|field| scope.sees_bytes || !BYTES_COLUMNS.contains(&field.name().as_str()));
-        let schema = Arc::new(Schema::new(visible.cloned().collect::<Vec<_>>()));
+        let schema = visible_schema(table, scope)?;
         let mut restriction = col("project").eq(lit(scope.project.as_ref()));
         if let Some(person) = &scope.person {
-            full.field_with_name("person_id").ok()?;
             restriction = restriction.and(col("person_id").eq(lit(person.as_ref())));
         }
         Some(Self { table, files: snapshot.files(table), schema, restriction })
@@ -94,7 +101,9 @@ impl TableProvider for LakeScan {
         };
         let output = Arc::new(self.schema.project(&wanted)?);
         let df_schema = DFSchema::try_from(full.as_ref().clone())?;
-        let all_filters = filters.iter().cloned().chain([self.restriction.clone()]);
+        // The restriction comes first: rows that may not be seen never reach a filter of the caller's, whose failure
+        // would tell about them.
+        let all_filters = std::iter::once(self.restriction.clone()).chain(filters.iter().cloned());
         let wanted_rows = conjunction(all_filters).unwrap_or_else(|| lit(true));
         let pruning = state.create_physical_expr(wanted_rows, &df_schema)?;
         let files = prune(self.table, &self.files, Arc::clone(&full), &pruning);
@@ -140,4 +149,31 @@ fn groups(files: &[DataFile], count: usize) -> Vec<FileGroup> {
         }
     }
     groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::answer::Refused;
+    use crate::testing::{Fixture, row};
+
+    #[tokio::test]
+    async fn a_row_of_another_project_never_reaches_the_callers_filter() {
+        let fixture = Fixture::with_events(&[
+            row("ours", &[("event_id", "7")]),
+            row("theirs", &[("event_id", "theirs-and-no-number")]),
+        ])
+        .await;
+        for sql in [
+            "SELECT event_id FROM events WHERE CAST(event_id AS bigint) = 7",
+            "SELECT event_id FROM events WHERE CAST(event_id AS bigint) > 0 AND project <> 'x'",
+            "SELECT event_id FROM (SELECT event_id, CAST(event_id AS bigint) AS n FROM events) WHERE n > 0",
+            "SELECT a.event_id FROM events a JOIN events b ON CAST(a.event_id AS bigint) = CAST(b.event_id AS bigint)",
+        ] {
+            assert_eq!(fixture.rows("ours", sql).await.unwrap(), serde_json::json!([{"event_id": "7"}]), "{sql}");
+        }
+        // Its own project sees the failure, and as its own mistake.
+        let sql = "SELECT event_id FROM events WHERE CAST(event_id AS bigint) = 7";
+        let Err(Refused(problem)) = fixture.rows("theirs", sql).await else { panic!("it is no number") };
+        assert_eq!((problem.status, problem.code), (400, "sql_failed"));
+    }
 }

@@ -1,8 +1,9 @@
 //! Query: warehouse in, answers out.
 //!
-//! Every answer is made at one commit: [`pinned`] opens a read transaction of the warehouse, takes the newest commit in
-//! it, and everything (rollups from the database, files of the lake) is read as of that commit, which the answer names.
-//! SQL runs in [`engine`] on DataFusion, behind the [`gate`].
+//! Every answer is made in its project's turn ([`admission`]), on the threads of the [`engine`], and at one commit:
+//! [`pinned`] opens a read transaction of the warehouse, takes the newest commit in it, and everything (rollups from the
+//! database, files of the lake) is read as of that commit, which the answer names. The transaction ends before
+//! DataFusion runs over the lake. SQL of callers passes the [`gate`] first.
 //!
 //! Invariants:
 //!
@@ -13,12 +14,18 @@
 //!
 //! It never commits, and never reads a table outside the transaction that its answer names.
 
+mod accept;
+mod admission;
 mod answer;
 mod batches;
+mod body;
+mod bounded;
+mod catalogue;
 mod database_tables;
 mod engine;
 mod events;
 mod export;
+mod failures;
 mod functions;
 mod gate;
 mod lake_table;
@@ -33,7 +40,10 @@ mod rollups;
 mod scope;
 mod sql;
 mod tail;
+#[cfg(test)]
+mod testing;
 mod usage;
+mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +57,7 @@ use warehouse::Warehouse;
 pub use engine::EngineError;
 pub use metrics::QueryMetrics;
 
+use answer::Refused;
 use engine::Engine;
 
 /// Limits of the query service.
@@ -56,11 +67,11 @@ pub struct QueryConfig {
     pub memory_bytes: usize,
     /// A query is ended after this.
     pub timeout: Duration,
-    /// Queries that run at once; as many again may wait.
+    /// Queries that run at once; seven times as many may wait. One project may have half of these places.
     pub concurrent: usize,
     /// An answer has at most this many rows, whatever the caller asks for.
     pub max_rows: usize,
-    /// And at most this many bytes in memory.
+    /// And at most this many bytes, in memory and again when it is written in a format.
     pub max_result_bytes: usize,
 }
 
@@ -112,6 +123,16 @@ impl Query {
     ) -> Result<Self, EngineError> {
         let engine = Engine::start(warehouse.lake(), config)?;
         Ok(Self { shared: Arc::new(Shared { warehouse, engine, metrics, now, closing }) })
+    }
+
+    /// Waits for the project's turn, then does the work of one request, all of it, on the engine's threads.
+    async fn turn<T, W>(&self, project: &Arc<str>, work: W) -> Result<T, Refused>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Refused>> + Send + 'static,
+    {
+        let permit = self.shared.engine.admission.admit(project).await?;
+        self.shared.engine.run(permit, work).await
     }
 }
 

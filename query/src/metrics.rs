@@ -33,6 +33,7 @@ impl QueryMetrics {
         };
         registry.register(Box::new(metrics.duration_seconds.clone()))?;
         registry.register(Box::new(metrics.rejected.clone()))?;
+        metrics.duration_seconds.with_label_values(&["http"]);
         for reason in REJECTIONS {
             metrics.rejected.with_label_values(&[reason]).reset();
         }

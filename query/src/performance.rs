@@ -1,9 +1,12 @@
 //! `GET /v1/stats/performance`: the app's PerformanceReport.
 
+use std::sync::Arc;
+
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use axum::Json;
 use axum::extract::{Extension, Query as QueryString, State};
+use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use schemas::{Principal, Scope as Permission};
 use serde::Serialize;
@@ -12,7 +15,7 @@ use crate::Query;
 use crate::answer::Refused;
 use crate::local_time::{Range, named_range};
 use crate::params::{self, Params};
-use crate::pinned::Pinned;
+use crate::pinned::AtCommit;
 use crate::scope::Scope;
 use crate::usage::time_param;
 
@@ -52,12 +55,16 @@ pub(crate) async fn performance(
     QueryString(params): QueryString<Params>,
 ) -> Result<Response, Refused> {
     let scope = Scope::of(&principal, Permission::StatsRead, params::text(&params, "person"))?;
-    let pinned = query.pin().await?;
-    let range = range(&params, pinned.now)?;
-    let report = query.performance_report(&pinned, &scope, range).await?;
-    let mut headers = pinned.meta().headers();
-    headers.insert("streamgauge-not-counted", axum::http::HeaderValue::from_static(LEFT_OUT));
-    Ok((headers, Json(report)).into_response())
+    let (asked, project) = (query.clone(), Arc::clone(&scope.project));
+    let work = async move {
+        let at = asked.pin().await?.release();
+        let range = range(&params, at.now)?;
+        let report = asked.performance_report(&at, &scope, range).await?;
+        let mut headers = at.meta().headers();
+        headers.insert("streamgauge-not-counted", HeaderValue::from_static(LEFT_OUT));
+        Ok((headers, Json(report)).into_response())
+    };
+    query.turn(&project, work).await
 }
 
 /// The range of a request: `range`, `start`, `end`, `tz`.
@@ -76,12 +83,12 @@ pub(crate) fn range(params: &Params, now: schemas::Timestamp) -> Result<Range, s
 impl Query {
     pub(crate) async fn performance_report(
         &self,
-        pinned: &Pinned,
+        at: &AtCommit,
         scope: &Scope,
         range: Range,
     ) -> Result<PerformanceReport, Refused> {
         let params = vec![time_param(range.start), time_param(range.end)];
-        let rows = self.over_events(pinned, scope, 1, COUNTS, params).await?;
+        let rows = self.over_events(at, scope, 1, COUNTS, params).await?;
         let count = |column: usize| {
             rows.batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0))
         };

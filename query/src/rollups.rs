@@ -1,7 +1,9 @@
 //! `GET /v1/rollups/{name}`: flat rows of a rollup.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Query as QueryString, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -27,27 +29,56 @@ const MAX_FINE_ROWS: u32 = 2_000_000;
 pub(crate) async fn rollup(
     State(query): State<Query>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     QueryString(params): QueryString<Params>,
 ) -> Result<Response, Refused> {
     let scope = Scope::of(&principal, Permission::StatsRead, None)?;
     if scope.person.is_some() {
         return Err(Problem::new(403, "project_only", "rollups are of the whole project").into());
     }
+    let name = path.map(|Path(name)| name).unwrap_or_default();
     let Some(rollup) = rollups::named(&name) else {
         let names: Vec<&str> = rollups::ALL.iter().map(|rollup| rollup.name).collect();
         return Err(Problem::new(404, "no_such_rollup", format!("a rollup is one of {}", names.join(", "))).into());
     };
-    let mut pinned = query.pin().await?;
-    let request = Request::read(rollup, &params, pinned.now)?;
-    let (rows, next_cursor) = request.rows(&mut pinned, &scope).await?;
-    if params::text(&params, "format") == Some("csv") {
-        let mut headers = pinned.meta().headers();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
-        return Ok((headers, request.csv(&rows)).into_response());
+    let (asked, project) = (query.clone(), Arc::clone(&scope.project));
+    query.turn(&project, async move { asked.rollup_rows(&scope, rollup, &params).await }).await
+}
+
+impl Query {
+    async fn rollup_rows(&self, scope: &Scope, rollup: &'static Rollup, params: &Params) -> Result<Response, Refused> {
+        let mut pinned = self.pin().await?;
+        let request = Request::read(rollup, params, pinned.at.now)?;
+        let (rows, next_cursor) = request.rows(&mut pinned, scope).await?;
+        let meta = pinned.release().meta();
+        match request.format {
+            Format::Json => {
+                let data: Vec<Map<String, Value>> = rows.iter().map(|row| request.object(row)).collect();
+                Ok(Answer { data, meta, next_cursor }.into_response())
+            }
+            Format::Csv(cells) => {
+                let mut headers = meta.headers();
+                let csv = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+                headers.insert(header::CONTENT_TYPE, csv);
+                Ok((headers, request.csv(&rows, cells)).into_response())
+            }
+        }
     }
-    let data: Vec<Map<String, Value>> = rows.iter().map(|row| request.object(row)).collect();
-    Ok(Answer { data, meta: pinned.meta(), next_cursor }.into_response())
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Json,
+    Csv(Cells),
+}
+
+/// How texts are written to a CSV.
+#[derive(Debug, Clone, Copy)]
+enum Cells {
+    /// What a spreadsheet would take for a formula gets a leading `'`.
+    Defused,
+    /// With `raw=true`, for programs.
+    Raw,
 }
 
 /// What is asked for.
@@ -61,6 +92,7 @@ struct Request {
     zone: Zone,
     limit: u32,
     after: Option<(i64, Vec<String>)>,
+    format: Format,
 }
 
 impl Request {
@@ -73,10 +105,13 @@ impl Request {
         if from > to {
             return Err(Problem::new(400, "bad_range", "from lies after to").at("from", "before_to"));
         }
-        let format = params::text(params, "format").unwrap_or("json");
-        if !matches!(format, "json" | "csv") {
-            return Err(Problem::new(400, "bad_format", "format is json or csv").at("format", "one_of"));
-        }
+        let format = match (params::text(params, "format").unwrap_or("json"), params::text(params, "raw")) {
+            ("json", _) => Format::Json,
+            ("csv", None | Some("false")) => Format::Csv(Cells::Defused),
+            ("csv", Some("true")) => Format::Csv(Cells::Raw),
+            ("csv", Some(_)) => return Err(Problem::new(400, "bad_raw", "raw is true or false").at("raw", "one_of")),
+            _ => return Err(Problem::new(400, "bad_format", "format is json or csv").at("format", "one_of")),
+        };
         let all_keys = || rollup.keys.iter().map(|key| key.name).collect();
         let group_by = match params.get("group_by") {
             None => all_keys(),
@@ -89,7 +124,7 @@ impl Request {
         let zone = params::zone(params)?;
         let limit = params::limit(params, DEFAULT_ROWS, MAX_ROWS)?;
         let after = params::cursor(params)?;
-        Ok(Self { rollup, grain, from, to, group_by, measures, zone, limit, after })
+        Ok(Self { rollup, grain, from, to, group_by, measures, zone, limit, after, format })
     }
 
     async fn rows(&self, pinned: &mut Pinned, scope: &Scope) -> Result<(Vec<RollupRow>, Option<String>), Refused> {
@@ -119,12 +154,12 @@ impl Request {
 
     /// Days of the caller's zone, summed up from hours, or from minutes where its offset is no whole hour.
     async fn local_days(&self, pinned: &mut Pinned, scope: &Scope) -> Result<Vec<RollupRow>, Refused> {
-        let whole = self.zone.is_whole_hours(self.from) && self.zone.is_whole_hours(self.to);
+        let from = self.zone.midnight(self.zone.date(self.from));
         let query = RollupQuery {
             rollup: self.rollup,
-            grain: if whole { Grain::Hour } else { Grain::Minute },
+            grain: if self.zone.is_whole_hours(from, self.to) { Grain::Hour } else { Grain::Minute },
             project: &scope.project,
-            from: self.zone.midnight(self.zone.date(self.from)),
+            from,
             to: self.to,
             group_by: self.group_by.clone(),
             after: None,
@@ -167,13 +202,13 @@ impl Request {
         object
     }
 
-    fn csv(&self, rows: &[RollupRow]) -> String {
+    fn csv(&self, rows: &[RollupRow], cells: Cells) -> String {
         let names = self.measures.iter().map(|idx| self.rollup.measures[*idx].name);
         let header: Vec<&str> =
             ["bucket_start"].into_iter().chain(self.group_by.iter().copied()).chain(names).collect();
         let mut text = header.join(",") + "\n";
         for row in rows {
-            let keys = row.keys.iter().map(|key| quoted(key));
+            let keys = row.keys.iter().map(|key| cells.write(key));
             let measures = self.measures.iter().map(|idx| row.measures[*idx].to_string());
             let cells: Vec<String> = [row.bucket_start.to_string()].into_iter().chain(keys).chain(measures).collect();
             text.push_str(&cells.join(","));
@@ -183,9 +218,13 @@ impl Request {
     }
 }
 
-/// A cell of a CSV (RFC 4180).
-fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+impl Cells {
+    /// A text as a cell (RFC 4180).
+    fn write(self, text: &str) -> String {
+        let is_formula = matches!(self, Self::Defused) && text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let text = if is_formula { format!("'{text}") } else { text.to_owned() };
+        if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    }
 }
 
 /// Places of comma-separated names among columns.
@@ -200,4 +239,20 @@ fn pick(names: &str, columns: &[Column], parameter: &'static str) -> Result<Vec<
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_are_defused_unless_raw_cells_are_asked_for() {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"] {
+            assert_eq!(Cells::Defused.write(formula), format!("'{formula}"));
+            assert_eq!(Cells::Raw.write(formula), formula);
+        }
+        assert_eq!(Cells::Defused.write("=HYPERLINK(\"x\",1)"), "\"'=HYPERLINK(\"\"x\"\",1)\"");
+        assert_eq!(Cells::Defused.write("\rx"), "\"'\rx\"");
+        assert_eq!(Cells::Defused.write("feature.used"), "feature.used");
+    }
 }

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Extension, Query as QueryString, State};
 use axum::response::{IntoResponse, Response};
 use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
 use schemas::rollups::{Grain, USAGE};
 use schemas::{Principal, Scope as Permission, Timestamp};
 use serde::Serialize;
@@ -16,11 +17,12 @@ use warehouse::tables::EVENTS;
 
 use crate::Query;
 use crate::answer::Refused;
-use crate::engine::{Rows, refusal};
+use crate::engine::Rows;
+use crate::failures::refusal;
 use crate::lake_table::LakeScan;
-use crate::local_time::usage_periods;
+use crate::local_time::{Zone, usage_periods};
 use crate::params::{self, Params};
-use crate::pinned::Pinned;
+use crate::pinned::{AtCommit, Pinned};
 use crate::scope::Scope;
 
 /// The app's own shape. Watch times are null while they are not measured: zero would be a lie.
@@ -46,27 +48,61 @@ pub(crate) async fn usage(
 ) -> Result<Response, Refused> {
     let scope = Scope::of(&principal, Permission::StatsRead, params::text(&params, "person"))?;
     let zone = params::zone(&params)?;
-    let mut pinned = query.pin().await?;
-    let starts = usage_periods(zone, pinned.now);
-    let [daily_events, weekly_events, monthly_events] = match scope.person {
-        None => project_counts(&mut pinned, &scope, starts).await?,
-        Some(_) => person_counts(&query, &pinned, &scope, starts).await?,
-    };
-    let top_categories = top_categories(&query, &pinned, &scope, starts[2]).await?;
-    let meta = pinned.meta();
-    let stats = UsageStats {
-        daily_events,
-        weekly_events,
-        monthly_events,
-        daily_watch_time: None,
-        weekly_watch_time: None,
-        monthly_watch_time: None,
-        viewer_time: None,
-        tile_time: None,
-        top_categories,
-        last_updated: whole_seconds(meta.complete_through.unwrap_or(pinned.now)),
-    };
-    Ok((meta.headers(), Json(stats)).into_response())
+    let (asked, project) = (query.clone(), Arc::clone(&scope.project));
+    query.turn(&project, async move { asked.usage_stats(&scope, zone).await }).await
+}
+
+impl Query {
+    async fn usage_stats(&self, scope: &Scope, zone: Zone) -> Result<Response, Refused> {
+        let mut pinned = self.pin().await?;
+        let starts = usage_periods(zone, pinned.at.now);
+        let of_project = match scope.person {
+            None => Some(project_counts(&mut pinned, scope, starts).await?),
+            Some(_) => None,
+        };
+        let at = pinned.release();
+        let [daily_events, weekly_events, monthly_events] = match of_project {
+            Some(counts) => counts,
+            None => self.person_counts(&at, scope, starts).await?,
+        };
+        let top_categories = self.top_categories(&at, scope, starts[2]).await?;
+        let meta = at.meta();
+        let stats = UsageStats {
+            daily_events,
+            weekly_events,
+            monthly_events,
+            daily_watch_time: None,
+            weekly_watch_time: None,
+            monthly_watch_time: None,
+            viewer_time: None,
+            tile_time: None,
+            top_categories,
+            last_updated: whole_seconds(meta.complete_through.unwrap_or(at.now)),
+        };
+        Ok((meta.headers(), Json(stats)).into_response())
+    }
+
+    /// A person has no rollup in the database: counted over the lake.
+    async fn person_counts(&self, at: &AtCommit, scope: &Scope, starts: [Timestamp; 3]) -> Result<[i64; 3], Refused> {
+        let rows = self.over_events(at, scope, 1, COUNTS, starts.map(time_param).to_vec()).await?;
+        let count = |column: usize| {
+            rows.batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0))
+        };
+        Ok([count(0), count(1), count(2)])
+    }
+
+    /// The five categories with most events of the period. An event is of the category that its view was started with:
+    /// no other kind names one.
+    async fn top_categories(&self, at: &AtCommit, scope: &Scope, since: Timestamp) -> Result<Vec<String>, Refused> {
+        let started_since = since.plus_millis(-VIEW_MAX_MS);
+        let params = vec![time_param(since), time_param(started_since)];
+        let rows = self.over_events(at, scope, 5, CATEGORIES, params).await?;
+        let names = rows
+            .batches
+            .iter()
+            .flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+        Ok(names.collect())
+    }
 }
 
 /// `2026-11-23T08:56:01Z`: the only form that the app's decoder accepts reliably.
@@ -100,39 +136,15 @@ async fn project_counts(pinned: &mut Pinned, scope: &Scope, starts: [Timestamp; 
     Ok(counts)
 }
 
-/// A person has no rollup in the database: counted over the lake.
-async fn person_counts(
-    query: &Query,
-    pinned: &Pinned,
-    scope: &Scope,
-    starts: [Timestamp; 3],
-) -> Result<[i64; 3], Refused> {
-    let rows = query.over_events(pinned, scope, 1, COUNTS, starts.map(time_param).to_vec()).await?;
-    let count = |column: usize| {
-        rows.batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0))
-    };
-    Ok([count(0), count(1), count(2)])
-}
-
 const COUNTS: &str = "SELECT count(*) FILTER (WHERE corrected_at >= $1), count(*) FILTER (WHERE corrected_at >= $2), \
     count(*) FROM events WHERE corrected_at >= $3";
 
-/// The five categories that most events of the period name.
-async fn top_categories(
-    query: &Query,
-    pinned: &Pinned,
-    scope: &Scope,
-    since: Timestamp,
-) -> Result<Vec<String>, Refused> {
-    let rows = query.over_events(pinned, scope, 5, CATEGORIES, vec![time_param(since)]).await?;
-    let names =
-        rows.batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
-    Ok(names.collect())
-}
+/// A view that runs longer than this when the period begins counts without its category, ms.
+const VIEW_MAX_MS: i64 = 86_400_000;
 
-const CATEGORIES: &str = "SELECT json_get_str(data, 'category') AS category FROM events \
-    WHERE corrected_at >= $1 AND type = 'playback.view_started' AND json_get_str(data, 'category') IS NOT NULL \
-    GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 5";
+const CATEGORIES: &str = "SELECT v.category FROM events e JOIN (SELECT view_id, max(json_get_str(data, 'category')) AS category \
+      FROM events WHERE corrected_at >= $2 AND type = 'playback.view_started' GROUP BY view_id) v ON e.view_id = v.view_id \
+    WHERE e.corrected_at >= $1 AND v.category IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 5";
 
 /// An instant as a query's parameter.
 pub(crate) fn time_param(at: Timestamp) -> ScalarValue {
@@ -143,23 +155,20 @@ impl Query {
     /// Runs a fixed statement over the events that `scope` may see.
     pub(crate) async fn over_events(
         &self,
-        pinned: &Pinned,
+        at: &AtCommit,
         scope: &Scope,
         limit: usize,
         sql: &'static str,
         params: Vec<ScalarValue>,
     ) -> Result<Rows, Refused> {
-        let context = self.shared.engine.session()?;
-        if let Some(scan) = LakeScan::new(&EVENTS, &pinned.snapshot, scope) {
+        let engine = &self.shared.engine;
+        let context = engine.session()?;
+        if let Some(scan) = LakeScan::new(&EVENTS, &at.snapshot, scope) {
             context.register_table(EVENTS.name, Arc::new(scan)).map_err(refusal)?;
         }
-        self.shared
-            .engine
-            .run(limit, move || async move {
-                let plan = context.state().create_logical_plan(sql).await.map_err(refusal)?;
-                let plan = plan.with_param_values(params).map_err(refusal)?;
-                context.execute_logical_plan(plan).await.map_err(refusal)
-            })
-            .await
+        let state = context.state();
+        let plan = state.create_logical_plan(sql).await.map_err(refusal)?;
+        let plan = plan.with_param_values(params).map_err(refusal)?;
+        engine.collect(DataFrame::new(state, plan), limit).await
     }
 }
