@@ -48,6 +48,7 @@ impl Clock {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 fn system() -> Timestamp {
     chrono::Utc::now().into()
 }

@@ -1,19 +1,19 @@
 //! Configuration: the embedded default file, then a file, then the environment, then flags.
 
-use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use config::builder::DefaultState;
-use config::{ConfigBuilder, Environment, File, FileFormat, Value};
+use config::{ConfigBuilder, File, FileFormat, Value, ValueKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Every setting with its default and its meaning.
 const DEFAULT: &str = include_str!("default.toml");
-const PREFIX: &str = "STREAMGAUGE";
+const PREFIX: &str = "STREAMGAUGE_";
 
 /// The settings. `default.toml` says what each means.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -71,6 +71,7 @@ pub(crate) struct IngestConfig {
     pub(crate) max_in_flight_bytes: Size,
     pub(crate) body_deadline: Span,
     pub(crate) tick_interval: Span,
+    pub(crate) keyless_requests_per_second: u32,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -97,6 +98,8 @@ pub(crate) struct MaintenanceConfig {
     pub(crate) interval: Span,
     pub(crate) rollup_delta_age: Span,
     pub(crate) orphan_grace: Span,
+    pub(crate) snapshot_retention: Span,
+    pub(crate) file_grace: Span,
     pub(crate) merge_fan_in: usize,
 }
 
@@ -198,24 +201,16 @@ pub(crate) struct Loaded {
 
 impl Config {
     /// Reads all layers. `environment` are the process's variables.
-    pub(crate) fn load(flags: &Flags, environment: HashMap<String, String>) -> Result<Loaded> {
+    pub(crate) fn load(flags: &Flags, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded> {
         let mut builder =
             ConfigBuilder::<DefaultState>::default().add_source(File::from_str(DEFAULT, FileFormat::Toml));
         if let Some(file) = &flags.file {
             builder = builder.add_source(File::from(file.as_path()).format(FileFormat::Toml));
         }
-        let (known, warnings) = known_variables(environment)?;
-        let lists = ["auth.algorithms", "auth.authorized_parties"];
-        let mut source = Environment::with_prefix(PREFIX)
-            .prefix_separator("_")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .source(Some(known));
-        for list in lists {
-            source = source.with_list_parse_key(list);
+        let mut warnings = Vec::new();
+        for (key, value) in variables(environment, &mut warnings)? {
+            builder = builder.set_override(key, value)?;
         }
-        builder = builder.add_source(source);
         if let Some(data_dir) = &flags.data_dir {
             builder = builder.set_override("data_dir", data_dir.to_string_lossy().into_owned())?;
         }
@@ -245,9 +240,18 @@ impl Config {
             self.ingest.max_decoded_bytes.0 >= 8 << 20,
             "ingest.max_decoded_bytes is at least 8MiB: real clients send that much"
         );
-        ensure!(self.ingest.tick_interval.0 >= Duration::from_millis(100), "ingest.tick_interval is at least 100ms");
+        for (key, span) in [
+            ("http.header_timeout", self.http.header_timeout),
+            ("http.idle_timeout", self.http.idle_timeout),
+            ("ingest.tick_interval", self.ingest.tick_interval),
+            ("maintenance.interval", self.maintenance.interval),
+        ] {
+            ensure!(span.0 >= Duration::from_millis(100), "{key} is at least 100ms");
+        }
+        ensure!(self.ingest.keyless_requests_per_second >= 1, "ingest.keyless_requests_per_second is at least 1");
         ensure!(self.maintenance.merge_fan_in >= 2, "maintenance.merge_fan_in is at least 2");
         ensure!(self.query.concurrent >= 1, "query.concurrent is at least 1");
+        ensure!(is_project_name(&self.auth.project), "auth.project: {PROJECT_NAME_RULE}");
         let sources = [&self.auth.jwks_url, &self.auth.jwks_file, &self.auth.public_key_file];
         let given = sources.iter().filter(|source| !source.is_empty()).count();
         ensure!(given <= 1, "auth: only one of jwks_url, jwks_file and public_key_file");
@@ -286,89 +290,46 @@ impl Config {
     }
 }
 
-/// Our variables among those of the process. One that is no setting is left out with a warning: a misspelt one must not
-/// pass unseen, and one of a later version must not stop this one.
-fn known_variables(environment: HashMap<String, String>) -> Result<(HashMap<String, String>, Vec<String>)> {
+/// What a project may be called.
+pub(crate) const PROJECT_NAME_RULE: &str = "a project's name is 1 to 64 of a-z, 0-9, _ and -";
+
+/// Whether a project may be called so.
+pub(crate) fn is_project_name(name: &str) -> bool {
+    let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_allowed)
+}
+
+/// Our variables among those of the process, as settings. One that is none is left out with a warning: a misspelt one
+/// must not pass unseen, and one of a later version must not stop this one.
+///
+/// Values are taken as text, whatever they look like: a key `0012345678` is no number.
+fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(String, Value)>> {
     let defaults = config::Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml)).build()?;
-    let tree: HashMap<String, Value> = defaults.try_deserialize()?;
-    let mut known = HashMap::new();
-    let mut warnings = Vec::new();
+    let mut settings = Vec::new();
     for (name, value) in environment {
-        let Some(key) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_')) else { continue };
-        let key = key.to_lowercase();
-        let is_setting = match key.split_once("__") {
-            None => tree.get(&key).is_some_and(|value| value.clone().into_table().is_err()),
-            Some((section, key)) => tree
-                .get(section)
-                .is_some_and(|section| section.clone().into_table().is_ok_and(|table| table.contains_key(key))),
-        };
-        if is_setting {
-            if value.contains('\0') {
-                bail!("{name} holds a NUL");
+        let name = name.to_string_lossy();
+        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let key = key.to_lowercase().replacen("__", ".", 1);
+        let is_of_tests = ["test_kafka", "test_postgres", "test_kills", "update_"].iter().any(|of| key.starts_with(of));
+        match (defaults.get::<Value>(&key).ok().map(|default| default.kind), value.into_string()) {
+            (None | Some(ValueKind::Table(_)), _) if is_of_tests => {}
+            (None | Some(ValueKind::Table(_)), _) => {
+                warnings.push(format!("{name} is no setting of this version and has no effect"));
             }
-            known.insert(name, value);
-        } else if !key.starts_with("test_kafka") && !key.starts_with("test_postgres") && !key.starts_with("update_") {
-            warnings.push(format!("{name} is no setting of this version and has no effect"));
+            (Some(_), Err(_)) => warnings.push(format!("{name} is no UTF-8 text and has no effect")),
+            (Some(ValueKind::Array(_)), Ok(list)) => {
+                let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+                settings.push((key, items.map(str::to_owned).collect::<Vec<_>>().into()));
+            }
+            (Some(_), Ok(text)) => settings.push((key, text.into())),
         }
     }
     warnings.sort();
-    Ok((known, warnings))
+    Ok(settings)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(variables: &[(&str, &str)]) -> Result<Loaded> {
-        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Config::load(&Flags::default(), environment)
-    }
-
-    #[test]
-    fn the_default_file_is_complete_and_what_is_shown_is_read_again() {
-        let config = load(&[]).unwrap().config;
-        assert_eq!(config.ingest.max_body_bytes, Size(16 << 20));
-        assert_eq!(config.log.retention, Span(Duration::from_secs(7 * 86_400)));
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("shown.toml");
-        std::fs::write(&file, config.show().unwrap()).unwrap();
-        let again = Config::load(&Flags { file: Some(file), ..Flags::default() }, HashMap::new()).unwrap().config;
-        assert_eq!(again.show().unwrap(), config.show().unwrap());
-    }
-
-    #[test]
-    fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.toml");
-        std::fs::write(&file, "data_dir = \"/file\"\n[log]\npartitions = 7\n[query]\nconcurrent = 9\n").unwrap();
-        let flags = Flags { file: Some(file), data_dir: Some("/flag".into()), test_clock: false };
-        let environment = [
-            ("STREAMGAUGE_DATA_DIR".to_owned(), "/env".to_owned()),
-            ("STREAMGAUGE_LOG__PARTITIONS".to_owned(), "5".to_owned()),
-            ("STREAMGAUGE_AUTH__ALGORITHMS".to_owned(), "RS256,ES256".to_owned()),
-        ];
-        let config = Config::load(&flags, environment.into()).unwrap().config;
-        assert_eq!(config.data_dir, PathBuf::from("/flag"));
-        assert_eq!((config.log.partitions, config.query.concurrent), (5, 9));
-        assert_eq!(config.auth.algorithms, ["RS256", "ES256"]);
-    }
-
-    #[test]
-    fn secrets_are_never_shown() {
-        let config = load(&[("STREAMGAUGE_UPLOAD_KEY", "sgk_very_secret")]).unwrap().config;
-        assert!(!config.show().unwrap().contains("very_secret"));
-        assert!(!format!("{config:?}").contains("very_secret"));
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_with_the_reason() {
-        let refused = |variables: &[(&str, &str)]| format!("{:#}", load(variables).unwrap_err());
-        assert!(refused(&[("STREAMGAUGE_LOG_URL", "kafka://b:9092")]).contains("embedded profile only"));
-        assert!(refused(&[("STREAMGAUGE_INGEST__BODY_DEADLINE", "soon")]).contains("no duration"));
-        assert!(refused(&[("STREAMGAUGE_INGEST__MAX_BODY_BYTES", "many")]).contains("no size"));
-        assert!(refused(&[("STREAMGAUGE_TLS_CERT", "cert.pem")]).contains("both or none"));
-        assert!(refused(&[("STREAMGAUGE_AUTH__ISSUER", "https://x")]).contains("belong together"));
-        let warned = load(&[("STREAMGAUGE_HTPP_ADDR", "x"), ("STREAMGAUGE_TEST_KAFKA", "1")]).unwrap().warnings;
-        assert_eq!(warned, ["STREAMGAUGE_HTPP_ADDR is no setting of this version and has no effect"]);
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ const CREDENTIALS_FILE: &str = "credentials.json";
 const LOCK_FILE: &str = "lock";
 
 impl DataDir {
-    /// Takes the directory; a second process is refused by name.
+    /// Takes the directory; a second process is refused by name. What a crashed one said about itself is removed.
     pub(crate) fn take(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("create the data directory `{}`", path.display()))?;
         let lock_file = path.join(LOCK_FILE);
@@ -56,7 +56,9 @@ impl DataDir {
         }
         lock.set_len(0)?;
         write!(lock, "{}", std::process::id())?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let data_dir = Self { path: path.to_owned(), _lock: lock };
+        data_dir.remove_run();
+        Ok(data_dir)
     }
 
     /// Tells other programs where the server listens. Written whole or not at all.
@@ -95,9 +97,10 @@ pub(crate) fn read_run(data_dir: &Path) -> Result<Run> {
     read_json(&data_dir.join(RUN_FILE)).with_context(|| format!("no server runs on `{}`", data_dir.display()))
 }
 
-/// The credentials in a data directory.
-pub(crate) fn read_credentials(data_dir: &Path) -> Result<Credentials> {
-    read_json(&data_dir.join(CREDENTIALS_FILE))
+/// The credentials in a data directory; `None` if the file is not there.
+pub(crate) fn read_credentials(data_dir: &Path) -> Result<Option<Credentials>> {
+    let path = data_dir.join(CREDENTIALS_FILE);
+    if path.try_exists()? { read_json(&path).map(Some) } else { Ok(None) }
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
@@ -119,6 +122,21 @@ mod tests {
         data_dir.write_credentials(&credentials).unwrap();
         let mode = fs::metadata(data_dir.credentials_path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(read_credentials(folder.path()).unwrap().upload_key, "k");
+        assert_eq!(read_credentials(folder.path()).unwrap().unwrap().upload_key, "k");
+    }
+
+    #[test]
+    fn a_second_process_is_refused_by_name_and_a_crashed_one_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read_credentials(folder.path()).unwrap().is_none());
+        let run = Run { pid: 1, http: None, admin: None, pgwire: None };
+        let data_dir = DataDir::take(folder.path()).unwrap();
+        data_dir.write_run(&run).unwrap();
+        let refused = DataDir::take(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
+        assert!(read_run(folder.path()).is_ok(), "the refused one removed nothing");
+        drop(data_dir);
+        let _data_dir = DataDir::take(folder.path()).unwrap();
+        assert!(read_run(folder.path()).is_err());
     }
 }

@@ -15,5 +15,5 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // One implementation of cryptography for everything that speaks TLS. An error means that it is set already.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    cli::run(std::env::args_os(), std::env::vars().collect())
+    cli::run(std::env::args_os(), std::env::vars_os().collect())
 }

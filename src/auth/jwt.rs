@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +12,7 @@ use schemas::digest::sha256_hex;
 use serde::Deserialize;
 
 use crate::config::AuthConfig;
+use crate::telemetry::Repeated;
 
 /// Clocks of issuer and server may differ by this much.
 const LEEWAY_S: u64 = 5;
@@ -19,8 +20,10 @@ const LEEWAY_S: u64 = 5;
 const REFETCH: Duration = Duration::from_secs(30);
 /// Keys are good for this long after the last successful fetch.
 const KEYS_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Verified tokens are remembered until they expire: a signature costs 30 to 100 µs.
+/// Verified tokens are remembered: a signature costs 30 to 100 µs.
 const CACHE_MAX: usize = 10_000;
+/// Not for longer than this, in seconds: a key that the issuer withdrew must not vouch for as long as a token says.
+const CACHE_MAX_AGE_S: u64 = 300;
 /// No token of an issuer is longer.
 const TOKEN_MAX_BYTES: usize = 16 * 1024;
 
@@ -31,7 +34,10 @@ pub(crate) struct UserTokens {
     validation: Validation,
     authorized_parties: Vec<String>,
     keys: RwLock<Keys>,
-    fetching: tokio::sync::Mutex<Option<Instant>>,
+    /// When the keys were asked for last. Held while asking, so that nobody asks twice.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+    asking: Repeated,
+    /// By the token's hash: until when (Unix seconds) it is remembered, and its subject.
     verified: Mutex<HashMap<String, (u64, Arc<str>)>>,
 }
 
@@ -42,7 +48,7 @@ impl std::fmt::Debug for UserTokens {
 }
 
 enum Source {
-    Address { url: String, client: reqwest::Client },
+    Address { url: reqwest::Url, client: reqwest::Client },
     File(PathBuf),
     Pem,
 }
@@ -81,11 +87,14 @@ impl UserTokens {
         let first = *algorithms.first().context("auth.algorithms is empty")?;
         let (source, keys) = if !config.jwks_url.is_empty() {
             let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-            (Source::Address { url: config.jwks_url.clone(), client }, Keys::default())
+            let url = config.jwks_url.parse().with_context(|| format!("auth.jwks_url `{}`", config.jwks_url))?;
+            (Source::Address { url, client }, Keys::default())
         } else if !config.jwks_file.is_empty() {
             let path = PathBuf::from(&config.jwks_file);
-            let text = std::fs::read(&path).with_context(|| format!("read auth.jwks_file `{}`", path.display()))?;
-            (Source::File(path), Keys::from_jwks(&text)?)
+            let named = || format!("auth.jwks_file `{}`", path.display());
+            let text = std::fs::read(&path).with_context(|| format!("read {}", named()))?;
+            let keys = Keys::from_jwks(&text).with_context(named)?;
+            (Source::File(path), keys)
         } else {
             let pem = std::fs::read(&config.public_key_file)
                 .with_context(|| format!("read auth.public_key_file `{}`", config.public_key_file))?;
@@ -105,7 +114,8 @@ impl UserTokens {
             validation,
             authorized_parties: config.authorized_parties.clone(),
             keys: RwLock::new(keys),
-            fetching: tokio::sync::Mutex::new(None),
+            asked: tokio::sync::Mutex::new(None),
+            asking: Repeated::new("reading the issuer's keys, the last good ones hold"),
             verified: Mutex::new(HashMap::new()),
         }))
     }
@@ -150,38 +160,32 @@ impl UserTokens {
 
     /// Reads the keys again.
     pub(crate) async fn refresh(&self) {
-        let mut last = self.fetching.lock().await;
-        *last = Some(Instant::now());
-        let text = match &self.source {
-            Source::Address { url, client } => fetch(client, url).await,
-            Source::File(path) => std::fs::read(path).map_err(Into::into),
-            Source::Pem => return,
-        };
-        match text.and_then(|text| Keys::from_jwks(&text)) {
-            Ok(keys) => *self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = keys,
-            Err(error) => {
-                tracing::warn!(error = %format!("{error:#}"), "the issuer's keys could not be read; the last good ones hold")
-            }
-        }
+        let mut asked = self.asked.lock().await;
+        self.ask(&mut asked).await;
     }
 
     /// An unknown key may be a new one: asks once for all callers, and not again for a while.
     async fn look_for_unknown_key(&self) {
-        let may_fetch = match self.fetching.try_lock() {
-            Ok(last) => last.is_none_or(|last| last.elapsed() >= REFETCH),
-            // Somebody asks already: wait for the answer.
-            Err(_) => {
-                drop(self.fetching.lock().await);
-                false
-            }
+        let mut asked = self.asked.lock().await;
+        if asked.is_none_or(|asked| asked.elapsed() >= REFETCH) {
+            self.ask(&mut asked).await;
+        }
+    }
+
+    async fn ask(&self, asked: &mut Option<Instant>) {
+        *asked = Some(Instant::now());
+        let text = match &self.source {
+            Source::Address { url, client } => fetch(client, url.clone()).await,
+            Source::File(path) => std::fs::read(path).map_err(Into::into),
+            Source::Pem => return,
         };
-        if may_fetch {
-            self.refresh().await;
+        if let Some(keys) = self.asking.note(text.and_then(|text| Keys::from_jwks(&text))) {
+            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         }
     }
 
     fn key(&self, kid: Option<&str>) -> Option<DecodingKey> {
-        let keys = self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let is_fresh = matches!(self.source, Source::Pem) || keys.fetched.is_some_and(|at| at.elapsed() < KEYS_MAX_AGE);
         if !is_fresh {
             return None;
@@ -193,25 +197,30 @@ impl UserTokens {
     }
 
     fn remembered(&self, hash: &str) -> Option<Arc<str>> {
-        let verified = self.verified.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (exp, subject) = verified.get(hash)?;
-        (*exp + LEEWAY_S > jsonwebtoken::get_current_timestamp()).then(|| Arc::clone(subject))
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, subject) = verified.get(hash)?;
+        (*until > jsonwebtoken::get_current_timestamp()).then(|| Arc::clone(subject))
     }
 
     fn remember(&self, hash: String, exp: u64, subject: &Arc<str>) {
-        let mut verified = self.verified.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = jsonwebtoken::get_current_timestamp();
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if verified.len() >= CACHE_MAX {
-            let now = jsonwebtoken::get_current_timestamp();
-            verified.retain(|_, (exp, _)| *exp > now);
+            verified.retain(|_, (until, _)| *until > now);
             if verified.len() >= CACHE_MAX {
                 verified.clear();
             }
         }
-        verified.insert(hash, (exp, Arc::clone(subject)));
+        verified.insert(hash, (remembered_until(exp, now), Arc::clone(subject)));
     }
 }
 
-async fn fetch(client: &reqwest::Client, url: &str) -> Result<Vec<u8>> {
+/// As long as the token is good, but not for longer than [`CACHE_MAX_AGE_S`]. All in Unix seconds.
+fn remembered_until(exp: u64, now: u64) -> u64 {
+    exp.saturating_add(LEEWAY_S).min(now.saturating_add(CACHE_MAX_AGE_S))
+}
+
+async fn fetch(client: &reqwest::Client, url: reqwest::Url) -> Result<Vec<u8>> {
     let response = client.get(url).send().await?.error_for_status()?;
     let bytes = response.bytes().await?;
     if bytes.len() > 1 << 20 {
@@ -242,9 +251,59 @@ impl Keys {
             }
             decoded.push(key);
         }
-        if let [only] = decoded.as_slice() {
-            keys.only = Some(only.clone());
+        match decoded.as_slice() {
+            [] => bail!("the key set holds no key that can be used"),
+            [only] => keys.only = Some(only.clone()),
+            _ => {}
         }
         Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_remembered_for_five_minutes_at_most() {
+        assert_eq!(remembered_until(1_000, 990), 1_005);
+        assert_eq!(remembered_until(1_000_000, 990), 1_290);
+        assert_eq!(remembered_until(u64::MAX, 990), 1_290);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_key_is_asked_for_once_by_all_callers() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = AuthConfig {
+            issuer: "https://issuer.test".into(),
+            jwks_url: format!("http://{}/jwks", listener.local_addr().unwrap()),
+            jwks_file: String::new(),
+            public_key_file: String::new(),
+            algorithms: vec!["RS256".into()],
+            authorized_parties: Vec::new(),
+            project: "default".into(),
+        };
+        // An error means that it is set already.
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+        let tokens = UserTokens::new(&config).unwrap().unwrap();
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        // Closes each connection, as an issuer does that is down.
+        let answering = async {
+            while let Ok((connection, _)) = listener.accept().await {
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                drop(connection);
+            }
+        };
+        let token = format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"new"}"#));
+        let callers = futures::future::join_all((0..20).map(|_| tokens.verify(&token)));
+        let results = tokio::select! {
+            results = callers => results,
+            () = answering => Vec::new(),
+        };
+        assert!(results.len() == 20 && results.iter().all(Result::is_err));
+        assert_eq!(asked.into_inner(), 1);
     }
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ingest::{BodyLimits, ReceivedAt, UPLOAD_PATHS, drain};
+use prometheus::{IntCounterVec, Opts, Registry};
 use schemas::{Problem, Timestamp};
 
 use super::Authentication;
@@ -22,6 +23,30 @@ pub(crate) struct Edge {
     pub(crate) clock: Clock,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) body_limits: BodyLimits,
+    pub(crate) metrics: EdgeMetrics,
+}
+
+/// What the edge tells about itself.
+#[derive(Debug, Clone)]
+pub(crate) struct EdgeMetrics {
+    refused: IntCounterVec,
+}
+
+/// Why the edge refuses requests: the codes of its problems.
+const REFUSALS: [&str; 6] =
+    ["draining", "unauthorized", "project_mismatch", "keyless_quota", "no_such_path", "method_not_allowed"];
+
+impl EdgeMetrics {
+    /// Registers all metrics, zero from the start.
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let help = "Requests refused before they reached a role, by code.";
+        let refused = IntCounterVec::new(Opts::new("streamgauge_edge_refused_total", help), &["code"])?;
+        registry.register(Box::new(refused.clone()))?;
+        for code in REFUSALS {
+            refused.with_label_values(&[code]).reset();
+        }
+        Ok(Self { refused })
+    }
 }
 
 /// With the test clock, when the request arrived.
@@ -41,7 +66,8 @@ pub(crate) async fn authenticate(State(edge): State<Edge>, mut request: Request,
     let path = request.uri().path();
     let query = Query::<HashMap<String, String>>::try_from_uri(request.uri()).map(|query| query.0).unwrap_or_default();
     let authentication = &edge.authentication;
-    let principal = if UPLOAD_PATHS.contains(&path) {
+    let is_upload = request.method() == Method::POST && UPLOAD_PATHS.contains(&path);
+    let principal = if is_upload {
         authentication.uploader(request.headers(), &query, path.starts_with("/api/v1/")).await
     } else {
         authentication.reader(request.headers(), &query, path.starts_with("/v1/batches/")).await
@@ -68,21 +94,18 @@ fn arrival(clock: &Clock, headers: &HeaderMap) -> Timestamp {
 }
 
 /// Answers after the body has been read, so that the sender sees the answer.
-pub(super) async fn refuse(edge: &Edge, problem: Problem, request: Request) -> Response {
+async fn refuse(edge: &Edge, problem: Problem, request: Request) -> Response {
+    debug_assert!(REFUSALS.contains(&problem.code), "{}", problem.code);
+    edge.metrics.refused.with_label_values(&[problem.code]).inc();
     drain(request.into_body(), edge.body_limits).await;
-    let mut response = problem_response(problem);
-    // Players in web pages must be able to read why.
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    response
-}
-
-/// A problem as a response.
-pub(crate) fn problem_response(problem: Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let retry_after = problem.retry_after_s;
     let mut response = (status, Json(problem)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    // Players in web pages must be able to read why, and when to come back.
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -2,9 +2,11 @@
 
 mod jwt;
 mod layer;
+mod quota;
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use anyhow::Result;
 use axum::http::HeaderMap;
@@ -15,7 +17,10 @@ use schemas::{Principal, Problem};
 use warehouse::{Access, Warehouse};
 
 pub(crate) use jwt::UserTokens;
-pub(crate) use layer::{Edge, authenticate, no_method, no_route};
+pub(crate) use layer::{Edge, EdgeMetrics, authenticate, no_method, no_route};
+
+use crate::config::Config;
+use quota::Quota;
 
 /// Everything that vouches for callers.
 #[derive(Debug)]
@@ -24,6 +29,7 @@ pub(crate) struct Authentication {
     user_tokens: Option<UserTokens>,
     /// The project that user tokens, and requests without any key, belong to.
     project: Arc<str>,
+    keyless: Quota,
 }
 
 /// What a request shows.
@@ -34,14 +40,19 @@ struct Shown<'a> {
 }
 
 impl Authentication {
-    pub(crate) fn new(access: Access, user_tokens: Option<UserTokens>, project: &str) -> Self {
-        Self { access: RwLock::new(Arc::new(access)), user_tokens, project: project.into() }
+    pub(crate) fn new(access: Access, user_tokens: Option<UserTokens>, config: &Config) -> Self {
+        Self {
+            access: RwLock::new(Arc::new(access)),
+            user_tokens,
+            project: config.auth.project.as_str().into(),
+            keyless: Quota::new(config.ingest.keyless_requests_per_second, Instant::now()),
+        }
     }
 
     /// Reads keys and tokens again. When the database is down, what was read last still holds.
     pub(crate) async fn refresh(&self, warehouse: &Warehouse) -> Result<()> {
         let access = warehouse.access().await?;
-        *self.access.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(access);
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
         Ok(())
     }
 
@@ -53,7 +64,7 @@ impl Authentication {
     }
 
     fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who posts. `is_legacy`: the app's old feeds, which carry a bearer that means nothing and perhaps no key.
@@ -76,20 +87,32 @@ impl Authentication {
             _ => None,
         };
         let caller = match (&project, subject) {
+            // The issuer vouches for people of one project; a key of another one must not carry them over.
+            (Some(project), Some(_)) if **project != *self.project => {
+                let detail = "the upload key and the user's token belong to different projects";
+                return Err(Problem::new(403, "project_mismatch", detail));
+            }
             (_, Some(subject)) => Caller::User { subject },
             (Some(_), None) => Caller::UploadKey,
-            (None, None) if is_legacy => Caller::Keyless,
+            (None, None) if is_legacy => self.keyless(&access)?,
             (None, None) => {
                 return Err(unauthorized(
                     "an upload needs a key (X-API-Key, ?key=, Basic or Bearer sgk_..) or a user's token",
                 ));
             }
         };
-        let project = project.unwrap_or_else(|| Arc::clone(&self.project));
-        if caller == Caller::Keyless && !access.projects.get(&project).is_some_and(|project| project.keyless_legacy) {
+        Ok(Principal { project: project.unwrap_or_else(|| Arc::clone(&self.project)), caller })
+    }
+
+    fn keyless(&self, access: &Access) -> Result<Caller, Problem> {
+        if !access.projects.get(&self.project).is_some_and(|project| project.keyless_legacy) {
             return Err(unauthorized("this project admits no upload without a key"));
         }
-        Ok(Principal { project, caller })
+        if !self.keyless.take(Instant::now()) {
+            let detail = "too many uploads without a key, try again";
+            return Err(Problem::new(429, "keyless_quota", detail).retry_after(1));
+        }
+        Ok(Caller::Keyless)
     }
 
     /// Who reads: a service token or a user's token; for receipts also the key that posted.
@@ -124,19 +147,20 @@ fn unauthorized(detail: &'static str) -> Problem {
 }
 
 impl<'a> Shown<'a> {
-    /// Precedence of keys: X-API-Key, `?key=`, Basic user name, a bearer that begins with `sgk_`.
+    /// Precedence of keys: X-API-Key, `?key=`, Basic user name, a bearer that begins with `sgk_`. An empty one is none.
     fn read(headers: &'a HeaderMap, query: &HashMap<String, String>, is_legacy: bool) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let authorization = header("authorization").filter(|_| !is_legacy).unwrap_or("");
-        let (scheme, value) = authorization.split_once(' ').unwrap_or(("", ""));
-        let bearer = Some(value.trim()).filter(|value| scheme.eq_ignore_ascii_case("bearer") && !value.is_empty());
-        let basic = Some(value.trim()).filter(|_| scheme.eq_ignore_ascii_case("basic")).and_then(basic_user);
+        let (scheme, value) = header("authorization").and_then(|value| value.split_once(' ')).unwrap_or(("", ""));
+        let credentials =
+            |of: &str| Some(value.trim()).filter(|value| scheme.eq_ignore_ascii_case(of) && !value.is_empty());
+        // The app's old feeds send a placeholder, which is nobody's identity.
+        let bearer = credentials("bearer").filter(|_| !is_legacy);
+        let own = |key: &str| (!key.is_empty()).then(|| key.to_owned());
         let upload_key = header("x-api-key")
-            .map(str::to_owned)
-            .or_else(|| query.get("key").cloned())
-            .filter(|key| !key.is_empty())
-            .or(basic)
-            .or_else(|| bearer.filter(|bearer| bearer.starts_with("sgk_")).map(str::to_owned));
+            .and_then(own)
+            .or_else(|| query.get("key").and_then(|key| own(key)))
+            .or_else(|| credentials("basic").and_then(basic_user))
+            .or_else(|| bearer.filter(|bearer| bearer.starts_with("sgk_")).and_then(own));
         let bearer = bearer.filter(|bearer| !bearer.starts_with("sgk_"));
         Self { upload_key, bearer }
     }
@@ -175,7 +199,11 @@ mod tests {
             key(&[("authorization", "bearer ey.a.b"), ("x-api-key", "a")], &[], false),
             (own("a"), own("ey.a.b"))
         );
-        // The app's placeholder is nobody's identity.
+        assert_eq!(key(&[("x-api-key", " "), ("authorization", basic)], &[("key", "b")], false), (own("b"), None));
+        assert_eq!(key(&[("authorization", basic)], &[("key", "")], false), (own("wk_test"), None));
+        // The old feeds' bearer is nobody's identity; their other credentials count.
         assert_eq!(key(&[("authorization", "Bearer user_123")], &[], true), (None, None));
+        assert_eq!(key(&[("authorization", "Bearer sgk_c")], &[], true), (None, None));
+        assert_eq!(key(&[("authorization", basic)], &[], true), (own("wk_test"), None));
     }
 }

@@ -1,21 +1,26 @@
 //! The accept loop: every wait of a connection has an end.
 //!
-//! axum's own serve installs no timers (tokio-rs/axum 2741) and hyper's version sniffing waits for ever (hyper 3756), so
-//! connections are served here: the first byte, the TLS handshake, the headers and every pause have a deadline, and
-//! connections are counted. Without TLS we speak HTTP/1.1, with TLS what the client chose in its handshake.
+//! axum's own serve installs no timers (tokio-rs/axum 2741), so connections are served here. A TLS handshake has a
+//! deadline, and so have the headers of a request, counted from when one could begin: a peer that connects and says
+//! nothing, one that says it slowly and one that stays after its answer are closed alike. Bodies are bounded by who
+//! reads them. An answer may take as long as it takes (a tail never ends), but a peer must take what was written of it.
+//!
+//! We speak HTTP/1.1 only, also in TLS. In HTTP/2 neither the client's preface nor a connection without streams has a
+//! deadline in hyper (3756; its pings are answered by any client that lives), so a few thousand silent peers would hold
+//! all connections for ever. Whoever wants HTTP/2 to the outside has a proxy do it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Uri};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +31,7 @@ use tower::ServiceExt;
 
 use super::tls::Reloading;
 use crate::config::HttpConfig;
+use crate::telemetry::Repeated;
 
 /// Bounds of connections.
 #[derive(Debug, Clone)]
@@ -52,12 +58,19 @@ impl From<&HttpConfig> for ListenConfig {
 pub(super) struct Accepted {
     config: ListenConfig,
     graceful: Arc<Mutex<Option<GracefulShutdown>>>,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    counts: Arc<Mutex<Counts>>,
+}
+
+/// Open connections, all and by address; no address has none.
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 impl Accepted {
     pub(super) fn new(config: ListenConfig) -> Self {
-        Self { config, graceful: Arc::new(Mutex::new(Some(GracefulShutdown::new()))), by_address: Arc::default() }
+        Self { config, graceful: Arc::new(Mutex::new(Some(GracefulShutdown::new()))), counts: Arc::default() }
     }
 
     /// Waits until requests under way are answered, at most this long.
@@ -71,16 +84,17 @@ impl Accepted {
     }
 
     fn admit(&self, address: IpAddr) -> Option<Admitted> {
-        let mut by_address = lock(&self.by_address);
-        let all: usize = by_address.values().sum();
-        let own = by_address.entry(address).or_default();
-        if all >= self.config.max_connections || *own >= self.config.max_connections_per_address {
+        let mut counts = lock(&self.counts);
+        let own = counts.by_address.get(&address).copied().unwrap_or(0);
+        if counts.all >= self.config.max_connections || own >= self.config.max_connections_per_address {
             return None;
         }
-        *own += 1;
-        Some(Admitted { address, by_address: Arc::clone(&self.by_address) })
+        counts.all += 1;
+        counts.by_address.insert(address, own + 1);
+        Some(Admitted { address, counts: Arc::clone(&self.counts) })
     }
 
+    /// `None` once draining has begun.
     fn watcher(&self) -> Option<Watcher> {
         lock(&self.graceful).as_ref().map(GracefulShutdown::watcher)
     }
@@ -89,23 +103,24 @@ impl Accepted {
 /// A counted connection.
 struct Admitted {
     address: IpAddr,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    counts: Arc<Mutex<Counts>>,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut by_address = lock(&self.by_address);
-        if let Some(own) = by_address.get_mut(&self.address) {
+        let mut counts = lock(&self.counts);
+        counts.all -= 1;
+        if let Some(own) = counts.by_address.get_mut(&self.address) {
             *own -= 1;
             if *own == 0 {
-                by_address.remove(&self.address);
+                counts.by_address.remove(&self.address);
             }
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Accepts connections and serves them.
@@ -113,39 +128,36 @@ pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Reloading>,
     pub(super) app: Router,
-    pub(super) config: ListenConfig,
     pub(super) accepted: Accepted,
 }
 
 impl Acceptor {
     /// Until told to stop; open connections go on.
     pub(super) async fn run(self, stop: CancellationToken) {
+        let accepting = Repeated::new("accepting connections");
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => return,
             };
-            match accepted {
-                Ok((stream, peer)) => self.spawn(stream, peer),
-                Err(error) => {
-                    // Out of descriptors, most likely: give others time to end.
-                    tracing::warn!(error = %error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+            match accepting.note(accepted) {
+                Some((stream, peer)) => self.spawn(stream, peer),
+                // Out of descriptors, most likely: give others time to end.
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
-        let (Some(admitted), Some(watcher)) = (self.accepted.admit(peer.ip()), self.accepted.watcher()) else { return };
+        let Some(admitted) = self.accepted.admit(peer.ip()) else { return };
         let _ = stream.set_nodelay(true);
-        let (tls, app, config) = (self.tls.clone(), self.app.clone(), self.config.clone());
+        let (tls, app, accepted) = (self.tls.clone(), self.app.clone(), self.accepted.clone());
         tokio::spawn(async move {
             let _admitted = admitted;
             // Whatever ends a connection early is the peer's business.
             let _ = match tls {
-                None => plain(stream, app, &config, watcher).await,
-                Some(tls) => encrypted(stream, &tls, app, &config, watcher).await,
+                None => serve(stream, app, &accepted).await,
+                Some(tls) => encrypted(stream, &tls, app, &accepted).await,
             };
         });
     }
@@ -153,50 +165,24 @@ impl Acceptor {
 
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-async fn plain(stream: TcpStream, app: Router, config: &ListenConfig, watcher: Watcher) -> Ended {
-    // A peer that connects and says nothing.
-    timeout(config.header_timeout, stream.peek(&mut [0])).await??;
-    serve_http1(stream, app, config, watcher).await
+async fn encrypted(stream: TcpStream, tls: &Reloading, app: Router, accepted: &Accepted) -> Ended {
+    let stream = timeout(accepted.config.header_timeout, tls.acceptor().accept(stream)).await??;
+    serve(stream, app, accepted).await
 }
 
-async fn encrypted(stream: TcpStream, tls: &Reloading, app: Router, config: &ListenConfig, watcher: Watcher) -> Ended {
-    let stream = timeout(config.header_timeout, tls.acceptor().accept(stream)).await??;
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(128)
-            .keep_alive_interval(config.idle_timeout / 2)
-            .keep_alive_timeout(config.header_timeout)
-            .max_header_list_size(64 * 1024);
-        let io = TokioIo::new(Box::pin(bounded(stream, config)));
-        let connection = builder.serve_connection(io, service_fn(move |request| call(app.clone(), request)));
-        return watcher.watch(connection).await.map_err(Into::into);
-    }
-    serve_http1(stream, app, config, watcher).await
-}
-
-async fn serve_http1<S>(stream: S, app: Router, config: &ListenConfig, watcher: Watcher) -> Ended
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
+async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, app: Router, accepted: &Accepted) -> Ended {
+    let Some(watcher) = accepted.watcher() else { return Ok(()) };
+    let mut bounded = TimeoutStream::new(stream);
+    bounded.set_write_timeout(Some(accepted.config.idle_timeout));
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
+        .header_read_timeout(accepted.config.header_timeout)
         .max_headers(128)
         .max_buf_size(64 * 1024);
-    let io = TokioIo::new(Box::pin(bounded(stream, config)));
+    let io = TokioIo::new(Box::pin(bounded));
     let connection = builder.serve_connection(io, service_fn(move |request| call(app.clone(), request)));
     watcher.watch(connection).await.map_err(Into::into)
-}
-
-/// A stream on which every pause has an end, also one of a peer that does not read its answer.
-fn bounded<S: AsyncRead + AsyncWrite>(stream: S, config: &ListenConfig) -> TimeoutStream<S> {
-    let mut bounded = TimeoutStream::new(stream);
-    bounded.set_read_timeout(Some(config.idle_timeout));
-    bounded.set_write_timeout(Some(config.idle_timeout));
-    bounded
 }
 
 async fn call(app: Router, request: Request<Incoming>) -> Result<axum::response::Response, std::convert::Infallible> {
@@ -217,4 +203,30 @@ fn without_trailing_slash(mut request: Request<Body>) -> Request<Body> {
         }
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_counted_and_refused_addresses_leave_nothing_behind() {
+        let second = Duration::from_secs(1);
+        let config = ListenConfig {
+            max_connections: 3,
+            max_connections_per_address: 2,
+            header_timeout: second,
+            idle_timeout: second,
+        };
+        let accepted = Accepted::new(config);
+        let address = |last| IpAddr::from([10, 0, 0, last]);
+        let open: Vec<_> = [1, 1, 2].into_iter().map(|last| accepted.admit(address(last)).unwrap()).collect();
+        assert!((0..=255).all(|last| accepted.admit(address(last)).is_none()));
+        assert_eq!(lock(&accepted.counts).by_address.len(), 2);
+        drop(open);
+        assert_eq!(lock(&accepted.counts).by_address.len(), 0);
+        let _open = [accepted.admit(address(1)).unwrap(), accepted.admit(address(1)).unwrap()];
+        assert!(accepted.admit(address(1)).is_none(), "one address may not have all");
+        assert!(accepted.admit(address(2)).is_some());
+    }
 }

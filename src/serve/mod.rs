@@ -1,12 +1,14 @@
 //! All roles in one process on the embedded profile: open, bind, run, drain.
 
 mod admin;
+mod banner;
+mod credentials;
 mod listen;
 mod roles;
 mod startup;
 mod tls;
 
-pub(crate) use startup::generate;
+pub(crate) use credentials::{DEFAULT_PROJECT, generate};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,35 +21,93 @@ use ingest::BodyLimits;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Edge, authenticate, no_method, no_route};
+use crate::auth::{Edge, UserTokens, authenticate, no_method, no_route};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Run};
 use listen::{Accepted, Acceptor, ListenConfig};
+use roles::Roles;
 use startup::Parts;
+use tls::Reloading;
 
-/// While draining, new requests are answered 503 for this long before the listener closes: load balancers need to see it.
+/// While draining, new requests are answered 503 for this long before the listener closes: load balancers must see it.
 const DRAIN_NOTICE: Duration = Duration::from_millis(500);
+/// From the signal to the end of the process, whatever happens: what starts and stops processes waits for 30 s.
+const STOP_DEADLINE: Duration = Duration::from_secs(28);
+
+/// Keys and certificates that the settings name. Read before anything is opened: what cannot be used is a wrong
+/// configuration.
+pub(crate) struct KeyMaterial {
+    tls: Option<Reloading>,
+    user_tokens: Option<UserTokens>,
+}
+
+impl KeyMaterial {
+    /// Reads the files.
+    pub(crate) fn load(config: &Config) -> Result<Self> {
+        Ok(Self { tls: Reloading::load(config)?, user_tokens: UserTokens::new(&config.auth)? })
+    }
+}
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(config: Config) -> Result<()> {
+pub(crate) async fn serve(config: Config, material: KeyMaterial) -> Result<()> {
     let data_dir = DataDir::take(&config.data_dir)?;
     // Ports are taken before any work is begun: a taken port is found out at once.
     let http = bind(config.http_addr).await?;
     let admin = bind(config.admin_addr).await?;
-    let tls = tls::Reloading::load(&config)?;
-    let parts = Parts::open(&config, &data_dir).await?;
+    let KeyMaterial { tls, user_tokens } = material;
+    let parts = Parts::open(&config, &data_dir, user_tokens).await?;
+    let run =
+        Run { pid: std::process::id(), http: Some(http.local_addr()?), admin: Some(admin.local_addr()?), pgwire: None };
     let draining = Arc::new(AtomicBool::new(false));
     // In this order of ends: requests first, then what they feed.
     let stop_listening = CancellationToken::new();
     let stop_roles = CancellationToken::new();
+    let listen = ListenConfig::from(&config.http);
+    let accepted = Accepted::new(listen.clone());
+    let acceptor =
+        Acceptor { listener: http, tls: tls.clone(), app: app(&config, &parts, &draining), accepted: accepted.clone() };
+    let serving = tokio::spawn(acceptor.run(stop_listening.clone()));
+    let state = admin::AdminState::new(&parts, Arc::clone(&draining));
+    let acceptor = Acceptor { listener: admin, tls: None, app: admin::router(state), accepted: Accepted::new(listen) };
+    let admin_serving = tokio::spawn(acceptor.run(stop_roles.clone()));
+    let roles = Roles::spawn(&config, &parts, tls, &stop_roles)?;
+    if parts.clock.is_test() {
+        tracing::warn!("the test clock is on: requests may say when they arrived");
+    }
+    // Before anybody can know whom to signal.
+    let signalled = signalled()?;
+    data_dir.write_run(&run)?;
+    banner::print(&config, &data_dir, &run, parts.fresh_credentials.as_ref())?;
 
+    signalled.await;
+    end_by(STOP_DEADLINE)?;
+    tracing::info!("stopping: new requests are answered 503");
+    draining.store(true, Ordering::Release);
+    parts.closing.cancel();
+    tokio::time::sleep(DRAIN_NOTICE).await;
+    stop_listening.cancel();
+    serving.await.context("the listener stopped")?;
+    data_dir.remove_run();
+    accepted.drain(config.http.drain_timeout.0).await;
+    // Nothing feeds the log any more: what it holds is committed, then everything is closed.
+    stop_roles.cancel();
+    roles.join().await;
+    admin_serving.await.context("the admin listener stopped")?;
+    parts.warehouse.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// All routes, behind the edge.
+fn app(config: &Config, parts: &Parts, draining: &Arc<AtomicBool>) -> Router {
     let edge = Edge {
         authentication: Arc::clone(&parts.authentication),
         clock: parts.clock.clone(),
-        draining: Arc::clone(&draining),
+        draining: Arc::clone(draining),
         body_limits: BodyLimits { max_bytes: config.ingest.max_body_bytes.0, deadline: config.ingest.body_deadline.0 },
+        metrics: parts.edge_metrics.clone(),
     };
-    let app = Router::new()
+    Router::new()
         .merge(ingest::router(parts.ingest.clone()))
         .merge(query::router(parts.query.clone()))
         .method_not_allowed_fallback({
@@ -58,49 +118,18 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
             let edge = edge.clone();
             move |request| no_route(axum::extract::State(edge.clone()), request)
         })
-        .route_layer(middleware::from_fn_with_state(edge, authenticate));
-    let listen = ListenConfig::from(&config.http);
-    let run =
-        Run { pid: std::process::id(), http: Some(http.local_addr()?), admin: Some(admin.local_addr()?), pgwire: None };
-    let accepted = Accepted::new(listen.clone());
-    let serving = tokio::spawn(
-        Acceptor { listener: http, tls: tls.clone(), app, config: listen.clone(), accepted: accepted.clone() }
-            .run(stop_listening.clone()),
-    );
-    let state = admin::AdminState::new(&parts, Arc::clone(&draining));
-    let admin_accepted = Accepted::new(listen.clone());
-    let admin_serving = tokio::spawn(
-        Acceptor {
-            listener: admin,
-            tls: None,
-            app: admin::router(state),
-            config: listen,
-            accepted: admin_accepted.clone(),
-        }
-        .run(stop_roles.clone()),
-    );
-    let roles = roles::spawn(&config, &parts, tls, &stop_roles)?;
-    if parts.clock.is_test() {
-        tracing::warn!("the test clock is on: requests may say when they arrived");
-    }
-    data_dir.write_run(&run)?;
-    startup::banner(&config, &data_dir, &run, parts.fresh_credentials.as_ref());
+        .route_layer(middleware::from_fn_with_state(edge, authenticate))
+}
 
-    wait_for_signal().await?;
-    tracing::info!("stopping: new requests are answered 503");
-    draining.store(true, Ordering::Release);
-    parts.closing.cancel();
-    tokio::time::sleep(DRAIN_NOTICE).await;
-    stop_listening.cancel();
-    serving.await.context("the listener stopped")?;
-    accepted.drain(config.http.drain_timeout.0).await;
-    // Nothing feeds the log any more: what it holds is committed, then everything is closed.
-    stop_roles.cancel();
-    roles.join().await;
-    admin_serving.await.context("the admin listener stopped")?;
-    data_dir.remove_run();
-    parts.warehouse.close().await;
-    tracing::info!("stopped");
+/// Ends the process after this time, if it has not ended by itself. What was answered is durable, so nothing is lost:
+/// the next start takes from the log what is not committed.
+fn end_by(deadline: Duration) -> Result<()> {
+    let end = move || {
+        std::thread::sleep(deadline);
+        tracing::error!(deadline_s = deadline.as_secs(), "the process does not end by itself, and is ended");
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("deadline".into()).spawn(end).context("start the deadline's thread")?;
     Ok(())
 }
 
@@ -108,13 +137,15 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
 }
 
-async fn wait_for_signal() -> Result<()> {
+/// From now on SIGTERM and SIGINT do not end the process, but the future that is returned.
+fn signalled() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

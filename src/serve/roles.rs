@@ -1,10 +1,12 @@
 //! The loops that run beside the requests: processor, maintenance, ticks, credentials.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use processor::{Maintenance, MaintenanceConfig, Processor, ProcessorConfig, Step};
+use anyhow::{Context, Result, bail};
+use futures::FutureExt;
+use processor::{Maintenance, MaintenanceConfig, Processor, ProcessorConfig, RunError, Step};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,7 @@ use super::startup::Parts;
 use super::tls::Reloading;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::telemetry::Repeated;
 
 /// How often keys, tokens and certificates are read again.
 const CREDENTIALS_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,6 +37,53 @@ pub(super) struct Roles {
 }
 
 impl Roles {
+    /// Starts all loops; they end with `stop`.
+    pub(super) fn spawn(
+        config: &Config,
+        parts: &Parts,
+        tls: Option<Reloading>,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
+        let maintenance = Arc::new(maintenance(config, parts));
+        // Until this is dropped nothing may write to the lake: nothing else tells leftovers from work in progress.
+        let (collected, leftovers_gone) = tokio::sync::oneshot::channel::<()>();
+        let processor = Processor::new(
+            Arc::clone(&parts.log),
+            parts.warehouse.clone(),
+            processor_config(config),
+            parts.processor_metrics.clone(),
+        );
+        let runtime = tokio::runtime::Handle::current();
+        let processor = std::thread::Builder::new()
+            .name("processor".into())
+            .spawn({
+                let (clock, stop, maintenance) = (parts.clock.clone(), stop.clone(), Arc::clone(&maintenance));
+                move || {
+                    runtime.block_on(async {
+                        maintenance.collect_leftovers().await;
+                        drop(collected);
+                        run_processor(processor, clock, stop).await;
+                    });
+                }
+            })
+            .context("start the processor's thread")?;
+        let tasks = vec![
+            tokio::spawn(tick(parts.ingest.clone(), parts.clock.clone(), config.ingest.tick_interval.0, stop.clone())),
+            tokio::spawn({
+                let (clock, every, stop) = (parts.clock.clone(), config.maintenance.interval.0, stop.clone());
+                async move {
+                    // An error of the channel means dropped, which is the signal.
+                    if stop.run_until_cancelled(leftovers_gone).await.is_some() {
+                        maintain(maintenance, clock, every, stop).await;
+                    }
+                }
+            }),
+            tokio::spawn(refresh_credentials(parts, tls, stop.clone())),
+            tokio::spawn(refresh_user_keys(parts, stop.clone())),
+        ];
+        Ok(Self { processor, tasks })
+    }
+
     /// Waits for all of them.
     pub(super) async fn join(self) {
         for task in self.tasks {
@@ -46,47 +96,6 @@ impl Roles {
             tracing::error!("the processor panicked");
         }
     }
-}
-
-/// Starts all loops; they end with `stop`.
-pub(super) fn spawn(config: &Config, parts: &Parts, tls: Option<Reloading>, stop: &CancellationToken) -> Result<Roles> {
-    let maintenance = Arc::new(maintenance(config, parts));
-    // Until this is dropped nothing may write to the lake: leftovers are told from work in progress by nothing else.
-    let (collected, leftovers_gone) = tokio::sync::oneshot::channel::<()>();
-    let processor = Processor::new(
-        Arc::clone(&parts.log),
-        parts.warehouse.clone(),
-        processor_config(config),
-        parts.processor_metrics.clone(),
-    );
-    let runtime = tokio::runtime::Handle::current();
-    let processor = std::thread::Builder::new()
-        .name("processor".into())
-        .spawn({
-            let (clock, stop, maintenance) = (parts.clock.clone(), stop.clone(), Arc::clone(&maintenance));
-            move || {
-                runtime.block_on(async {
-                    maintenance.collect_leftovers().await;
-                    drop(collected);
-                    run_processor(processor, clock, stop).await;
-                });
-            }
-        })
-        .context("start the processor's thread")?;
-    let tasks = vec![
-        tokio::spawn(tick(parts.ingest.clone(), parts.clock.clone(), config.ingest.tick_interval.0, stop.clone())),
-        tokio::spawn({
-            let (clock, every, stop) = (parts.clock.clone(), config.maintenance.interval.0, stop.clone());
-            async move {
-                // An error means dropped, which is the signal.
-                let _ = leftovers_gone.await;
-                maintain(maintenance, clock, every, stop).await;
-            }
-        }),
-        tokio::spawn(refresh_credentials(parts, tls, stop.clone())),
-        tokio::spawn(refresh_user_keys(parts, stop.clone())),
-    ];
-    Ok(Roles { processor, tasks })
 }
 
 fn processor_config(config: &Config) -> ProcessorConfig {
@@ -104,6 +113,8 @@ fn maintenance(config: &Config, parts: &Parts) -> Maintenance {
         merge: MergePolicy { fan_in: config.maintenance.merge_fan_in, ..MergePolicy::default() },
         rollup_delta_age: config.maintenance.rollup_delta_age.0,
         orphan_grace: config.maintenance.orphan_grace.0,
+        snapshot_retention: config.maintenance.snapshot_retention.0,
+        file_grace: config.maintenance.file_grace.0,
         log_retention: config.log.retention.0,
     };
     Maintenance::new(Arc::clone(&parts.log), parts.warehouse.clone(), settings, parts.processor_metrics.clone())
@@ -113,45 +124,57 @@ fn maintenance(config: &Config, parts: &Parts) -> Maintenance {
 async fn run_processor(mut processor: Processor, clock: Clock, stop: CancellationToken) {
     let mut retry = RETRY_FIRST;
     while !stop.is_cancelled() {
-        match processor.step(clock.now(), STEP_WAIT).await {
-            Ok(_) => retry = RETRY_FIRST,
+        match step(&mut processor, &clock).await {
+            // Only a commit shows that what failed works again.
+            Ok(Step::Committed(_) | Step::Advanced) => retry = RETRY_FIRST,
+            Ok(Step::Idle | Step::Folded) => {}
             Err(error) => {
-                tracing::error!(error = %format!("{:#}", anyhow::Error::new(error)), "the processor begins anew from the checkpoints");
-                tokio::select! {
-                    () = tokio::time::sleep(retry) => {}
-                    () = stop.cancelled() => break,
+                if retry == RETRY_FIRST {
+                    tracing::error!(error = %format_args!("{error:#}"), "the processor begins anew from the checkpoints");
                 }
+                stop.run_until_cancelled(tokio::time::sleep(retry)).await;
                 retry = (retry * 2).min(RETRY_LAST);
             }
         }
     }
-    let until = Instant::now() + LAST_COMMITS;
-    while Instant::now() < until {
-        match processor.step(clock.now(), Duration::ZERO).await {
-            Ok(Step::Idle) => break,
-            Ok(_) => {}
-            Err(_) => return,
-        }
-    }
-    if let Err(error) = processor.flush(clock.now()).await {
-        tracing::warn!(error = %format!("{:#}", anyhow::Error::new(error)), "the last commit did not land; the next start takes its records from the log");
+    if let Err(error) = last_commits(&mut processor, &clock).await {
+        let error = anyhow::Error::new(error);
+        tracing::warn!(error = %format_args!("{error:#}"), "the last commit did not land: the next start makes it");
     }
 }
 
+/// One step. A panic is an error like any other: the processor has dropped all state by then, and uploads go on being
+/// taken while `/readyz` says that it is behind.
+async fn step(processor: &mut Processor, clock: &Clock) -> Result<Step> {
+    match AssertUnwindSafe(processor.step(clock.now(), STEP_WAIT)).catch_unwind().await {
+        Ok(step) => Ok(step?),
+        Err(_) => bail!("the processor panicked"),
+    }
+}
+
+async fn last_commits(processor: &mut Processor, clock: &Clock) -> Result<(), RunError> {
+    let until = Instant::now() + LAST_COMMITS;
+    while Instant::now() < until && processor.step(clock.now(), Duration::ZERO).await? != Step::Idle {}
+    processor.flush(clock.now()).await.map(drop)
+}
+
+/// Ticks. The log may take long over one, and the end does not wait for it.
 async fn tick(ingest: ingest::Ingest, clock: Clock, every: Duration, stop: CancellationToken) {
+    let appending = Repeated::new("appending a tick to the log");
     let mut timer = timer(every);
     while next(&mut timer, &stop).await {
-        if let Err(error) = ingest::tick(&ingest, clock.now()).await {
-            tracing::warn!(error = %error, "a tick was not appended");
+        if let Some(appended) = stop.run_until_cancelled(ingest::tick(&ingest, clock.now())).await {
+            appending.note(appended);
         }
     }
 }
 
+/// Passes. One that is under way at the end is dropped: its transaction is rolled back, its files are collected later.
 async fn maintain(maintenance: Arc<Maintenance>, clock: Clock, every: Duration, stop: CancellationToken) {
     let mut timer = timer(every);
     timer.reset();
     while next(&mut timer, &stop).await {
-        maintenance.pass(clock.now()).await;
+        stop.run_until_cancelled(maintenance.pass(clock.now())).await;
     }
 }
 
@@ -161,11 +184,12 @@ fn refresh_credentials(
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let (authentication, warehouse) = (Arc::clone(&parts.authentication), parts.warehouse.clone());
+    let reading = Repeated::new("reading keys and tokens, the last ones hold");
     async move {
         let mut timer = timer(CREDENTIALS_INTERVAL);
         while next(&mut timer, &stop).await {
-            if let Err(error) = authentication.refresh(&warehouse).await {
-                tracing::warn!(error = %format!("{error:#}"), "keys and tokens could not be read; the last ones hold");
+            if let Some(read) = stop.run_until_cancelled(authentication.refresh(&warehouse)).await {
+                reading.note(read);
             }
             if let Some(tls) = &tls {
                 tls.reload_if_changed();
@@ -179,7 +203,7 @@ fn refresh_user_keys(parts: &Parts, stop: CancellationToken) -> impl Future<Outp
     async move {
         let mut timer = timer(USER_KEYS_INTERVAL);
         while next(&mut timer, &stop).await {
-            authentication.refresh_user_keys().await;
+            stop.run_until_cancelled(authentication.refresh_user_keys()).await;
         }
     }
 }
@@ -192,8 +216,5 @@ fn timer(every: Duration) -> tokio::time::Interval {
 
 /// Waits for the timer; false when it is time to stop.
 async fn next(timer: &mut tokio::time::Interval, stop: &CancellationToken) -> bool {
-    tokio::select! {
-        _ = timer.tick() => true,
-        () = stop.cancelled() => false,
-    }
+    stop.run_until_cancelled(timer.tick()).await.is_some()
 }

@@ -1,7 +1,7 @@
 //! HTTPS without a proxy: certificate and key are read again when their files change.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -12,6 +12,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 
 use crate::config::Config;
+use crate::telemetry::Repeated;
 
 /// A TLS acceptor that follows its files.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ struct Shared {
     certificate: PathBuf,
     key: PathBuf,
     changed: Mutex<[Option<SystemTime>; 2]>,
+    reading: Repeated,
     acceptor: RwLock<TlsAcceptor>,
 }
 
@@ -35,32 +37,28 @@ impl Reloading {
         let (certificate, key) = (PathBuf::from(&config.tls_cert), PathBuf::from(&config.tls_key));
         let changed = Mutex::new(times(&certificate, &key));
         let acceptor = RwLock::new(acceptor(&certificate, &key)?);
-        Ok(Some(Self { shared: Arc::new(Shared { certificate, key, changed, acceptor }) }))
+        let reading = Repeated::new("reading the changed certificate, the old one holds");
+        Ok(Some(Self { shared: Arc::new(Shared { certificate, key, changed, reading, acceptor }) }))
     }
 
     /// For the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.shared.acceptor.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.shared.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads the files again if they changed. A pair that does not fit leaves the old one in use.
     pub(crate) fn reload_if_changed(&self) {
-        let Shared { certificate, key, changed, acceptor: current } = &*self.shared;
+        let Shared { certificate, key, changed, reading, acceptor: current } = &*self.shared;
         let now = times(certificate, key);
-        let mut known = changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = changed.lock().unwrap_or_else(PoisonError::into_inner);
         if *known == now {
             return;
         }
-        match acceptor(certificate, key) {
-            Ok(fresh) => {
-                *known = now;
-                *current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
-                tracing::info!("the certificate was read again");
-            }
-            // The pair is being replaced file by file, perhaps: looked at again at the next pass.
-            Err(error) => {
-                tracing::warn!(error = %format!("{error:#}"), "the new certificate is not usable; the old one holds")
-            }
+        // A pair that is being replaced file by file is looked at again at the next pass.
+        if let Some(fresh) = reading.note(acceptor(certificate, key)) {
+            *known = now;
+            *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            tracing::info!("the certificate was read again");
         }
     }
 }
@@ -79,6 +77,7 @@ fn acceptor(certificate: &PathBuf, key: &PathBuf) -> Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(chain, secret)
         .context("tls_cert and tls_key do not belong together")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Why not HTTP/2: the accept loop.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -1,0 +1,101 @@
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+
+fn load(variables: &[(&str, &str)]) -> Result<Loaded> {
+    Config::load(&Flags::default(), variables.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+#[test]
+fn the_default_file_is_complete_and_what_is_shown_is_read_again() {
+    let config = load(&[]).unwrap().config;
+    assert_eq!(config.ingest.max_body_bytes, Size(16 << 20));
+    assert_eq!(config.log.retention, Span(Duration::from_secs(7 * 86_400)));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shown.toml");
+    std::fs::write(&file, config.show().unwrap()).unwrap();
+    let again = Config::load(&Flags { file: Some(file), ..Flags::default() }, []).unwrap().config;
+    assert_eq!(again.show().unwrap(), config.show().unwrap());
+}
+
+#[test]
+fn every_setting_is_shown() {
+    let keys = |text: &str| {
+        let words = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
+        words.map(|(key, _)| key.to_owned()).collect::<BTreeSet<_>>()
+    };
+    let shown = keys(&load(&[]).unwrap().config.show().unwrap());
+    assert!(shown.len() > 40, "{shown:?}");
+    assert_eq!(shown, keys(DEFAULT));
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    std::fs::write(&file, "data_dir = \"/file\"\n[log]\npartitions = 7\n[query]\nconcurrent = 9\n").unwrap();
+    let flags = Flags { file: Some(file), data_dir: Some("/flag".into()), test_clock: false };
+    let environment = [
+        ("STREAMGAUGE_DATA_DIR".into(), "/env".into()),
+        ("STREAMGAUGE_LOG__PARTITIONS".into(), "5".into()),
+        ("STREAMGAUGE_AUTH__ALGORITHMS".into(), "RS256, ES256".into()),
+        ("STREAMGAUGE_TEST_CLOCK".into(), "1".into()),
+    ];
+    let config = Config::load(&flags, environment).unwrap().config;
+    assert_eq!(config.data_dir, PathBuf::from("/flag"));
+    assert_eq!((config.log.partitions, config.query.concurrent), (5, 9));
+    assert_eq!(config.auth.algorithms, ["RS256", "ES256"]);
+    assert!(config.test_clock);
+}
+
+#[test]
+fn variables_are_text_also_where_they_look_like_something_else() {
+    let variables = [
+        ("STREAMGAUGE_UPLOAD_KEY", "0012345678"),
+        ("STREAMGAUGE_READ_TOKEN", "1e10000000"),
+        ("STREAMGAUGE_DATA_DIR", "007"),
+        ("STREAMGAUGE_AUTH__PROJECT", "true"),
+    ];
+    let config = load(&variables).unwrap().config;
+    assert_eq!((config.upload_key.0.as_str(), config.read_token.0.as_str()), ("0012345678", "1e10000000"));
+    assert_eq!(config.data_dir, PathBuf::from("007"));
+    assert_eq!(config.auth.project, "true");
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_left_out_with_a_warning() {
+    let no_text = || OsString::from_vec(vec![0xff, 0xfe]);
+    let environment =
+        [("STREAMGAUGE_LOG_URL".into(), no_text()), ("SOMETHING".into(), no_text()), (no_text(), "x".into())];
+    let warnings = Config::load(&Flags::default(), environment).unwrap().warnings;
+    assert_eq!(warnings, ["STREAMGAUGE_LOG_URL is no UTF-8 text and has no effect"]);
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let config = load(&[("STREAMGAUGE_UPLOAD_KEY", "sgk_very_secret")]).unwrap().config;
+    assert!(!config.show().unwrap().contains("very_secret"));
+    assert!(!format!("{config:?}").contains("very_secret"));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_reason() {
+    let refused = |name: &str, value: &str| format!("{:#}", load(&[(name, value)]).unwrap_err());
+    assert!(refused("STREAMGAUGE_LOG_URL", "kafka://b:9092").contains("embedded profile only"));
+    assert!(refused("STREAMGAUGE_INGEST__BODY_DEADLINE", "soon").contains("no duration"));
+    assert!(refused("STREAMGAUGE_INGEST__MAX_BODY_BYTES", "many").contains("no size"));
+    assert!(refused("STREAMGAUGE_TLS_CERT", "cert.pem").contains("both or none"));
+    assert!(refused("STREAMGAUGE_AUTH__ISSUER", "https://x").contains("belong together"));
+    assert!(refused("STREAMGAUGE_AUTH__PROJECT", "My App").contains("a-z"));
+    assert!(refused("STREAMGAUGE_MAINTENANCE__INTERVAL", "0s").contains("at least 100ms"));
+    assert!(refused("STREAMGAUGE_LOG__PARTITIONS", "70000").contains("partitions"));
+    let warned = load(&[("STREAMGAUGE_HTPP_ADDR", "x"), ("STREAMGAUGE_TEST_KAFKA", "1"), ("STREAMGAUGE_HTTP", "x")]);
+    assert_eq!(
+        warned.unwrap().warnings,
+        [
+            "STREAMGAUGE_HTPP_ADDR is no setting of this version and has no effect",
+            "STREAMGAUGE_HTTP is no setting of this version and has no effect"
+        ]
+    );
+}
