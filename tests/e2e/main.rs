@@ -1,12 +1,63 @@
 //! End-to-end tests: the program as its users meet it, over HTTP, with real files and real clients.
 //!
-//! A test starts servers of its own on free ports and temporary folders; nothing is shared, so all run side by side.
+//! A test starts servers of its own on free ports and temporary folders; nothing is shared, so all run side by side. What
+//! needs a tool that is not there says so and passes; `./deploy/test` brings all of them.
 
+#![expect(clippy::disallowed_methods, reason = "a test has a clock and an environment of its own")]
+
+mod clients;
+mod crash;
+mod examples;
+mod fixtures;
+mod layout;
+mod program;
+mod promises;
+mod sql;
 mod uploads;
 
+use std::collections::BTreeMap;
+
+use rig::Server;
 use rig::server::Start;
+use serde_json::Value;
 
 /// A server of the program under test.
 fn start() -> Start {
     Start::new(env!("CARGO_BIN_EXE_streamgauge"))
+}
+
+/// Everything that must not change when nothing new was sent: rows of the lake without what only counts commits, and
+/// all sums.
+async fn numbers(server: &Server) -> BTreeMap<&'static str, Vec<Value>> {
+    let mut numbers = BTreeMap::new();
+    for (name, sql) in [
+        ("events", "SELECT * FROM events ORDER BY log_partition, log_position, log_index"),
+        ("quarantine", "SELECT * FROM quarantine ORDER BY log_partition, log_position, log_index"),
+        ("records", "SELECT * FROM records ORDER BY log_partition, log_position"),
+        ("ledger", "SELECT * FROM ledger ORDER BY hour, log_partition, format, type, outcome, reason"),
+        ("usage", "SELECT * FROM rollup_usage_minute ORDER BY bucket_start, type, feature"),
+        ("usage days", "SELECT * FROM rollup_usage_day ORDER BY bucket_start, type, feature"),
+        ("quality", "SELECT * FROM rollup_quality_minute ORDER BY bucket_start, format, type, outcome, reason"),
+    ] {
+        numbers.insert(name, server.sql(sql).await);
+    }
+    numbers
+}
+
+/// Asserts that the books balance: events received = stored + duplicate + quarantined + suppressed, each found where it
+/// must be.
+async fn assert_books_balance(server: &Server) {
+    let received = server.number("SELECT coalesce(sum(events), 0) FROM records").await;
+    assert_eq!(server.number("SELECT coalesce(sum(events), 0) FROM ledger").await, received);
+    assert_eq!(server.number("SELECT coalesce(sum(events), 0) FROM rollup_quality_hour").await, received);
+    for outcome in ["stored", "duplicate", "quarantined", "suppressed"] {
+        let of_outcome = format!("SELECT coalesce(sum(events), 0) FROM ledger WHERE outcome = '{outcome}'");
+        let of_records = format!("SELECT coalesce(sum({outcome}), 0) FROM records");
+        assert_eq!(server.number(&of_outcome).await, server.number(&of_records).await, "{outcome}");
+    }
+    let stored = server.number("SELECT coalesce(sum(stored), 0) FROM records").await;
+    assert_eq!(server.number("SELECT count(*) FROM events").await, stored);
+    assert_eq!(server.number("SELECT coalesce(sum(events), 0) FROM rollup_usage_day").await, stored);
+    let quarantined = server.number("SELECT coalesce(sum(quarantined), 0) FROM records").await;
+    assert_eq!(server.number("SELECT count(*) FROM quarantine").await, quarantined);
 }

@@ -4,6 +4,8 @@
 //! [`load`] posts many of them at a fixed rate and keeps exact books of what was acknowledged; [`process`] reads what a
 //! process cost. Nothing here knows how the server works inside: it speaks HTTP and reads `run.json`.
 
+#![expect(clippy::disallowed_methods, reason = "a device has a clock of its own")]
+
 pub mod device;
 pub mod load;
 pub mod process;

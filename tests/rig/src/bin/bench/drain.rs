@@ -1,0 +1,92 @@
+//! One run of the processor over a prepared log, in a process of its own: its CPU and its memory are then the
+//! processor's alone.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use event_log::{DiskLog, DiskLogConfig, EventLog};
+use processor::{Processor, ProcessorConfig, ProcessorMetrics, Step};
+use prometheus::{Registry, TextEncoder};
+use serde_json::{Value, json};
+use warehouse::{Warehouse, WarehouseConfig};
+
+use crate::subject::Metrics;
+use crate::{machine, now};
+
+/// What is drained where.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Folder of the log.
+    #[arg(long)]
+    log: PathBuf,
+    /// Folder of the warehouse, which is created.
+    #[arg(long)]
+    warehouse: PathBuf,
+    /// Keys that each partition keeps in memory.
+    #[arg(long)]
+    hot_keys: usize,
+}
+
+/// Commits everything that is in the log, and says what that took.
+pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
+    let log: Arc<dyn EventLog> = Arc::new(DiskLog::open(DiskLogConfig::new(&arguments.log))?);
+    fs::create_dir_all(&arguments.warehouse)?;
+    let config =
+        WarehouseConfig { database: arguments.warehouse.join("warehouse.db"), lake: arguments.warehouse.join("lake") };
+    let warehouse = Warehouse::open(&config).await?;
+    let registry = Registry::new();
+    let metrics = ProcessorMetrics::register(&registry)?;
+    let config = ProcessorConfig { hot_keys: arguments.hot_keys, ..ProcessorConfig::default() };
+    let mut processor = Processor::new(log, warehouse.clone(), config, metrics);
+    let (idle_mib, _) = rig::process::resident_mib(std::process::id());
+    let (begun, cpu_before) = (Instant::now(), machine::cpu_seconds());
+    while processor.step(now(), Duration::ZERO).await? != Step::Idle {}
+    processor.flush(now()).await?;
+    let (wall_s, cpu_s) = (begun.elapsed().as_secs_f64(), machine::cpu_seconds() - cpu_before);
+    let (_, peak_mib) = rig::process::resident_mib(std::process::id());
+
+    let metrics = Metrics(TextEncoder::new().encode_to_string(&registry.gather())?);
+    let stage = |name: &str| {
+        metrics.value(&format!("streamgauge_processor_stage_duration_seconds_sum{{stage=\"{name}\"}}")).unwrap_or(0.0)
+    };
+    let outcome = |name: &str| metrics.value(&format!("streamgauge_processor_events_total{{outcome=\"{name}\"}}"));
+    let books = warehouse.read().await?.books().await?;
+    let (events_bytes, events_files) = size_of(&warehouse, "main/events/")?;
+    let (records_bytes, records_files) = size_of(&warehouse, "main/records/")?;
+    let (ids_bytes, _) = size_of(&warehouse, "ids/")?;
+    Ok(json!({
+        "wall_s": wall_s,
+        "cpu_s": cpu_s,
+        "fold_s": stage("fold"),
+        "encode_s": stage("encode"),
+        "database_s": stage("database"),
+        "commits": metrics.value("streamgauge_commits_total{result=\"landed\"}")?,
+        "stored": outcome("stored")?,
+        "duplicate": outcome("duplicate")?,
+        "quarantined": outcome("quarantined")?,
+        "event_rows": books.event_rows,
+        "unaccounted": books.unaccounted(),
+        "events_bytes": events_bytes,
+        "records_bytes": records_bytes,
+        "ids_bytes": ids_bytes,
+        "files": events_files + records_files,
+        "hot_keys": metrics.value("streamgauge_dedup_hot_keys")?,
+        "filter_bytes": metrics.value("streamgauge_dedup_memory_bytes")?,
+        "memory_mib": peak_mib - idle_mib,
+    }))
+}
+
+/// Bytes and number of the lake's files below a folder.
+fn size_of(warehouse: &Warehouse, folder: &str) -> Result<(u64, u64)> {
+    let lake = warehouse.lake();
+    let (mut bytes, mut files) = (0, 0);
+    for file in lake.list()?.iter().filter(|file| file.path.starts_with(folder)) {
+        bytes += fs::metadata(lake.root().join(&file.path)).context("a file of the lake")?.len();
+        files += 1;
+    }
+    Ok((bytes, files))
+}

@@ -1,0 +1,173 @@
+//! Benchmarks of the product. Each checks its own answers and fails if they are wrong: a fast wrong answer is not a
+//! figure.
+//!
+//! `cargo run --release -p rig --bin bench -- <name>`; `all` runs every one and writes `docs/benchmarks.md`. Costs are
+//! stated in CPU-seconds (user and system) first: a rate depends on what else runs, a cost hardly does.
+
+mod appender;
+mod client;
+mod cost;
+mod document;
+mod drain;
+mod drive;
+mod e2e;
+mod embedded;
+mod ingest;
+mod log;
+mod machine;
+mod plain_file;
+mod prepare;
+mod processor;
+mod subject;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use schemas::Timestamp;
+
+use crate::processor::Log;
+use crate::table::Table;
+
+/// Measures the product and checks what it answers.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// The program under test; else `streamgauge` beside this program.
+    #[arg(long, global = true, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// How often everything is measured; the figures are medians.
+    #[arg(long, global = true, default_value_t = 5)]
+    runs: usize,
+    /// Seconds of one measurement, after a warm-up of a fifth of them; each benchmark has its own default.
+    #[arg(long, global = true)]
+    seconds: Option<f64>,
+    /// Print JSON with the figures of every run.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    name: Name,
+}
+
+#[derive(Debug, Subcommand)]
+enum Name {
+    /// The log on disk against a plain file: rate, cost, latency, flushes, recovery, size.
+    Log,
+    /// Uploads over HTTP: batches of 1, 10 and 100 events, plain and compressed, closed and open loop.
+    Ingest,
+    /// The processor over a prepared log.
+    Processor {
+        /// Events in the log.
+        #[arg(long, default_value_t = 500_000)]
+        events: usize,
+        /// Measure only a log in which this share of the events are copies; else three logs and settings.
+        #[arg(long)]
+        duplicates: Option<f64>,
+    },
+    /// Everything at once: the highest rate at which what is acknowledged is also committed.
+    E2e,
+    /// Starts, idle memory, and how soon an event is seen.
+    Embedded,
+    /// All of them; writes the document.
+    All {
+        /// The document.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Appends to a log, in a process of its own.
+    #[command(hide = true)]
+    Append(appender::Arguments),
+    /// One run of the processor over a log that is there, in a process of its own.
+    #[command(hide = true)]
+    Drain(drain::Arguments),
+}
+
+/// What all benchmarks are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// The program under test.
+    pub(crate) binary: PathBuf,
+    /// How often everything is measured.
+    pub(crate) runs: usize,
+    seconds: Option<Duration>,
+}
+
+impl Options {
+    /// How long one measurement takes.
+    pub(crate) fn measured(&self, default_seconds: u64) -> Duration {
+        self.seconds.unwrap_or(Duration::from_secs(default_seconds))
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(arguments.runs > 0, "at least one run");
+    let binary = match arguments.binary {
+        Some(binary) => binary,
+        None => std::env::current_exe().context("find this program")?.with_file_name("streamgauge"),
+    };
+    let seconds = arguments.seconds.map(Duration::try_from_secs_f64).transpose().context("--seconds")?;
+    let options = Options { binary, runs: arguments.runs, seconds };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let tables = runtime.block_on(measure(&options, &arguments.name))?;
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&tables.iter().map(Table::json).collect::<Vec<_>>())?);
+    } else if !matches!(arguments.name, Name::Drain(_)) {
+        for table in &tables {
+            print(&table.markdown());
+        }
+    }
+    Ok(())
+}
+
+async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
+    match name {
+        Name::Log => log::run(options).await,
+        Name::Ingest => Ok(vec![ingest::run(options).await?]),
+        Name::Processor { events, duplicates } => {
+            let logs = duplicates.map_or_else(Log::all, |share| vec![Log::with_copies(share)]);
+            Ok(vec![processor::run(options, *events, &logs).await?])
+        }
+        Name::E2e => Ok(vec![e2e::run(options).await?]),
+        Name::Embedded => Ok(vec![embedded::run(options).await?]),
+        Name::All { output } => {
+            let mut tables = log::run(options).await?;
+            tables.push(processor::run(options, 500_000, &Log::all()).await?);
+            tables.push(ingest::run(options).await?);
+            tables.push(e2e::run(options).await?);
+            tables.push(embedded::run(options).await?);
+            document::write(output.as_deref(), &tables, options)?;
+            Ok(tables)
+        }
+        Name::Append(arguments) => {
+            let (appended, _target) = appender::run(arguments).await?;
+            print(&serde_json::to_string(&appended)?);
+            // With everything open, until it is killed.
+            std::future::pending().await
+        }
+        Name::Drain(arguments) => {
+            print(&serde_json::to_string(&drain::run(arguments).await?)?);
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// The system's clock.
+#[expect(clippy::disallowed_methods, reason = "a benchmark has no clock of the server's")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from(chrono::Utc::now())
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+/// Says on standard error what is going on: a whole run takes half an hour.
+#[expect(clippy::print_stderr, reason = "beside the figures")]
+pub(crate) fn progress(text: &str) {
+    eprintln!("bench: {text}");
+}

@@ -1,0 +1,163 @@
+//! `bench processor`: from the log to committed rows, without anything beside it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::machine::Neighbours;
+use crate::prepare::{Prepared, prepare};
+use crate::table::{Table, float};
+use crate::{Options, progress};
+
+/// The variant whose cost is the figure to reach.
+pub(crate) const NO_COPIES: &str = "no copies";
+/// The figure to reach.
+pub(crate) const EVENTS_PER_CPU_S: &str = "events per CPU-s";
+
+const FIGURES: [&str; 14] = [
+    EVENTS_PER_CPU_S,
+    "events/s",
+    "CPU per event, µs",
+    "fold, µs of time per event",
+    "encode and write files, µs",
+    "database, µs",
+    "commits",
+    "files",
+    "`events`, bytes per row",
+    "`records`, bytes per event",
+    "id runs, bytes per stored event",
+    "keys in memory",
+    "filters in memory, KiB",
+    "memory at the peak, MiB",
+];
+
+/// A log and how the processor is set for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    name: String,
+    copies: f64,
+    hot_keys: usize,
+}
+
+/// What the program has as its default.
+const HOT_KEYS: usize = 250_000;
+
+impl Log {
+    /// Those whose figures are kept.
+    pub(crate) fn all() -> Vec<Self> {
+        let copies = 0.3;
+        vec![
+            Self { name: NO_COPIES.into(), copies: 0.0, hot_keys: HOT_KEYS },
+            Self { name: "30 % copies".into(), copies, hot_keys: HOT_KEYS },
+            Self { name: "30 % copies, most of old events".into(), copies, hot_keys: 10_000 },
+        ]
+    }
+
+    /// One with this share of copies.
+    pub(crate) fn with_copies(copies: f64) -> Self {
+        Self { name: format!("{:.0} % copies", copies * 100.0), copies, hot_keys: HOT_KEYS }
+    }
+}
+
+/// Measures all logs.
+pub(crate) async fn run(options: &Options, events: usize, logs: &[Log]) -> Result<Table> {
+    let neighbours = Neighbours::watch();
+    let folder = tempfile::tempdir()?;
+    let mut prepared: Vec<(f64, Prepared)> = Vec::new();
+    for log in logs {
+        if prepared.iter().all(|(copies, _)| copies.total_cmp(&log.copies).is_ne()) {
+            progress(&format!("processor: preparing a log of {events} events, {}", log.name));
+            prepared.push((log.copies, prepare(&log_folder(folder.path(), log), events, log.copies).await?));
+        }
+    }
+    let mut table = Table::new("processor", "The processor", &FIGURES);
+    for run in 1..=options.runs {
+        for log in logs {
+            progress(&format!("processor, run {run} of {}: {}", options.runs, log.name));
+            let about = prepared.iter().find(|(copies, _)| copies.total_cmp(&log.copies).is_eq());
+            let (_, about) = about.context("a prepared log")?;
+            let drained = drain(&log_folder(folder.path(), log), log.hot_keys).await?;
+            check(about, &drained)?;
+            table.add(&log.name, figures(about, &drained));
+        }
+    }
+    let (_, about) = prepared.first().context("no log")?;
+    table.notes.push(format!(
+        "A log of {events} native heartbeats of 1000 devices in records of 100, {:.0} bytes of JSON each ({:.0} in the \
+         log), is taken into a fresh warehouse with the default settings: read, decode, validate, deduplicate, correct \
+         clocks, add up, encode (zstd 1), write and flush files, commit. CPU is of a process that does nothing else; \
+         merging of files is in the end-to-end figures.",
+        float(about.json_bytes) / float(about.events),
+        float(about.record_bytes) / float(about.events),
+    ));
+    table.notes.push(
+        "Copies are uploads sent again, drawn from all earlier ones; in the last column the keys of most are no longer \
+         in memory and are looked up in the runs on disk."
+            .into(),
+    );
+    table.notes.push("Checked: events stored, duplicates and rows are exactly those that were prepared.".into());
+    table.notes.push(format!("Others kept {:.2} cores busy meanwhile.", neighbours.cores()));
+    Ok(table)
+}
+
+fn log_folder(folder: &Path, log: &Log) -> std::path::PathBuf {
+    folder.join(format!("log-{:.0}", log.copies * 1000.0))
+}
+
+/// Runs the processor in a process of its own on a fresh warehouse.
+async fn drain(log: &Path, hot_keys: usize) -> Result<Value> {
+    let warehouse = tempfile::tempdir()?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["drain", "--hot-keys", &hot_keys.to_string(), "--log"])
+        .arg(log)
+        .arg("--warehouse")
+        .arg(warehouse.path())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .await?;
+    ensure!(output.status.success(), "the processor's run ended with {}", output.status);
+    serde_json::from_slice(&output.stdout).context("read what the run printed")
+}
+
+fn number(drained: &Value, name: &str) -> f64 {
+    drained[name].as_f64().unwrap_or(f64::NAN)
+}
+
+fn check(about: &Prepared, drained: &Value) -> Result<()> {
+    let unique = float(about.events - about.copies);
+    for (name, expected) in [
+        ("stored", unique),
+        ("event_rows", unique),
+        ("duplicate", float(about.copies)),
+        ("quarantined", 0.0),
+        ("unaccounted", 0.0),
+    ] {
+        let found = number(drained, name);
+        ensure!((found - expected).abs() < 0.5, "{name}: {found} instead of {expected}");
+    }
+    Ok(())
+}
+
+fn figures(about: &Prepared, drained: &Value) -> [f64; FIGURES.len()] {
+    let events = float(about.events);
+    let stored = float(about.events - about.copies);
+    let value = |name| number(drained, name);
+    [
+        events / value("cpu_s"),
+        events / value("wall_s"),
+        value("cpu_s") * 1e6 / events,
+        value("fold_s") * 1e6 / events,
+        value("encode_s") * 1e6 / events,
+        value("database_s") * 1e6 / events,
+        value("commits"),
+        value("files"),
+        value("events_bytes") / stored,
+        value("records_bytes") / events,
+        value("ids_bytes") / stored,
+        value("hot_keys"),
+        value("filter_bytes") / 1024.0,
+        value("memory_mib"),
+    ]
+}
