@@ -89,8 +89,13 @@ async fn cmcd(State(ingest): State<Ingest>, caller: Caller, headers: HeaderMap, 
 fn refuse(problem: Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let retry_after = problem.retry_after_s;
+    // The rest of a body that was not read to its end stands in the way of the next request.
+    let is_unread = matches!(problem.code, "body_too_large" | "body_too_slow" | "body_broken");
     let mut response = (status, Json(problem)).into_response();
     let headers = response.headers_mut();
+    if is_unread {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());

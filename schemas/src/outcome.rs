@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// What became of one received event. Every event ends in exactly one (design promise 4).
+/// What became of one received event. Every event ends in exactly one (promise 4 of ARCHITECTURE.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// In `events`, counted once.

@@ -1,4 +1,4 @@
-//! The promises of the design, each as a test that can fail.
+//! The promises of ARCHITECTURE.md, each as a test that can fail.
 
 use std::time::{Duration, Instant};
 

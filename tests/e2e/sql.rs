@@ -24,7 +24,7 @@ enum End {
     Answered,
 }
 
-/// The table of reliability.md §5, and what else was found since.
+/// The table of docs/sql.md, and what else was found since.
 fn hostile() -> Vec<(String, End)> {
     use End::{Answered, Ended, Refused};
     let many = |part: &str, count: usize| part.repeat(count);

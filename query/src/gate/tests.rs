@@ -106,7 +106,7 @@ async fn the_deepest_expression_fits_on_the_stack() {
     {
         use std::sync::Arc;
         use warehouse::tables::EVENTS;
-        let l = 17;
+        let l = 24;
         for x in ["seq".to_owned(), "(data -> 'x')".to_owned()] {
             let e = if x == "seq" {
                 format!("{}{x}{}", "abs(".repeat(l), ")".repeat(l))

@@ -54,7 +54,7 @@ impl Row {
     }
 }
 
-/// The names of today's app that mean something (domain reference 1.2).
+/// The names of today's app that mean something, as its source has them.
 const ROWS: &[Row] = &[
     Row::new("session_start", "session.started"),
     Row::new("session_end", "session.ended"),
