@@ -3,7 +3,7 @@
 //! Left out are functions
 //!
 //! - that make much from little (`repeat`, `lpad`, `rpad`, `space`, `overlay`, `array_to_string`, `array_concat`,
-//!   `array_repeat`, `range`, `generate_series`); those that do so within reason are [bounded](crate::bounded);
+//!   `array_repeat`, `range`, `generate_series`); those that do so within reason are [`bounded`];
 //! - whose result has a type of the caller's making (`arrow_cast`, `struct`, `named_struct`): types can double, too;
 //! - that collect a whole table into one value (`array_agg`, `string_agg`);
 //! - whose work is a product of lengths (`levenshtein`): it cannot be interrupted;

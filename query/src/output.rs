@@ -87,8 +87,10 @@ fn holds(ty: &DataType, is_it: &dyn Fn(&DataType) -> bool) -> bool {
     let within = |field: &arrow::datatypes::FieldRef| holds(field.data_type(), is_it);
     is_it(ty)
         || match ty {
-            DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => within(field),
-            DataType::Map(field, _) => within(field),
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::FixedSizeList(field, _)
+            | DataType::Map(field, _) => within(field),
             DataType::Struct(fields) => fields.iter().any(within),
             DataType::Dictionary(_, value) => holds(value, is_it),
             _ => false,

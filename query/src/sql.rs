@@ -154,9 +154,7 @@ async fn plan(context: &SessionContext, parsed: Parsed, params: Vec<ScalarValue>
         plan = plan.with_param_values(ParamValues::from(params)).map_err(refusal)?;
     }
     let calls = gate::check_plan(&plan)?;
-    let mut sharing = Sharing::default();
-    sharing.calls = calls;
-    state.config_mut().options_mut().extensions.insert(sharing);
+    state.config_mut().options_mut().extensions.insert(Sharing { calls });
     Ok(DataFrame::new(state, plan))
 }
 

@@ -1,7 +1,7 @@
 //! Clients and readers that we did not write, unchanged: CMCD and CloudEvents SDKs post, DuckDB reads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rig::{Device, Server};
@@ -24,7 +24,8 @@ fn clients() -> Option<PathBuf> {
 /// Runs a script of the folder with Node or Python; returns what it printed.
 async fn run(script: &str, arguments: &[&str]) -> Option<String> {
     let folder = clients()?;
-    let interpreter = if script.ends_with(".py") { folder.join("venv/bin/python") } else { "node".into() };
+    let is_python = Path::new(script).extension().is_some_and(|ending| ending == "py");
+    let interpreter = if is_python { folder.join("venv/bin/python") } else { "node".into() };
     let output = Command::new(interpreter)
         .arg(folder.join(script))
         .args(arguments)

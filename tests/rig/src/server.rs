@@ -207,7 +207,10 @@ impl Server {
     }
 
     /// A request to the public port, without any credential.
-    #[must_use]
+    ///
+    /// # Panics
+    ///
+    /// If there is no such method.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(method.parse().expect("a method"), format!("{}{path}", self.http))
     }
