@@ -82,7 +82,7 @@ impl From<ReadError> for Refused {
                 )
                 .at("as_of", "known_commit"),
             ),
-            ReadError::Database(error) => {
+            error @ (ReadError::Database(_) | ReadError::OtherLog { .. }) => {
                 tracing::error!(error = %error, "the warehouse database could not be read");
                 Self(Problem::new(503, "warehouse_unavailable", "the warehouse cannot be read now").retry_after(2))
             }

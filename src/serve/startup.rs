@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use event_log::{DiskLog, DiskLogConfig, EventLog};
 use ingest::{Ingest, IngestMetrics};
-use processor::ProcessorMetrics;
+use processor::{EVENTS_TOPIC, ProcessorMetrics};
 use prometheus::Registry;
 use query::{Query, QueryMetrics};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,7 @@ impl Parts {
         let opening = tokio::task::spawn_blocking(move || DiskLog::open(log_config));
         let warehouse = Warehouse::open(&warehouse_config).await?;
         let log: Arc<dyn EventLog> = Arc::new(opening.await??);
+        warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
         let fresh_credentials = credentials::ensure(config, data_dir, &warehouse, clock.now()).await?;
         let authentication = Arc::new(Authentication::new(warehouse.access().await?, user_tokens, config));
         let closing = CancellationToken::new();

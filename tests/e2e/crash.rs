@@ -147,3 +147,20 @@ async fn one_fsync_serves_many_uploads_and_none_is_left_out() {
     assert!((1..200).contains(&together), "{together} flushes for 200 uploads at once in {:?}", begun.elapsed());
     let _ = strace.kill().await;
 }
+
+#[tokio::test]
+async fn a_log_that_was_made_anew_stops_the_start_by_name() {
+    let server = start().start().await.unwrap();
+    assert_eq!(server.upload(&[Device::new().event("layout.saved", chrono::Utc::now(), json!({}))]).await.status, 202);
+    server.settle().await;
+    let (_, stopped) = server.stop().await;
+    let log = stopped.data_dir().join("log");
+    let kept = stopped.data_dir().join("kept");
+    std::fs::rename(&log, &kept).unwrap();
+    let refused = stopped.start().await.unwrap_err().to_string();
+    assert!(refused.contains("another log"), "{refused}");
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(&kept, &log).unwrap();
+    let server = stopped.start().await.unwrap();
+    assert_eq!(server.number("SELECT count(*) FROM events").await, 1);
+}

@@ -122,6 +122,14 @@ pub(crate) async fn a_position_outside_the_range_is_refused_by_name<B: Backend>(
     consumer.start_at(0, 1).unwrap();
 }
 
+pub(crate) async fn a_log_keeps_its_name_and_another_has_another<B: Backend>() {
+    let backend = B::create(1);
+    let name = backend.log().identity().to_owned();
+    assert!(!name.is_empty());
+    assert_eq!(backend.reopen().log().identity(), name);
+    assert_ne!(B::create(1).log().identity(), name);
+}
+
 pub(crate) async fn records_survive_a_restart<B: Backend>() {
     let backend = B::create(2);
     backend.log().append(vec![record(0, "a"), record(1, "b")]).await.unwrap();
@@ -183,6 +191,7 @@ macro_rules! log_conformance_suite {
             nothing_is_delivered_before_a_start_is_given,
             a_waiting_reader_is_woken_by_an_append,
             a_position_outside_the_range_is_refused_by_name,
+            a_log_keeps_its_name_and_another_has_another,
             records_survive_a_restart,
             a_poll_is_bounded_and_partitions_take_turns,
             concurrent_appends_all_get_their_own_place,

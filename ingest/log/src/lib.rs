@@ -134,6 +134,10 @@ pub enum PollError {
 
 /// The writing side, and what is common to both.
 pub trait EventLog: fmt::Debug + Send + Sync {
+    /// Names this log, for as long as it lives: one that was made anew has another name. A position means nothing in
+    /// another log.
+    fn identity(&self) -> &str;
+
     /// How many partitions the topic has, fixed for its life.
     fn partitions(&self) -> Partition;
 

@@ -18,6 +18,14 @@ pub enum ReadError {
     /// The database failed.
     #[error("read the warehouse database")]
     Database(#[from] sqlx::Error),
+    /// The checkpoints are of another log. Going on would skip or repeat records.
+    #[error(
+        "the warehouse took in records of another log than this one (topic `{topic}`): restore the log that belongs to it"
+    )]
+    OtherLog {
+        /// The topic.
+        topic: &'static str,
+    },
     /// There is no such commit, or its files may be gone already.
     #[error("commit {commit} does not exist or has expired; {oldest} to {newest} can be read")]
     NoSuchCommit {
@@ -148,6 +156,33 @@ impl Warehouse {
                 log_time: Some(row.get(2)).filter(|us| *us > 0).map(Timestamp::from_micros),
             })
             .collect())
+    }
+
+    /// Ties a topic's checkpoints to the log of this identity. While nothing was taken in yet any log will do.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::OtherLog`] if records of another log were taken in; [`ReadError::Database`].
+    pub async fn bind_log(&self, topic: &'static str, identity: &str) -> Result<(), ReadError> {
+        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let known: Option<String> = sqlx::query_scalar("SELECT identity FROM log_identity WHERE topic = ?")
+            .bind(topic)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let has_begun: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = ? AND position > 0)")
+                .bind(topic)
+                .fetch_one(&mut *transaction)
+                .await?;
+        if has_begun && known.as_deref() != Some(identity) {
+            return Err(ReadError::OtherLog { topic });
+        }
+        sqlx::query("INSERT OR REPLACE INTO log_identity VALUES (?, ?)")
+            .bind(topic)
+            .bind(identity)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
     /// The runs of event keys of a partition, oldest first.

@@ -240,6 +240,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl EventLog for DiskLog {
+    fn identity(&self) -> &str {
+        self.shared.segments.identity()
+    }
+
     fn partitions(&self) -> Partition {
         self.shared.config.partitions
     }

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use minicbor::{Decode, Encode};
 use schemas::Timestamp;
+use uuid::Uuid;
 
 use super::{DiskLogConfig, OpenError};
 use crate::{LogRecord, Partition, Position};
 
 const PARTITIONS_KEY: &[u8] = b"partitions";
+const IDENTITY_KEY: &[u8] = b"identity";
 const SEGMENT_PREFIX: &[u8] = b"segment/";
 const KEYSPACE_PREFIX: &str = "segment-";
 
@@ -20,6 +22,7 @@ const KEYSPACE_PREFIX: &str = "segment-";
 pub(super) struct Segments {
     database: Database,
     meta: Keyspace,
+    identity: String,
     list: RwLock<Vec<Segment>>,
 }
 
@@ -60,9 +63,12 @@ impl Segments {
             Some(stored) => check_partitions(&stored, config)?,
             None => {
                 meta.insert(PARTITIONS_KEY, config.partitions.to_be_bytes()).map_err(storage)?;
+                meta.insert(IDENTITY_KEY, Uuid::new_v4().to_string()).map_err(storage)?;
                 database.persist(PersistMode::SyncAll).map_err(storage)?;
             }
         }
+        let identity = meta.get(IDENTITY_KEY).map_err(storage)?;
+        let identity = identity.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let mut list = Vec::new();
         for entry in meta.prefix(SEGMENT_PREFIX) {
             let (key, value) = entry.into_inner().map_err(storage)?;
@@ -75,7 +81,7 @@ impl Segments {
             list.push(Segment { number, about, records });
         }
         drop_unlisted(&database, &list).map_err(storage)?;
-        Ok(Self { database, meta, list: RwLock::new(list) })
+        Ok(Self { database, meta, identity, list: RwLock::new(list) })
     }
 
     /// The next position of each partition.
@@ -95,6 +101,10 @@ impl Segments {
     fn partitions(&self) -> Result<Partition, fjall::Error> {
         let stored = self.meta.get(PARTITIONS_KEY)?;
         Ok(stored.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, Partition::from_be_bytes))
+    }
+
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// The oldest position kept of each partition.

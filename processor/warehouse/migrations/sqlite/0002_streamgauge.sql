@@ -7,6 +7,9 @@ CREATE TABLE checkpoint (
     PRIMARY KEY (topic, log_partition)
 ) WITHOUT ROWID;
 
+-- Which log the positions are of: in one that was made anew they would mean other records.
+CREATE TABLE log_identity (topic TEXT PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID;
+
 -- One row per commit and partition that it moved.
 CREATE TABLE commits (
     commit_id INTEGER NOT NULL, committed_at TEXT NOT NULL, lane TEXT NOT NULL, log_partition INTEGER NOT NULL,
