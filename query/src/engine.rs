@@ -210,3 +210,31 @@ impl Drop for AbortOnDrop {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn a_place_comes_back_when_the_work_has_ended_not_when_the_answer_was_given() {
+        let timeout = Duration::from_millis(200);
+        let fixture = Fixture::with_config(&[], QueryConfig { concurrent: 1, timeout, ..QueryConfig::default() }).await;
+        let project = "p".into();
+        let status = async |work: Duration| {
+            let work = async move {
+                // As planning does: it yields to nobody.
+                std::thread::sleep(work);
+                Ok(())
+            };
+            fixture.query.turn(&project, work).await.map_or_else(|Refused(problem)| problem.status, |()| 200)
+        };
+        assert_eq!(status(Duration::from_millis(1200)).await, 504);
+        // It still works: the next one waits, and is told so.
+        assert_eq!(status(Duration::ZERO).await, 429);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(status(Duration::ZERO).await, 200);
+    }
+}

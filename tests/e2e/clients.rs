@@ -40,7 +40,7 @@ async fn run(script: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// What DuckDB finds in the lake of a running server; `at` = as of that commit.
-async fn through_duckdb(server: &Server, at: Option<i64>) -> Option<Value> {
+pub(crate) async fn through_duckdb(server: &Server, at: Option<i64>) -> Option<Value> {
     let catalogue = server.start().data_dir().join("warehouse.db");
     let mut arguments = vec![catalogue.to_str().unwrap().to_owned()];
     arguments.extend(at.map(|commit| format!("--at={commit}")));

@@ -8,6 +8,7 @@ use rig::server::Start;
 use rig::{Device, Server};
 use serde_json::{Value, json};
 
+use crate::clients::through_duckdb;
 use crate::{assert_books_balance, numbers, start};
 
 /// Kills of a run; `STREAMGAUGE_TEST_KILLS` sets another number.
@@ -83,6 +84,13 @@ async fn check(server: &Server, books: &Books) {
         "lost {lost:?}, twice {twice:?}, unknown {unknown:?}"
     );
     assert_books_balance(server).await;
+    // And an independent reader finds the same.
+    if let Some(seen) = through_duckdb(server, None).await {
+        assert_eq!(
+            (&seen["tables"]["events"], &seen["events"]["distinct_event_ids"]),
+            (&json!(sent.len()), &json!(sent.len()))
+        );
+    }
 }
 
 /// What ARCHITECTURE.md calls derived.

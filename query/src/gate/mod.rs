@@ -23,7 +23,6 @@ pub(crate) use text::check_text;
 const LITERAL_MAX_BYTES: usize = 1024;
 /// And-chains and sums: planning is quadratic in them and never yields (2 000 terms took 3 s).
 const OPERATORS_MAX: usize = 500;
-const NESTING_MAX: usize = 50;
 /// Columns of a result, and of every part of a statement.
 const COLUMNS_MAX: usize = 200;
 

@@ -224,6 +224,8 @@ fn size(expr: &Expr, schema: &DFSchema, columns: &[usize]) -> usize {
                 schema.maybe_index_of_column(column).and_then(|idx| columns.get(idx)).copied().unwrap_or(1)
             }
             Expr::Literal(..) => 0,
+            // Its type is worked out anew at every step of the way.
+            Expr::ScalarFunction(_) => 3,
             _ => 1,
         });
         Ok(TreeNodeRecursion::Continue)

@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderByKind, Query, Select, Statement as SqlStatement,
-    Visit, Visitor,
+    BinaryOperator, Expr, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderByKind, Query, Select,
+    Statement as SqlStatement, Visit, Visitor,
 };
 use schemas::Problem;
 
-use super::{COLUMNS_MAX, NESTING_MAX, OPERATORS_MAX, refused, too_many};
+use super::{COLUMNS_MAX, OPERATORS_MAX, refused, too_many};
 use crate::answer::Refused;
 use crate::engine::{CATALOGUE, SCHEMA};
 use crate::failures::refusal;
@@ -22,8 +22,10 @@ const TABLES_MAX: usize = 20;
 const SELECTS_MAX: usize = 200;
 /// Arguments of a function, items of a list, expressions to group or sort by.
 const ARGUMENTS_MAX: usize = 64;
-/// How deep an expression can get by operators and brackets.
-const DEPTH_MAX: usize = OPERATORS_MAX + NESTING_MAX;
+/// How deep an expression can get by operators, and by brackets.
+const DEPTH_MAX: usize = OPERATORS_MAX + 20;
+/// JSON operators one after the other, and WITHs in one another: the planner's work doubles with each.
+const DOUBLING_MAX: usize = 8;
 /// `catalogue.schema.table.column`.
 const NAME_PARTS_MAX: usize = 4;
 
@@ -81,6 +83,8 @@ struct Reading {
     /// SELECTs as written.
     selects: usize,
     depth: usize,
+    json_depth: usize,
+    with_depth: usize,
 }
 
 impl Reading {
@@ -108,6 +112,20 @@ fn normalized(name: &Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
+const fn is_json_operator(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::BinaryOp {
+            op: BinaryOperator::Arrow
+                | BinaryOperator::LongArrow
+                | BinaryOperator::HashArrow
+                | BinaryOperator::HashLongArrow
+                | BinaryOperator::Question,
+            ..
+        }
+    )
+}
+
 impl Visitor for Reading {
     type Break = Problem;
 
@@ -117,6 +135,8 @@ impl Visitor for Reading {
             if with.recursive {
                 return not_allowed("WITH RECURSIVE");
             }
+            self.with_depth += 1;
+            at_most(self.with_depth, DOUBLING_MAX, "WITHs in one another", "max_nesting")?;
             let bodies = with.cte_tables.iter().map(|cte| (address(&cte.query), normalized(&cte.alias.name)));
             self.bodies.extend(bodies);
         }
@@ -129,6 +149,7 @@ impl Visitor for Reading {
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Problem> {
+        self.with_depth -= usize::from(query.with.is_some());
         let Some((weight, known_before)) = self.open.pop() else { return ControlFlow::Continue(()) };
         self.known.truncate(known_before);
         match self.bodies.remove(&address(query)) {
@@ -172,6 +193,8 @@ impl Visitor for Reading {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Problem> {
         self.depth += 1;
         at_most(self.depth, DEPTH_MAX, "operators in one another", "max_operators")?;
+        self.json_depth += usize::from(is_json_operator(expr));
+        at_most(self.json_depth, DOUBLING_MAX, "JSON operators one after the other", "max_operators")?;
         match expr {
             Expr::Function(function) => match &function.args {
                 FunctionArguments::List(list) => {
@@ -188,8 +211,9 @@ impl Visitor for Reading {
         }
     }
 
-    fn post_visit_expr(&mut self, _expr: &Expr) -> ControlFlow<Problem> {
-        self.depth = self.depth.saturating_sub(1);
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Problem> {
+        self.depth -= 1;
+        self.json_depth -= usize::from(is_json_operator(expr));
         ControlFlow::Continue(())
     }
 }

@@ -96,14 +96,29 @@ async fn the_deepest_expression_fits_on_the_stack() {
     let sum = format!("SELECT count(*) AS n FROM events WHERE {}1 > 0", "1 + ".repeat(490));
     assert_eq!(fixture.rows("p", &sum).await.unwrap(), json!([{"n": 3}]));
     let nested = |levels: usize| {
-        let level =
-            |n: usize| format!(", c{n} AS (SELECT {}x{} AS x FROM c{})", "abs(".repeat(45), ")".repeat(45), n - 1);
+        let (calls, ends) = ("abs(".repeat(10), ")".repeat(10));
+        let level = |n: usize| format!(", c{n} AS (SELECT {calls}x{ends} AS x FROM c{})", n - 1);
         let chain: String = (1..=levels).map(level).collect();
         format!(
             "WITH c0 AS (SELECT coalesce(seq, 1) AS x FROM events){chain} SELECT count(*) AS n FROM c{levels} WHERE x > 0"
         )
     };
-    assert_eq!(fixture.refused(&nested(23)).await, ("sql_too_large", "max_expanded"));
+    assert_eq!(fixture.rows("p", &nested(20)).await.unwrap(), json!([{"n": 3}]));
+    assert_eq!(fixture.refused(&nested(40)).await, ("sql_too_large", "max_expanded"));
+}
+
+#[tokio::test]
+async fn nesting_that_doubles_the_work_ends_early() {
+    let fixture = fixture().await;
+    let json = |count: usize| format!("SELECT data{} AS x FROM events LIMIT 1", " ->> 'a'".repeat(count));
+    assert_eq!(fixture.rows("p", &json(8)).await.unwrap(), json!([{"x": null}]));
+    assert_eq!(fixture.refused(&json(9)).await, ("sql_too_large", "max_operators"));
+    let with =
+        |depth: usize| format!("{}SELECT 1 AS x{}", "WITH a AS (".repeat(depth), ") SELECT x FROM a".repeat(depth));
+    assert_eq!(fixture.rows("p", &with(8)).await.unwrap(), json!([{"x": 1}]));
+    assert_eq!(fixture.refused(&with(9)).await, ("sql_too_large", "max_nesting"));
+    let joined = |count: usize| format!("SELECT length('a'{}) AS n", " || 'a'".repeat(count));
+    assert_eq!(fixture.rows("p", &joined(300)).await.unwrap(), json!([{"n": 301}]));
 }
 
 #[tokio::test]
@@ -170,6 +185,9 @@ async fn every_listed_function_has_all_its_names() {
         ("translate('abc', 'a', 'ü')", json!("übc")),
         ("encode('a', 'hex')", json!("61")),
         ("event_id ~ '^[abc]$'", json!(true)),
+        ("type = ANY(ARRAY['x', 'layout.saved'])", json!(true)),
+        ("type IN ('x', 'layout.saved')", json!(true)),
+        ("date_trunc('hour', TIMESTAMP '2026-11-23 08:56:01')::text", json!("2026-11-23T08:00:00")),
     ] {
         let sql = format!("SELECT {call} AS value FROM events LIMIT 1");
         let rows = fixture.rows("p", &sql).await.unwrap_or_else(|Refused(problem)| panic!("{call}: {problem:?}"));
