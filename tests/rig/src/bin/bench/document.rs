@@ -44,8 +44,12 @@ fn text(tables: &[Table], options: &Options, kept: &str) -> String {
     text.push_str(&format!("- Commit: {commit}\n"));
     text.push_str(&format!("- Machine: {}\n", machine::describe()));
     text.push_str(&format!(
-        "- Build: {} profile, {}\n",
-        if cfg!(debug_assertions) { "dev (what runs per event is optimised, the rest is not)" } else { "release" },
+        "- Build: {}, {}\n",
+        if cfg!(debug_assertions) {
+            "dev profile (what runs per event is optimised, the rest is not)"
+        } else {
+            "release profile"
+        },
         if cfg!(target_feature = "avx2") { "with AVX2" } else { "portable (no CPU features beyond the target's)" }
     ));
     text.push_str(&format!("- Figures: median of {} runs, and the least and greatest of them where they differ; the runs of the variants of one table alternate.\n\n", options.runs));
