@@ -32,7 +32,7 @@ use schemas::time::Now;
 
 pub use body::{BodyLimits, drain};
 pub use metrics::IngestMetrics;
-pub use routes::{UPLOAD_PATHS, router};
+pub use routes::{UPLOAD_PATHS, refuse, router};
 pub use ticker::tick;
 
 use admission::Budget;

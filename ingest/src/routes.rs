@@ -86,7 +86,8 @@ async fn cmcd(State(ingest): State<Ingest>, caller: Caller, headers: HeaderMap, 
     }
 }
 
-fn refuse(problem: Problem) -> Response {
+/// A problem as an answer.
+pub fn refuse(problem: Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let retry_after = problem.retry_after_s;
     // The rest of a body that was not read to its end stands in the way of the next request.

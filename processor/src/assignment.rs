@@ -191,7 +191,7 @@ impl Assignment {
         database.observe_duration();
         for run in committed.id_runs {
             if let Some(state) = self.partitions.get_mut(&run.run.log_partition) {
-                state.keys.committed(Some(run))?;
+                state.keys.committed(run)?;
             }
         }
         self.note_committed(&commit.advances);

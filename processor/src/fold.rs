@@ -205,7 +205,7 @@ fn settle_unreadable(state: &PartitionState, pending: &mut Pending, log_record: 
     };
     let mut place = Place { log_record, upload: &upload, payload: &log_record.bytes }.settling(pending);
     let rejection = unreadable(&log_record.bytes);
-    place.quarantine(0, &rejection, &log_record.bytes);
+    place.quarantine(0, &rejection, "", &log_record.bytes);
     place.finish();
 }
 
@@ -241,21 +241,23 @@ impl<'a> Place<'a> {
             match &judged.verdict {
                 Verdict::Accept(event) => {
                     let correction = corrections.next().expect("one correction for each valid event");
+                    let kind = settling.counted_kind(&event.kind);
                     if *seen {
-                        settling.line(event.format, &event.kind, Outcome::Duplicate, None, [0; 3]);
+                        settling.line(event.format, kind, Outcome::Duplicate, None, [0; 3]);
                     } else if oldest.is_some_and(|oldest| correction.corrected_at < oldest) {
-                        settling.line(event.format, &event.kind, Outcome::Suppressed, Some(Reason::Expired), [0; 3]);
+                        settling.line(event.format, kind, Outcome::Suppressed, Some(Reason::Expired), [0; 3]);
                     } else {
-                        settling.store(index, event, &correction);
+                        settling.store(index, event, kind, &correction);
                     }
                 }
-                Verdict::Quarantine(rejection) if *seen => {
-                    let kind = rejection.kind.as_deref().unwrap_or_default();
-                    settling.line(rejection.format, kind, Outcome::Duplicate, None, [0; 3]);
-                }
                 Verdict::Quarantine(rejection) => {
-                    let raw = self.upload.items.get(index).map_or(&[][..], |item| item.bytes);
-                    settling.quarantine(index, rejection, raw);
+                    let kind = settling.counted_kind(rejection.kind.as_deref().unwrap_or_default());
+                    if *seen {
+                        settling.line(rejection.format, kind, Outcome::Duplicate, None, [0; 3]);
+                    } else {
+                        let raw = self.upload.items.get(index).map_or(&[][..], |item| item.bytes);
+                        settling.quarantine(index, rejection, kind, raw);
+                    }
                 }
             }
         }
@@ -329,21 +331,22 @@ impl Settling<'_, '_> {
         Address { partition: *partition, position: *position, index }
     }
 
-    fn store(&mut self, index: usize, event: &Event<'_>, correction: &Correction) {
+    /// Stores an event that is counted under `kind`.
+    fn store(&mut self, index: usize, event: &Event<'_>, kind: &str, correction: &Correction) {
         let upload = self.place.upload;
         let late = is_late(upload.received_at, correction);
         self.pending.rows.event(upload, event, correction, self.address(index));
         let feature = event.feature.as_deref().unwrap_or_default();
-        let keys = [self.counted_kind(&event.kind), feature];
+        let keys = [kind, feature];
         self.pending.usage.add(upload.project, correction.corrected_at, &keys, [1, late.into()]);
         let measures =
             [late.into(), correction.future_clamped.into(), (correction.quality != TimeQuality::Device).into()];
-        self.line(event.format, &event.kind, Outcome::Stored, None, measures);
+        self.line(event.format, kind, Outcome::Stored, None, measures);
     }
 
-    fn quarantine(&mut self, index: usize, rejection: &Rejection<'_>, raw: &[u8]) {
+    /// Quarantines an event that is counted under `kind`.
+    fn quarantine(&mut self, index: usize, rejection: &Rejection<'_>, kind: &str, raw: &[u8]) {
         self.pending.rows.quarantined(self.place.upload, rejection, raw, self.address(index));
-        let kind = rejection.kind.as_deref().unwrap_or_default();
         self.line(rejection.format, kind, Outcome::Quarantined, Some(rejection.reason), [0; 3]);
     }
 
@@ -359,7 +362,7 @@ impl Settling<'_, '_> {
         kind
     }
 
-    /// Counts one event. Exactly one line per event, so that the books balance.
+    /// Counts one event under its [counted kind](Self::counted_kind): exactly one line per event, so that the books balance.
     fn line(&mut self, format: Format, kind: &str, outcome: Outcome, reason: Option<Reason>, measures: [i64; 3]) {
         match outcome {
             Outcome::Stored => self.outcomes.stored += 1,
@@ -367,7 +370,6 @@ impl Settling<'_, '_> {
             Outcome::Quarantined => self.outcomes.quarantined += 1,
             Outcome::Suppressed => self.outcomes.suppressed += 1,
         }
-        let kind = self.counted_kind(kind);
         let same = |line: &&mut Line| {
             line.kind == kind && line.format == format && line.outcome == outcome && line.reason == reason
         };

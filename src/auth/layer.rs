@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ingest::{BodyLimits, ReceivedAt, UPLOAD_PATHS, drain};
 use prometheus::{IntCounterVec, Opts, Registry};
 use schemas::{Problem, Timestamp};
@@ -98,19 +97,14 @@ async fn refuse(edge: &Edge, problem: Problem, request: Request) -> Response {
     debug_assert!(REFUSALS.contains(&problem.code), "{}", problem.code);
     edge.metrics.refused.with_label_values(&[problem.code]).inc();
     drain(request.into_body(), edge.body_limits).await;
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let retry_after = problem.retry_after_s;
-    let mut response = (status, Json(problem)).into_response();
+    let mut response = ingest::refuse(problem);
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     // Players in web pages must be able to read why, and when to come back.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
-    if status == StatusCode::UNAUTHORIZED {
+    if is_unauthorized {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    if let Some(seconds) = retry_after {
-        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }

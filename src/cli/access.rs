@@ -1,7 +1,7 @@
 //! `keys` and `tokens`: they work on the warehouse's database, beside a running server or without one.
 
 use anyhow::{Result, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use schemas::{Scope, Timestamp};
 use serde::Serialize;
 use serde_json::json;
@@ -12,22 +12,29 @@ use crate::clock::Clock;
 use crate::config::{Config, PROJECT_NAME_RULE, is_project_name};
 use crate::serve::{DEFAULT_PROJECT, generate};
 
+/// What is said of a new key and of a new token alike.
+#[derive(Debug, Args)]
+pub(super) struct New {
+    /// What it is for.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// The project; it is created if it is not there.
+    #[arg(long, default_value = DEFAULT_PROJECT, value_parser = project_name)]
+    project: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysVerb {
     /// Make a key, or import a chosen value.
     Create {
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        name: String,
-        /// The project; it is created if it is not there.
-        #[arg(long, default_value = DEFAULT_PROJECT, value_parser = project_name)]
-        project: String,
+        #[command(flatten)]
+        new: New,
         /// A chosen value, such as the constant built into an app.
         #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         value: Option<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// List keys (never their values).
     List {
@@ -46,18 +53,11 @@ pub(super) enum KeysVerb {
 pub(super) enum TokensVerb {
     /// Make a service token.
     Create {
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        name: String,
-        /// The project; it is created if it is not there.
-        #[arg(long, default_value = DEFAULT_PROJECT, value_parser = project_name)]
-        project: String,
+        #[command(flatten)]
+        new: New,
         /// What it may do: stats:read, sql:read, exports:write, pii:read, admin.
         #[arg(long, value_delimiter = ',', default_value = "stats:read,sql:read", value_parser = scope)]
         scopes: Vec<Scope>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// List tokens (never their values).
     List {
@@ -99,7 +99,7 @@ async fn create_project(warehouse: &Warehouse, project: &str, now: Timestamp) ->
 pub(super) async fn keys(config: &Config, verb: KeysVerb) -> Result<()> {
     let (warehouse, now) = open_warehouse(config).await?;
     match verb {
-        KeysVerb::Create { name, project, value, json } => {
+        KeysVerb::Create { new: New { name, project, json }, value } => {
             let value = value.unwrap_or_else(|| generate("sgk_"));
             let is_new_project = create_project(&warehouse, &project, now).await?;
             let id = warehouse.create_upload_key(&project, &name, &value, now).await?;
@@ -128,7 +128,7 @@ pub(super) async fn keys(config: &Config, verb: KeysVerb) -> Result<()> {
 pub(super) async fn tokens(config: &Config, verb: TokensVerb) -> Result<()> {
     let (warehouse, now) = open_warehouse(config).await?;
     match verb {
-        TokensVerb::Create { name, project, scopes, json } => {
+        TokensVerb::Create { new: New { name, project, json }, scopes } => {
             let value = generate("sgt_");
             let is_new_project = create_project(&warehouse, &project, now).await?;
             let id = warehouse.create_service_token(&project, &name, &value, &scopes, now).await?;

@@ -126,15 +126,13 @@ impl KeyIndex {
     }
 
     /// The fresh keys were committed as this run.
-    pub(crate) fn committed(&mut self, run: Option<IdRun>) -> Result<(), DedupError> {
+    pub(crate) fn committed(&mut self, run: IdRun) -> Result<(), DedupError> {
         let keys = std::mem::take(&mut self.fresh);
-        if let Some(run) = run {
-            let run_id = run.run_id;
-            let mut opened = Run::open(&self.lake, run)?;
-            opened.is_hot = true;
-            self.runs.push(opened);
-            self.hot_commits.push_back(HotCommit { run_id, keys });
-        }
+        let run_id = run.run_id;
+        let mut opened = Run::open(&self.lake, run)?;
+        opened.is_hot = true;
+        self.runs.push(opened);
+        self.hot_commits.push_back(HotCommit { run_id, keys });
         while self.hot.len() > self.hot_limit
             && let Some(oldest) = self.hot_commits.pop_front()
         {

@@ -44,7 +44,9 @@ impl Setup {
             self.lake.write(&path, &[b"before".as_slice(), &encode_run(&keys)].concat()).unwrap();
             self.list(NewIdRun { log_partition: 0, level: 0, path, offset_bytes: 6, keys: keys.len() as u64 })
         });
-        index.committed(run).unwrap();
+        if let Some(run) = run {
+            index.committed(run).unwrap();
+        }
         while let Some(run_ids) = index.mergeable() {
             let merged =
                 index.write_merged(&run_ids, &FileName::new(Origin::Merge, Timestamp::from_micros(0))).unwrap();

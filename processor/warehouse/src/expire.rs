@@ -9,7 +9,6 @@ use std::time::Duration;
 use schemas::Timestamp;
 use sqlx::Row;
 
-use crate::commit::CommitId;
 use crate::database::Warehouse;
 use crate::lake::Lake;
 use crate::read::ReadError;
@@ -115,15 +114,5 @@ impl Warehouse {
             deleted += 1;
         }
         Ok(deleted)
-    }
-
-    /// The oldest commit that can still be asked for.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Database`].
-    pub async fn oldest_commit(&self) -> Result<CommitId, ReadError> {
-        let oldest = sqlx::query_scalar("SELECT min(snapshot_id) FROM ducklake_snapshot");
-        Ok(CommitId(oldest.fetch_one(&self.shared.readers).await?))
     }
 }

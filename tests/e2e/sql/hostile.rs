@@ -1,5 +1,5 @@
-//! Statements that would write, read what is not theirs, or work without end (reliability.md §5, and what was found
-//! since): each ends in time, and the server goes on as if nothing had been.
+//! Statements that would write, read what is not theirs, or work without end (the table of docs/sql.md, and what was
+//! found since): each ends in time, and the server goes on as if nothing had been.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,16 +21,18 @@ enum End {
     Answered,
 }
 
-/// The table of docs/sql.md, and what else was found since.
-#[expect(clippy::too_many_lines, reason = "a table, one row a statement")]
+/// All of them.
 fn hostile() -> Vec<(String, End)> {
+    let mut statements = by_kind();
+    statements.extend(by_size());
+    statements.extend(too_large().map(|sql| (sql, End::Refused)));
+    statements.extend(growing().map(|sql| (sql, End::Refused)));
+    statements
+}
+
+/// What writes, opens, sets or tells; what makes much from little; what runs into a limit.
+fn by_kind() -> Vec<(String, End)> {
     use End::{Answered, Ended, Refused};
-    let many = |part: &str, count: usize| part.repeat(count);
-    let chain = |first: &str, step: &dyn Fn(usize) -> String, last: usize, then: &str| {
-        let steps: String = (1..=last).map(|n| format!(", c{n} AS ({})", step(n - 1))).collect();
-        format!("WITH c0 AS ({first}){steps} {then}")
-    };
-    let columns: Vec<String> = (0..30).map(|n| format!("seq + {n}")).collect();
     let fixed = [
         ("COPY (SELECT 1) TO 'evil_sql.csv'", Refused),
         ("COPY events TO 'evil_sql.parquet' STORED AS PARQUET", Refused),
@@ -87,7 +89,13 @@ fn hostile() -> Vec<(String, End)> {
         ("SELECT * FROM events ORDER BY data DESC, event_id", Answered),
         ("SELECT event_id, install_id, session_id FROM events GROUP BY 1, 2, 3", Answered),
     ];
-    let mut statements: Vec<(String, End)> = fixed.map(|(sql, end)| (sql.to_owned(), end)).into();
+    fixed.map(|(sql, end)| (sql.to_owned(), end)).into()
+}
+
+/// Statements that are fine up to a size.
+fn by_size() -> Vec<(String, End)> {
+    use End::{Answered, Refused};
+    let mut statements = Vec::new();
     for terms in [500, 1000, 2000, 5000, 20_000] {
         let end = if terms == 500 { Answered } else { Refused };
         statements.push((format!("SELECT {}1", many("1+", terms)), end));
@@ -98,7 +106,17 @@ fn hostile() -> Vec<(String, End)> {
         let end = if items == 10_000 { Answered } else { Refused };
         statements.push((format!("SELECT count(*) FROM events WHERE seq IN ({}1)", many("1,", items - 1)), end));
     }
-    let texts = [
+    statements
+}
+
+fn many(part: &str, count: usize) -> String {
+    part.repeat(count)
+}
+
+/// Statements that are too long, too deep or too wide.
+fn too_large() -> [String; 20] {
+    let columns: Vec<String> = (0..30).map(|n| format!("seq + {n}")).collect();
+    [
         format!("{}SELECT 1", many("SELECT 1 UNION ALL ", 3000)),
         format!("SELECT {}1", many("1,", 20_000)),
         format!("SELECT {}1", many("1,", 5000)),
@@ -119,6 +137,16 @@ fn hostile() -> Vec<(String, End)> {
         format!("SELECT count(*) FROM events GROUP BY CUBE ({})", columns.join(", ")),
         format!("SELECT greatest({}1)", many("1,", 5000)),
         format!("SELECT count(*) FROM events{}", (0..100).map(|n| format!(", events e{n}")).collect::<String>()),
+    ]
+}
+
+/// Chains of CTEs of which each doubles what the one before makes.
+fn growing() -> [String; 7] {
+    let chain = |first: &str, step: &dyn Fn(usize) -> String, last: usize, then: &str| {
+        let steps: String = (1..=last).map(|n| format!(", c{n} AS ({})", step(n - 1))).collect();
+        format!("WITH c0 AS ({first}){steps} {then}")
+    };
+    [
         chain(
             "SELECT 1 AS x",
             &|n| format!("SELECT * FROM c{n} UNION ALL SELECT * FROM c{n}"),
@@ -161,9 +189,7 @@ fn hostile() -> Vec<(String, End)> {
             40,
             "SELECT x FROM c40",
         ),
-    ];
-    statements.extend(texts.map(|sql| (sql, Refused)));
-    statements
+    ]
 }
 
 /// Every file of a data directory that a statement could add or change, but for the database and the log, which grow
