@@ -35,10 +35,11 @@ pub(crate) fn write(output: Option<&Path>, tables: &[Table], options: &Options) 
 
 fn text(tables: &[Table], options: &Options, kept: &str) -> String {
     let mut text = String::from("# Benchmarks\n\n");
-    text.push_str(
-        "Written by `cargo run --release -p rig --bin bench -- all`; each table can be had alone by its name in place of \
-         `all`. Every benchmark checks its own answers and fails if they are wrong.\n\n",
-    );
+    text.push_str(&format!(
+        "Written by `{}`; each table can be had alone by its name in place of `all`. Every benchmark checks its own \
+         answers and fails if they are wrong.\n\n",
+        command(options)
+    ));
     let commit = machine::commit().unwrap_or_else(|| "unknown".into());
     text.push_str(&format!("- Date: {}\n", now().to_chrono().format("%Y-%m-%d %H:%M UTC")));
     text.push_str(&format!("- Commit: {commit}\n"));
@@ -65,6 +66,13 @@ fn text(tables: &[Table], options: &Options, kept: &str) -> String {
         text.push_str(&format!("\n{kept}"));
     }
     text
+}
+
+/// How this run was made.
+fn command(options: &Options) -> String {
+    let release = if cfg!(debug_assertions) { "" } else { "--release " };
+    let seconds = options.seconds.map_or(String::new(), |seconds| format!(" --seconds {}", seconds.as_secs_f64()));
+    format!("cargo run {release}-p rig --bin bench -- all --runs {}{seconds}", options.runs)
 }
 
 fn goals(tables: &[Table]) -> String {

@@ -75,8 +75,6 @@ pub(crate) struct Measured {
     pub(crate) posts: f64,
     /// Events acknowledged in it.
     pub(crate) events: f64,
-    /// Events committed in it.
-    pub(crate) committed: f64,
     /// Flushes of the log in it.
     pub(crate) flushes: f64,
     /// CPU of the server in it.
@@ -136,7 +134,6 @@ pub(crate) async fn measure(subject: &Subject, load: Load, mut watch: Option<&mu
         seconds: (after.at - before.at).as_secs_f64(),
         posts,
         events: posts * float(events_per_post),
-        committed: after.committed - before.committed,
         flushes: after.flushes - before.flushes,
         cpu: after.cpu.since(&before.cpu),
         client_s: after.client_s - before.client_s,
@@ -163,7 +160,6 @@ async fn wait(subject: &Subject, shared: &Shared, until: Instant, watch: Option<
 struct Sample {
     at: Instant,
     posts: u64,
-    committed: f64,
     flushes: f64,
     cpu: Cpu,
     client_s: f64,
@@ -173,7 +169,6 @@ impl Sample {
     async fn take(subject: &Subject, shared: &Shared) -> Result<Self> {
         let metrics = subject.metrics().await?;
         Ok(Self {
-            committed: metrics.value("streamgauge_processor_events_total{outcome=\"stored\"}")?,
             flushes: metrics.value("streamgauge_log_flushes_total")?,
             client_s: machine::cpu_seconds(),
             cpu: Cpu::of(subject.server.pid),

@@ -1,16 +1,19 @@
 //! `bench e2e`: everything at once, from the first byte of an upload to committed rows.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 
 use crate::drive::{Bodies, Load, Measured, Pace, Watch, measure};
 use crate::machine::Neighbours;
 use crate::subject::{Subject, fresh};
-use crate::table::{Table, percentile_ms};
+use crate::table::{Table, float, percentile_ms};
 use crate::{Options, progress};
 
 /// The variant and the figure to reach.
 pub(crate) const SUSTAINED: &str = "as fast as it is committed";
-pub(crate) const COMMITTED_PER_S: &str = "events committed/s";
+/// It cannot flatter: what waits at the end is in the time.
+pub(crate) const COMMITTED_PER_S: &str = "events/s from the first post to the last commit";
 
 const EVENTS_PER_POST: usize = 100;
 /// Two commits of the default size: while more than this waits, the sender pauses.
@@ -87,13 +90,14 @@ async fn one(options: &Options, pace: Pace, mut watch: Watch) -> Result<[f64; FI
         warm_up: measured / 5,
         measured,
     };
+    let begun = Instant::now();
     let result = measure(&subject, load, Some(&mut watch)).await?;
     let catching_up = subject.settle().await?;
+    let whole_s = begun.elapsed().as_secs_f64();
     let (after_mib, peak_mib) = rig::process::resident_mib(subject.server.pid);
     subject.check(&result.taken).await?;
     subject.stop().await?;
-    let Measured { taken, seconds, events, committed, cpu, client_s, .. } = &result;
-    ensure!(*committed > 0.0, "nothing was committed within {seconds:.1} s: measure longer");
+    let Measured { taken, seconds, events, cpu, client_s, .. } = &result;
     let last_lag = watch.lag_records.last().copied().unwrap_or(f64::NAN);
     watch.lag_records.sort_by(f64::total_cmp);
     watch.commit_age_s.sort_by(f64::total_cmp);
@@ -101,7 +105,7 @@ async fn one(options: &Options, pace: Pace, mut watch: Watch) -> Result<[f64; FI
     let per_event = |cpu_s: f64| cpu_s * 1e6 / events;
     Ok([
         events / seconds,
-        committed / seconds,
+        float(taken.acked_events) / whole_s,
         middle(&watch.lag_records),
         last_lag,
         middle(&watch.commit_age_s),

@@ -91,7 +91,8 @@ pub(crate) struct Options {
     pub(crate) binary: PathBuf,
     /// How often everything is measured.
     pub(crate) runs: usize,
-    seconds: Option<Duration>,
+    /// Seconds of one measurement, if the caller says so.
+    pub(crate) seconds: Option<Duration>,
 }
 
 impl Options {
