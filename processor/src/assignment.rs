@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_log::{EventLog, LogConsumer, LogRecord, Polled};
+use schemas::fold::Unit;
 use schemas::{Timestamp, record};
-use warehouse::{Advance, Checkpoint, Commit, Delta, FileName, Lane, Origin, Warehouse};
+use warehouse::{Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, Warehouse};
 
 use crate::EVENTS_TOPIC;
 use crate::dedup::KeyIndex;
 use crate::files;
 use crate::fold::{PartitionState, Pending, Retention, fold, replay_clocks};
+use crate::history::PartitionUnit;
 use crate::metrics::ProcessorMetrics;
 use crate::runner::{ProcessorConfig, RunError, Step};
+use crate::units::{self, Facts, Units};
 
 /// How long the first event after a pause waits for company.
 const LINGER: Duration = Duration::from_millis(40);
@@ -58,6 +61,8 @@ impl Assignment {
         for checkpoint in &checkpoints {
             partitions.insert(checkpoint.log_partition, open_partition(warehouse, config, checkpoint).await?);
         }
+        let begun = checkpoints.iter().filter_map(|checkpoint| Some((checkpoint.log_partition, checkpoint.log_time?)));
+        keep_open(&mut partitions, units::restore(warehouse, begun.collect()).await?);
         let mut consumer = log.subscribe();
         while !matches!(consumer.poll(POLL_BYTES, Duration::from_secs(1)).await?, Polled::Assigned(_)) {}
         for checkpoint in &checkpoints {
@@ -155,7 +160,8 @@ impl Assignment {
         self.last_commit = Some(Instant::now());
         let mut pending = std::mem::replace(&mut self.pending, Pending::new());
         let advances = self.advances(&pending);
-        if pending.rows.len() == 0 {
+        let facts = self.fold_units(warehouse, &mut pending).await?;
+        if pending.rows.len() == 0 && facts.is_empty() {
             warehouse.advance(&advances).await?;
             self.note_committed(&advances);
             metrics.commits.with_label_values(&["ticks"]).inc();
@@ -175,20 +181,17 @@ impl Assignment {
             files::write_state(lake, &name, self.partitions.values())?
         };
         encode.observe_duration();
-        let database = metrics.stage_duration_seconds.with_label_values(&["database"]).start_timer();
-        let deltas: Vec<Delta> = pending.take_deltas();
-        let commit = Commit {
+        let mut commit = Commit {
             lane: Lane::Events,
             now,
             advances,
             files,
             replaced_files: Vec::new(),
-            deltas,
+            deltas: pending.take_deltas(),
             id_runs,
             state_files,
         };
-        let committed = warehouse.commit(&commit).await?;
-        database.observe_duration();
+        let committed = commit_with(warehouse, &mut commit, &facts, metrics).await?;
         for run in committed.id_runs {
             if let Some(state) = self.partitions.get_mut(&run.run.log_partition) {
                 state.keys.committed(run)?;
@@ -206,6 +209,18 @@ impl Assignment {
         self.merge_id_runs(warehouse, now).await?;
         self.measure(metrics);
         Ok(Step::Committed(committed.id))
+    }
+
+    /// Folds new inputs into views and sessions.
+    async fn fold_units(&mut self, warehouse: &Warehouse, pending: &mut Pending) -> Result<Facts, RunError> {
+        let (mut facts, mut late) = (Facts::default(), Vec::new());
+        let mut inputs = std::mem::take(&mut pending.inputs);
+        for state in self.partitions.values_mut() {
+            let inputs = inputs.remove(&state.partition).unwrap_or_default();
+            late.extend(units::fold_open(state, inputs, pending, &mut facts)?);
+        }
+        keep_open(&mut self.partitions, units::refold(warehouse, late, pending, &mut facts).await?);
+        Ok(facts)
     }
 
     /// How far each partition moved since the last commit.
@@ -227,6 +242,9 @@ impl Assignment {
     fn note_committed(&mut self, advances: &[Advance]) {
         for advance in advances {
             self.committed.insert(advance.log_partition, advance.to);
+            if let Some(state) = self.partitions.get_mut(&advance.log_partition) {
+                state.committed_log_time = advance.log_time;
+            }
         }
     }
 
@@ -264,6 +282,52 @@ impl Assignment {
     }
 }
 
+/// How often a commit is tried again because merging replaced a file under it.
+const REPLACE_TRIES: usize = 5;
+
+/// Writes the facts and commits. Merging may replace a file with facts that are to be replaced: then they are found in
+/// its successor.
+async fn commit_with(
+    warehouse: &Warehouse,
+    commit: &mut Commit,
+    facts: &Facts,
+    metrics: &ProcessorMetrics,
+) -> Result<Committed, RunError> {
+    let rows = commit.files.len();
+    for attempt in 1.. {
+        let timer = metrics.stage_duration_seconds.with_label_values(&["facts"]).start_timer();
+        let (mut fact_rows, replacements) = facts.rows(warehouse, commit.now).await?;
+        let lead = commit.advances.first().map_or((0, 0), |advance| (advance.log_partition, advance.from));
+        let name = FileName::new(Origin::Commit { partition: lead.0, from: lead.1 }, commit.now);
+        commit.files.truncate(rows);
+        commit.files.extend(files::write_rows(warehouse.lake(), &name, &fact_rows.take())?);
+        commit.replaced_files.clear();
+        for replacement in replacements {
+            commit.files.extend(replacement.files);
+            commit.replaced_files.extend(replacement.replaced_files);
+        }
+        timer.observe_duration();
+        let timer = metrics.stage_duration_seconds.with_label_values(&["database"]).start_timer();
+        match warehouse.commit(commit).await {
+            Err(CommitError::Replaced { .. }) if attempt < REPLACE_TRIES => timer.stop_and_discard(),
+            committed => {
+                timer.observe_duration();
+                return Ok(committed?);
+            }
+        };
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Puts units that were read back among the open ones of their partitions.
+fn keep_open(partitions: &mut BTreeMap<u16, PartitionState>, open: Vec<(PartitionUnit, Unit)>) {
+    for ((partition, key), unit) in open {
+        if let Some(state) = partitions.get_mut(&partition) {
+            state.units.insert(key, unit);
+        }
+    }
+}
+
 /// What is known of a partition at its checkpoint: the keys of its runs, and the clocks of its newest state file with what
 /// was committed after that folded in.
 async fn open_partition(
@@ -288,7 +352,9 @@ async fn open_partition(
         partition,
         position: checkpoint.position,
         log_time: checkpoint.log_time.unwrap_or_default(),
+        committed_log_time: checkpoint.log_time.unwrap_or_default(),
         clocks,
         keys,
+        units: Units::default(),
     })
 }

@@ -1,20 +1,24 @@
 //! From records of the log to the content of a commit. Pure but for the lookup of keys.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use event_log::LogRecord;
 use schemas::clock::{Clocks, Correction, Stamp, Transmission};
 use schemas::dedup::{EventKey, IdTime};
+use schemas::fold::measures::Sums;
+use schemas::fold::{Input, Stored, error_keys};
 use schemas::kinds;
 use schemas::record::{self, Item, Record, Upload};
-use schemas::rollups::{LEDGER, QUALITY, USAGE};
+use schemas::rollups::{ERROR, LEDGER, QUALITY, USAGE};
 use schemas::{Event, Format, Outcome, Reason, Received, Rejection, TimeQuality, Timestamp, Verdict, validate};
 use warehouse::Delta;
 
 use crate::dedup::{DedupError, KeyIndex};
 use crate::rows::{Address, OutcomeCounts, Rows, UNREADABLE_FORMAT, is_late};
-use crate::tallies::{Tally, word};
+use crate::tallies::{Tally, ViewTallies, word};
+use crate::units::{Inputs, Units};
 
 /// What is known of one log partition at a position.
 #[derive(Debug)]
@@ -24,8 +28,12 @@ pub(crate) struct PartitionState {
     pub(crate) position: u64,
     /// Running maximum of the records' log times.
     pub(crate) log_time: Timestamp,
+    /// The same at the last commit.
+    pub(crate) committed_log_time: Timestamp,
     pub(crate) clocks: Clocks,
     pub(crate) keys: KeyIndex,
+    /// Views and sessions that are not over.
+    pub(crate) units: Units,
 }
 
 /// Retention of projects in days, where they have one.
@@ -35,9 +43,13 @@ pub(crate) type Retention = HashMap<Arc<str>, u32>;
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) rows: Rows,
+    /// What views and sessions are folded from, by partition.
+    pub(crate) inputs: HashMap<u16, Inputs>,
     usage: Tally,
     quality: Tally,
     ledger: Tally,
+    error: Tally,
+    views: ViewTallies,
     /// Records folded, ticks among them.
     pub(crate) records: u64,
     /// Plain bytes of the records folded.
@@ -52,9 +64,12 @@ impl Pending {
     pub(crate) fn new() -> Self {
         Self {
             rows: Rows::new(),
+            inputs: HashMap::new(),
             usage: Tally::new(&USAGE),
             quality: Tally::new(&QUALITY),
             ledger: Tally::new(&LEDGER),
+            error: Tally::new(&ERROR),
+            views: ViewTallies::new(),
             records: 0,
             bytes: 0,
             events: HashMap::new(),
@@ -64,7 +79,14 @@ impl Pending {
 
     /// The contributions to all rollups.
     pub(crate) fn take_deltas(&mut self) -> Vec<Delta> {
-        [&mut self.usage, &mut self.quality, &mut self.ledger].into_iter().map(Tally::take).collect()
+        let of_events = [&mut self.usage, &mut self.quality, &mut self.ledger, &mut self.error];
+        of_events.into_iter().map(Tally::take).chain(self.views.take()).collect()
+    }
+
+    /// Adds what a view or session contributes to rollups and slices.
+    pub(crate) fn contribute(&mut self, project: &Arc<str>, sums: &Sums) {
+        self.views.add(project, sums);
+        self.rows.slices(project, sums);
     }
 }
 
@@ -335,13 +357,55 @@ impl Settling<'_, '_> {
     fn store(&mut self, index: usize, event: &Event<'_>, kind: &str, correction: &Correction) {
         let upload = self.place.upload;
         let late = is_late(upload.received_at, correction);
-        self.pending.rows.event(upload, event, correction, self.address(index));
+        let person_id = person_of(upload, event);
+        self.pending.rows.event(upload, event, correction, person_id.as_deref(), self.address(index));
+        if let Some((unit, input)) = Input::of(&self.stored(index, event, correction, person_id.as_deref())) {
+            let inputs = self.pending.inputs.entry(self.place.log_record.partition).or_default();
+            inputs.entry(unit).or_default().push(input);
+        }
+        if let Some([origin, code, domain, severity]) = error_keys(event) {
+            let app_version = event.app_version.as_deref().unwrap_or_default();
+            let keys = [&*origin, &code, &domain, &severity, app_version];
+            self.pending.error.add(upload.project, correction.corrected_at, &keys, [1]);
+        }
         let feature = event.feature.as_deref().unwrap_or_default();
         let keys = [kind, feature];
         self.pending.usage.add(upload.project, correction.corrected_at, &keys, [1, late.into()]);
         let measures =
             [late.into(), correction.future_clamped.into(), (correction.quality != TimeQuality::Device).into()];
         self.line(event.format, kind, Outcome::Stored, None, measures);
+    }
+
+    /// The event as the fold of views and sessions sees it.
+    fn stored<'e>(
+        &'e self,
+        index: usize,
+        event: &'e Event<'_>,
+        correction: &Correction,
+        person_id: Option<&'e str>,
+    ) -> Stored<'e> {
+        Stored {
+            project: self.place.upload.project,
+            format: event.format,
+            kind: &event.kind,
+            seq: event.seq,
+            boot_id: event.boot_id.as_deref(),
+            mono_ms: event.mono_ms.and_then(|ms| i64::try_from(ms).ok()),
+            occurred_at: event.occurred_at,
+            corrected_at: correction.corrected_at,
+            received_at: self.place.upload.received_at,
+            install_id: event.install_id.as_deref(),
+            session_id: event.session_id.as_deref(),
+            view_id: event.view_id.as_deref(),
+            layout_id: event.layout_id.as_deref(),
+            person_id,
+            stream_id: event.stream_id.as_deref(),
+            stream_platform: event.stream_platform,
+            device_platform: event.device_platform,
+            app_version: event.app_version.as_deref(),
+            data: &event.data,
+            address: (self.place.log_record.position, u32::try_from(index).unwrap_or(u32::MAX)),
+        }
     }
 
     /// Quarantines an event that is counted under `kind`.
@@ -402,6 +466,12 @@ impl Settling<'_, '_> {
             *pending.outcomes.entry((line.outcome, line.reason)).or_default() += events;
         }
     }
+}
+
+/// The verified user, else the guest.
+fn person_of<'a>(upload: &Upload<'a>, event: &Event<'_>) -> Option<Cow<'a, str>> {
+    let guest = || event.anon_id.as_deref().map(|anon_id| Cow::Owned(format!("anon:{anon_id}")));
+    upload.subject.map(Cow::Borrowed).or_else(guest)
 }
 
 /// Takes a record that was folded before into the clocks again: what a state file saves.

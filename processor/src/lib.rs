@@ -1,8 +1,9 @@
 //! The processor: log in, warehouse out, each event counted exactly once.
 //!
 //! The path of a record: [`assignment`] polls it from the log, [`fold`] decodes and judges its events, asks [`dedup`] which
-//! of them are copies, corrects their clocks and adds up their contributions, [`rows`] turns them into columns, and one
-//! commit of the warehouse makes all of it durable together with the position in the log.
+//! of them are copies, corrects their clocks and adds up their contributions; [`units`] folds them into views and
+//! sessions, reading late ones back through [`history`]; [`rows`] turns all of it into columns, and one commit of the
+//! warehouse makes it durable together with the position in the log.
 //!
 //! Invariants:
 //!
@@ -18,11 +19,13 @@ mod assignment;
 mod dedup;
 mod files;
 mod fold;
+mod history;
 mod maintenance;
 mod metrics;
 mod rows;
 mod runner;
 mod tallies;
+mod units;
 
 pub use maintenance::{Maintenance, MaintenanceConfig};
 pub use metrics::ProcessorMetrics;

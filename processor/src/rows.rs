@@ -1,14 +1,19 @@
 //! Judged events as columns: one builder per lake table, in the order of its columns.
 
+mod facts;
+
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use schemas::clock::Correction;
 use schemas::record::Upload;
 use schemas::{Event, Flag, Format, Rejection, Timestamp, Trust};
-use warehouse::tables::{ColumnType, EVENTS, LakeTable, QUARANTINE, RECORDS};
+use warehouse::tables::{ColumnType, EVENTS, LakeTable, QUARANTINE, RECORDS, SLICES};
+
+pub(crate) use facts::FactRows;
 
 /// Where an event stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,7 @@ enum Column {
     Time(TimestampMicrosecondBuilder),
     Int32(Int32Builder),
     Int64(Int64Builder),
+    Double(Float64Builder),
     Bytes(BinaryBuilder),
 }
 
@@ -54,6 +60,7 @@ enum Value<'a> {
     Time(Option<Timestamp>),
     Int32(Option<i32>),
     Int64(Option<i64>),
+    Double(Option<f64>),
     Bytes(&'a [u8]),
 }
 
@@ -64,24 +71,28 @@ impl Columns {
             ColumnType::Time => Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
             ColumnType::Int32 => Column::Int32(Int32Builder::new()),
             ColumnType::Int64 => Column::Int64(Int64Builder::new()),
+            ColumnType::Double => Column::Double(Float64Builder::new()),
             ColumnType::Bytes => Column::Bytes(BinaryBuilder::new()),
         });
         Self { table, builders: builders.collect(), rows: 0 }
     }
 
     /// Appends a row: its values in the order of the table's columns.
-    fn push<const WIDTH: usize>(&mut self, row: [Value<'_>; WIDTH]) {
-        debug_assert_eq!(WIDTH, self.builders.len());
-        for (builder, value) in self.builders.iter_mut().zip(row) {
+    fn push<'v>(&mut self, row: impl IntoIterator<Item = Value<'v>>) {
+        let mut values = row.into_iter();
+        for builder in &mut self.builders {
+            let value = values.next().expect("a row has all columns of its table");
             match (builder, value) {
                 (Column::Text(builder), Value::Text(value)) => builder.append_option(value),
                 (Column::Time(builder), Value::Time(value)) => builder.append_option(value.map(Timestamp::micros)),
                 (Column::Int32(builder), Value::Int32(value)) => builder.append_option(value),
                 (Column::Int64(builder), Value::Int64(value)) => builder.append_option(value),
+                (Column::Double(builder), Value::Double(value)) => builder.append_option(value),
                 (Column::Bytes(builder), Value::Bytes(value)) => builder.append_value(value),
                 _ => unreachable!("a row has the types of its table"),
             }
         }
+        debug_assert!(values.next().is_none(), "a row has the columns of its table");
         self.rows += 1;
     }
 
@@ -99,6 +110,7 @@ impl Columns {
                     Column::Time(builder) => Arc::new(builder.finish().with_timezone("UTC")),
                     Column::Int32(builder) => Arc::new(builder.finish()),
                     Column::Int64(builder) => Arc::new(builder.finish()),
+                    Column::Double(builder) => Arc::new(builder.finish()),
                     Column::Bytes(builder) => Arc::new(builder.finish()),
                 }
             })
@@ -112,6 +124,7 @@ pub(crate) struct Rows {
     events: Columns,
     quarantine: Columns,
     records: Columns,
+    slices: Columns,
 }
 
 impl std::fmt::Debug for Rows {
@@ -125,27 +138,35 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     pub(crate) fn new() -> Self {
-        Self { events: Columns::new(&EVENTS), quarantine: Columns::new(&QUARANTINE), records: Columns::new(&RECORDS) }
+        Self {
+            events: Columns::new(&EVENTS),
+            quarantine: Columns::new(&QUARANTINE),
+            records: Columns::new(&RECORDS),
+            slices: Columns::new(&SLICES),
+        }
     }
 
     /// Rows in all tables.
     pub(crate) const fn len(&self) -> usize {
-        self.events.rows + self.quarantine.rows + self.records.rows
+        self.events.rows + self.quarantine.rows + self.records.rows + self.slices.rows
     }
 
     /// The rows by table; tables without rows are left out.
     pub(crate) fn take(&mut self) -> Vec<(&'static LakeTable, RecordBatch)> {
-        [&mut self.events, &mut self.quarantine, &mut self.records]
-            .into_iter()
-            .filter_map(|columns| columns.take().map(|batch| (columns.table, batch)))
-            .collect()
+        take([&mut self.events, &mut self.quarantine, &mut self.records, &mut self.slices])
     }
 
     /// A stored event.
-    pub(crate) fn event(&mut self, upload: &Upload<'_>, event: &Event<'_>, correction: &Correction, at: Address) {
+    pub(crate) fn event(
+        &mut self,
+        upload: &Upload<'_>,
+        event: &Event<'_>,
+        correction: &Correction,
+        person_id: Option<&str>,
+        at: Address,
+    ) {
         use Value::{Int32, Int64, Text, Time};
         let trust = if upload.subject.is_some() { Trust::Authenticated } else { Trust::Anonymous };
-        let guest = event.anon_id.as_deref().map(|anon_id| format!("anon:{anon_id}"));
         let mut flags = event.flags;
         if is_late(upload.received_at, correction) {
             flags.insert(Flag::Late);
@@ -172,7 +193,7 @@ impl Rows {
             Int64(event.mono_ms.and_then(|ms| i64::try_from(ms).ok())),
             Text(event.anon_id.as_deref()),
             Text(upload.subject.or(event.user_id.as_deref())),
-            Text(upload.subject.or(guest.as_deref())),
+            Text(person_id),
             Text(event.view_id.as_deref()),
             Text(event.layout_id.as_deref()),
             Int32(event.slot.map(Into::into)),
@@ -235,6 +256,11 @@ impl Rows {
             Bytes(payload),
         ]);
     }
+}
+
+/// The rows of those tables that have some.
+fn take<const TABLES: usize>(tables: [&mut Columns; TABLES]) -> Vec<(&'static LakeTable, RecordBatch)> {
+    tables.into_iter().filter_map(|columns| columns.take().map(|batch| (columns.table, batch))).collect()
 }
 
 /// Whether an event arrived more than an hour after it happened.

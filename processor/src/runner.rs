@@ -6,7 +6,7 @@ use std::time::Duration;
 use event_log::{EventLog, PollError};
 use schemas::Timestamp;
 use thiserror::Error;
-use warehouse::{AccessError, CommitError, CommitId, ReadError, ScanError, Warehouse};
+use warehouse::{AccessError, CommitError, CommitId, MergeError, ReadError, ScanError, Warehouse};
 
 use crate::assignment::Assignment;
 use crate::dedup::DedupError;
@@ -60,6 +60,12 @@ pub enum RunError {
         #[source]
         source: ScanError,
     },
+    /// Reading views and sessions back.
+    #[error("read views and sessions back from the lake")]
+    History(#[source] ScanError),
+    /// Writing files again without facts that are replaced.
+    #[error(transparent)]
+    Replace(#[from] MergeError),
     /// The id runs.
     #[error(transparent)]
     Dedup(#[from] DedupError),

@@ -1,10 +1,11 @@
-//! Contributions of single events, added up per bucket and key within one commit.
+//! Contributions of events, views and sessions, added up per bucket and key within one commit.
 
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use schemas::rollups::Rollup;
+use schemas::fold::measures::{Dims, SumKey, Sums as UnitSums};
+use schemas::rollups::{LAYOUT, LAYOUT_BINS, RELEASE, RELEASE_BINS, Rollup, STREAM, STREAM_BINS};
 use schemas::{Reason, Timestamp};
 use warehouse::{Delta, DeltaRow};
 
@@ -63,6 +64,8 @@ impl Tally {
     pub(crate) fn take(&mut self) -> Delta {
         let mut entries: Vec<(String, Sums)> = self.sums.drain().collect();
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        // What was added and taken away again within the commit is nothing.
+        entries.retain(|(_, sums)| sums.measures.iter().any(|measure| *measure != 0));
         let rows = entries.into_iter().map(|(key, sums)| {
             let mut parts = key.split(SEPARATOR);
             let project: Arc<str> = parts.next().unwrap_or_default().into();
@@ -71,6 +74,78 @@ impl Tally {
         });
         Delta { rollup: self.rollup, rows: rows.collect() }
     }
+}
+
+/// The rollups of views and sessions, and their distributions.
+#[derive(Debug)]
+pub(crate) struct ViewTallies {
+    stream: Tally,
+    stream_bins: Tally,
+    release: Tally,
+    release_bins: Tally,
+    layout: Tally,
+    layout_bins: Tally,
+}
+
+impl ViewTallies {
+    pub(crate) fn new() -> Self {
+        Self {
+            stream: Tally::new(&STREAM),
+            stream_bins: Tally::new(&STREAM_BINS),
+            release: Tally::new(&RELEASE),
+            release_bins: Tally::new(&RELEASE_BINS),
+            layout: Tally::new(&LAYOUT),
+            layout_bins: Tally::new(&LAYOUT_BINS),
+        }
+    }
+
+    /// Adds the contributions of a unit. What a session adds by itself has no stream.
+    pub(crate) fn add(&mut self, project: &str, sums: &UnitSums) {
+        for (key, values) in sums.rows.iter().filter(|(_, values)| values.iter().any(|value| *value != 0)) {
+            let at = minute(key);
+            let dims = &key.dims;
+            if !dims.view_id.is_empty() {
+                self.stream.add(project, at, &[&dims.stream_id, dims.stream_platform], **values);
+            }
+            self.release.add(project, at, &release(dims), **values);
+            self.layout.add(project, at, &[&dims.layout_type, key.band.as_str()], **values);
+        }
+        for ((key, metric, bin), count) in sums.bins.iter().filter(|(_, count)| **count != 0) {
+            let at = minute(key);
+            let dims = &key.dims;
+            let (metric, bin) = (metric.as_str(), bin.to_string());
+            if !dims.view_id.is_empty() {
+                let keys = [&*dims.stream_id, dims.stream_platform, metric, &bin];
+                self.stream_bins.add(project, at, &keys, [*count]);
+            }
+            let [version, platform, os, class, network] = release(dims);
+            self.release_bins.add(project, at, &[version, platform, os, class, network, metric, &bin], [*count]);
+            let keys = [&*dims.layout_type, key.band.as_str(), metric, &bin];
+            self.layout_bins.add(project, at, &keys, [*count]);
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Delta> {
+        [
+            &mut self.stream,
+            &mut self.stream_bins,
+            &mut self.release,
+            &mut self.release_bins,
+            &mut self.layout,
+            &mut self.layout_bins,
+        ]
+        .into_iter()
+        .map(Tally::take)
+        .collect()
+    }
+}
+
+fn minute(key: &SumKey) -> Timestamp {
+    Timestamp::from_millis(key.minute_ms).unwrap_or_default()
+}
+
+fn release(dims: &Dims) -> [&str; 5] {
+    [&dims.app_version, dims.device_platform, &dims.os_major, &dims.device_class, &dims.network]
 }
 
 /// The word of a reason; empty for none.

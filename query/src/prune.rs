@@ -53,6 +53,7 @@ fn scalar(ty: ColumnType, text: Option<&str>) -> ScalarValue {
         }
         ColumnType::Int32 => ScalarValue::Int32(text.and_then(|text| text.parse().ok())),
         ColumnType::Int64 => ScalarValue::Int64(text.and_then(|text| text.parse().ok())),
+        ColumnType::Double => ScalarValue::Float64(None),
         ColumnType::Bytes => ScalarValue::Binary(None),
     }
 }

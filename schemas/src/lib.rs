@@ -20,6 +20,7 @@ pub mod clock;
 pub mod dedup;
 pub mod digest;
 pub mod event;
+pub mod fold;
 pub mod json;
 pub mod kinds;
 pub mod outcome;

@@ -1,8 +1,10 @@
 //! Which rollups exist: their keys and measures.
 //!
-//! A rollup is a sum of contributions of single events to (project, minute, key). Every measure is an integer that
-//! adds; hours and days are sums of minutes. The SQL tables, the API and the documentation are made from these
-//! definitions.
+//! A rollup is a sum of contributions of events, views and sessions to (project, minute, key). Every measure is an
+//! integer that adds; hours and days are sums of minutes. The SQL tables, the API and the documentation are made from
+//! these definitions.
+
+use crate::fold::measures::MEASURES;
 
 /// A rollup: what is counted, by what.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub struct Rollup {
 }
 
 /// A column of a rollup.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Column {
     /// Its name.
     pub name: &'static str,
@@ -84,11 +86,80 @@ pub const LEDGER: Rollup = Rollup {
     measures: &[Column { name: "events", doc: "Number of received events." }],
 };
 
+const STREAM_KEYS: [Column; 2] = [
+    Column { name: "stream_id", doc: "The stream, platform:channel; empty if unknown." },
+    Column { name: "stream_platform", doc: "Its platform; empty if unknown." },
+];
+const RELEASE_KEYS: [Column; 5] = [
+    Column { name: "app_version", doc: "Version of the app; empty if unknown." },
+    Column { name: "device_platform", doc: "Platform of the device; empty if unknown." },
+    Column { name: "os_major", doc: "Major version of its system; empty if unknown." },
+    Column { name: "device_class", doc: "phone, tablet, desktop or tv; empty if unknown." },
+    Column { name: "network", doc: "wifi, cellular, ethernet, none or unknown; empty if not told." },
+];
+const LAYOUT_KEYS: [Column; 2] = [
+    Column { name: "layout_type", doc: "How tiles are arranged; empty if unknown." },
+    Column { name: "tile_band", doc: "Tiles at once: 1, 2, 3-4, 5-9, 10-16 or 17+; empty if unknown." },
+];
+const METRIC_KEY: Column = Column {
+    name: "metric",
+    doc: "startup_ms, rebuffer_ms, latency_ms, bitrate_kbps, session_ms, or tile_count (its bins are numbers of tiles).",
+};
+const BIN_KEY: Column =
+    Column { name: "bin", doc: "Bin of a DDSketch with a relative error of 1 %: see docs/views.md." };
+const BIN_MEASURES: &[Column] =
+    &[Column { name: "n", doc: "Number of values in the bin; for tile_count the time of that many tiles, ms." }];
+
+/// Declares the two rollups of views and sessions by some keys: their measures, and their distributions.
+macro_rules! view_rollups {
+    ($(#[doc = $doc:literal] $sums:ident $name:literal $bins:ident $bins_name:literal [$($key:expr),+]);+ $(;)?) => {$(
+        #[doc = $doc]
+        pub const $sums: Rollup =
+            Rollup { name: $name, doc: $doc, grains: &Grain::ALL, keys: &[$($key),+], measures: MEASURES };
+        #[doc = $doc]
+        #[doc = " Distributions."]
+        pub const $bins: Rollup = Rollup {
+            name: $bins_name,
+            doc: concat!($doc, " Distributions."),
+            grains: &Grain::ALL,
+            keys: &[$($key,)+ METRIC_KEY, BIN_KEY],
+            measures: BIN_MEASURES,
+        };
+    )+};
+}
+
+view_rollups! {
+    #[doc = "Views and sessions by stream."]
+    STREAM "stream" STREAM_BINS "stream_bins" [STREAM_KEYS[0], STREAM_KEYS[1]];
+    #[doc = "Views and sessions by version of the app and device."]
+    RELEASE "release" RELEASE_BINS "release_bins"
+        [RELEASE_KEYS[0], RELEASE_KEYS[1], RELEASE_KEYS[2], RELEASE_KEYS[3], RELEASE_KEYS[4]];
+    #[doc = "Views and sessions by layout and number of tiles."]
+    LAYOUT "layout" LAYOUT_BINS "layout_bins" [LAYOUT_KEYS[0], LAYOUT_KEYS[1]];
+}
+
+/// Errors by origin, code, domain, severity and version of the app, in the minute of their corrected time.
+pub const ERROR: Rollup = Rollup {
+    name: "error",
+    doc: "Errors by origin, code, domain, severity and version of the app, in the minute of their corrected time.",
+    grains: &Grain::ALL,
+    keys: &[
+        Column { name: "origin", doc: "playback, or app (errors and crashes of the app itself)." },
+        Column { name: "code", doc: "Code of the error; of a crash its signature." },
+        Column { name: "domain", doc: "Where it came from; empty if not told." },
+        Column { name: "severity", doc: "fatal or warning; empty if not told." },
+        Column { name: "app_version", doc: "Version of the app; empty if unknown." },
+    ],
+    measures: &[Column { name: "errors", doc: "Number of stored error events." }],
+};
+
 /// What is kept like a rollup in the database: the rollups and the books.
-pub const ALL_STORED: [&Rollup; 3] = [&USAGE, &QUALITY, &LEDGER];
+pub const ALL_STORED: [&Rollup; 10] =
+    [&USAGE, &QUALITY, &STREAM, &STREAM_BINS, &RELEASE, &RELEASE_BINS, &LAYOUT, &LAYOUT_BINS, &ERROR, &LEDGER];
 
 /// The rollups that are served.
-pub const ALL: [&Rollup; 2] = [&USAGE, &QUALITY];
+pub const ALL: [&Rollup; 9] =
+    [&USAGE, &QUALITY, &STREAM, &STREAM_BINS, &RELEASE, &RELEASE_BINS, &LAYOUT, &LAYOUT_BINS, &ERROR];
 
 /// The rollup of that name.
 #[must_use]

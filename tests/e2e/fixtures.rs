@@ -10,7 +10,7 @@ use crate::{assert_books_balance, start};
 const CONNECTION_HEADERS: [&str; 5] = ["host", "connection", "content-length", "transfer-encoding", "authorization"];
 
 /// Sends the requests of a file as they were captured; returns the statuses.
-async fn replay(server: &Server, file: &str) -> Vec<u16> {
+pub(crate) async fn replay(server: &Server, file: &str) -> Vec<u16> {
     let path = rig::server::repository().join("tests/fixtures").join(file);
     let requests: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let mut statuses = Vec::new();

@@ -15,6 +15,7 @@ mod program;
 mod promises;
 mod sql;
 mod uploads;
+mod views;
 
 use std::collections::BTreeMap;
 
@@ -38,9 +39,26 @@ async fn numbers(server: &Server) -> BTreeMap<&'static str, Vec<Value>> {
         ("ledger", "SELECT * FROM ledger ORDER BY hour, log_partition, format, type, outcome, reason"),
         ("usage", "SELECT * FROM rollup_usage_minute ORDER BY bucket_start, type, feature"),
         ("usage days", "SELECT * FROM rollup_usage_day ORDER BY bucket_start, type, feature"),
+        ("views", "SELECT * FROM views ORDER BY view_id, part"),
+        ("app sessions", "SELECT * FROM app_sessions ORDER BY session_id, part"),
+        (
+            "slices",
+            "SELECT session_id, view_id, part, bucket_start, sum(attempts) AS attempts, sum(playing_ms) AS playing_ms, \
+             sum(viewer_ms) AS viewer_ms, sum(views_at_start) AS views_at_start FROM slices GROUP BY 1, 2, 3, 4 \
+             ORDER BY 1, 2, 3, 4",
+        ),
+        ("streams", "SELECT * FROM rollup_stream_minute ORDER BY bucket_start, stream_id"),
+        ("releases", "SELECT * FROM rollup_release_hour ORDER BY bucket_start, app_version, os_major, network"),
+        ("layouts", "SELECT * FROM rollup_layout_minute ORDER BY bucket_start, layout_type, tile_band"),
+        ("bins", "SELECT * FROM rollup_layout_bins_hour ORDER BY bucket_start, layout_type, tile_band, metric, bin"),
+        ("errors", "SELECT * FROM rollup_error_day ORDER BY bucket_start, origin, code, app_version"),
         ("quality", "SELECT * FROM rollup_quality_minute ORDER BY bucket_start, format, type, outcome, reason"),
     ] {
-        numbers.insert(name, server.sql(sql).await);
+        let mut rows = server.sql(sql).await;
+        for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+            row.remove("revision");
+        }
+        numbers.insert(name, rows);
     }
     numbers
 }

@@ -1,6 +1,6 @@
 //! The commit: files, deltas, id runs and checkpoint move together, or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -288,9 +288,7 @@ async fn begin_snapshot(connection: &mut SqliteConnection, commit: &Commit) -> R
         .bind(first_file_id + i64::try_from(commit.files.len()).unwrap_or(0))
         .execute(&mut *connection)
         .await?;
-    let change = if commit.replaced_files.is_empty() { "inserted_into_table" } else { "compacted_table" };
-    let tables: std::collections::BTreeSet<i64> = commit.files.iter().map(|file| file.table_id).collect();
-    let changes: Vec<String> = tables.iter().map(|table_id| format!("{change}:{table_id}")).collect();
+    let changes = changes(commit);
     let positions: Vec<_> = commit
         .advances
         .iter()
@@ -298,12 +296,24 @@ async fn begin_snapshot(connection: &mut SqliteConnection, commit: &Commit) -> R
         .collect();
     sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, ?, 'streamgauge', ?, ?)")
         .bind(id)
-        .bind(changes.join(","))
+        .bind(changes)
         .bind(commit.lane.as_str())
         .bind(serde_json::Value::Array(positions).to_string())
         .execute(&mut *connection)
         .await?;
     Ok(SnapshotRow { id, first_file_id })
+}
+
+/// What a commit changes, in the catalogue's words.
+fn changes(commit: &Commit) -> String {
+    let tables: BTreeSet<i64> = commit.files.iter().map(|file| file.table_id).collect();
+    let change = if commit.lane == Lane::Maintenance { "compacted_table" } else { "inserted_into_table" };
+    let mut changes: Vec<String> = tables.iter().map(|table_id| format!("{change}:{table_id}")).collect();
+    if commit.lane != Lane::Maintenance && !commit.replaced_files.is_empty() {
+        let replaceable = LAKE_TABLES.iter().filter(|table| !table.row_key.is_empty());
+        changes.extend(replaceable.map(|table| format!("deleted_from_table:{}", table.id)));
+    }
+    changes.join(",")
 }
 
 /// `SQLite` takes at most this many bound values in one statement.
@@ -343,7 +353,8 @@ async fn end_files(connection: &mut SqliteConnection, snapshot: i64, replaced: &
             return Err(CommitError::Replaced { data_file_id: *data_file_id });
         }
         sqlx::query(
-            "UPDATE ducklake_table_stats AS t SET file_size_bytes = t.file_size_bytes - f.file_size_bytes \
+            "UPDATE ducklake_table_stats AS t SET file_size_bytes = t.file_size_bytes - f.file_size_bytes, \
+             record_count = t.record_count - f.record_count \
              FROM ducklake_data_file f WHERE f.data_file_id = ? AND t.table_id = f.table_id",
         )
         .bind(data_file_id)
@@ -358,7 +369,6 @@ async fn list_files(
     snapshot: &SnapshotRow,
     commit: &Commit,
 ) -> Result<(), sqlx::Error> {
-    let is_merge = !commit.replaced_files.is_empty();
     for (file, data_file_id) in commit.files.iter().zip(snapshot.first_file_id..) {
         let Some(table) = LAKE_TABLES.iter().find(|table| table.id == file.table_id) else { continue };
         let size = i64::try_from(file.encoded.bytes.len()).unwrap_or(i64::MAX);
@@ -366,7 +376,7 @@ async fn list_files(
             "UPDATE ducklake_table_stats SET record_count = record_count + ?, next_row_id = next_row_id + ?, \
              file_size_bytes = file_size_bytes + ? WHERE table_id = ? RETURNING next_row_id",
         )
-        .bind(if is_merge { 0 } else { file.encoded.rows })
+        .bind(file.encoded.rows)
         .bind(file.encoded.rows)
         .bind(size)
         .bind(table.id)

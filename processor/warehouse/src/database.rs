@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::commit::CommitId;
 use crate::lake::Lake;
 use crate::read::Snapshot;
-use crate::tables::LAKE_TABLES;
+use crate::tables::{LAKE_TABLES, LakeTable};
 
 /// The version of the lake format we write; any other is refused.
 const DUCKLAKE_VERSION: &str = "1.0";
@@ -140,6 +140,7 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "ducklake", include_str!("../migrations/sqlite/0001_ducklake.sql")),
         migration(2, "streamgauge", include_str!("../migrations/sqlite/0002_streamgauge.sql")),
+        migration(3, "views", include_str!("../migrations/sqlite/0003_views.sql")),
     ])
 }
 
@@ -175,6 +176,7 @@ async fn prepare_catalogue(
         }
         None => create_catalogue(connection, root).await?,
     }
+    add_tables(connection).await?;
     let newest: i64 =
         sqlx::query_scalar("SELECT max(snapshot_id) FROM ducklake_snapshot").fetch_one(&mut *connection).await?;
     connection.execute("COMMIT").await?;
@@ -197,41 +199,67 @@ async fn create_catalogue(connection: &mut SqliteConnection, root: &str) -> Resu
             .execute(&mut *connection)
             .await?;
     }
-    let next_catalog_id = i64::try_from(LAKE_TABLES.len()).unwrap_or(0) + 1;
-    for (snapshot, schema_version, next_id) in [(0_i64, 0_i64, 1_i64), (1, 1, next_catalog_id)] {
-        sqlx::query("INSERT INTO ducklake_snapshot VALUES (?, ?, ?, ?, 0)")
-            .bind(snapshot)
-            .bind(&now)
-            .bind(schema_version)
-            .bind(next_id)
-            .execute(&mut *connection)
-            .await?;
-    }
+    sqlx::query("INSERT INTO ducklake_snapshot VALUES (0, ?, 0, 1, 0)").bind(&now).execute(&mut *connection).await?;
     sqlx::query("INSERT INTO ducklake_schema VALUES (0, ?, 0, NULL, 'main', 'main/', 1)")
         .bind(Uuid::new_v4().to_string())
         .execute(&mut *connection)
         .await?;
+    sqlx::query(
+        "INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made) VALUES (0, 'created_schema:\"main\"')",
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+/// Adds the tables that the catalogue does not have yet, in a snapshot of their own.
+#[expect(clippy::disallowed_methods, reason = "the birth of tables: nothing is computed from it")]
+async fn add_tables(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let known: Vec<i64> = sqlx::query_scalar("SELECT table_id FROM ducklake_table").fetch_all(&mut *connection).await?;
+    let missing: Vec<&LakeTable> = LAKE_TABLES.into_iter().filter(|table| !known.contains(&table.id)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let next_catalog_id = i64::try_from(LAKE_TABLES.len()).unwrap_or(0) + 1;
+    let (snapshot, schema_version): (i64, i64) = sqlx::query_as(
+        "INSERT INTO ducklake_snapshot SELECT snapshot_id + 1, ?, schema_version + 1, max(next_catalog_id, ?), next_file_id \
+         FROM ducklake_snapshot WHERE snapshot_id = (SELECT max(snapshot_id) FROM ducklake_snapshot) \
+         RETURNING snapshot_id, schema_version",
+    )
+    .bind(Timestamp::from(chrono::Utc::now()).to_sql())
+    .bind(next_catalog_id)
+    .fetch_one(&mut *connection)
+    .await?;
     let created: Vec<String> =
-        LAKE_TABLES.iter().map(|table| format!("created_table:\"main\".\"{}\"", table.name)).collect();
-    sqlx::query("INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made) VALUES (0, 'created_schema:\"main\"'), (1, ?)")
+        missing.iter().map(|table| format!("created_table:\"main\".\"{}\"", table.name)).collect();
+    sqlx::query("INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made) VALUES (?, ?)")
+        .bind(snapshot)
         .bind(created.join(","))
         .execute(&mut *connection)
         .await?;
-    for table in LAKE_TABLES {
-        create_table(connection, table).await?;
+    for table in missing {
+        create_table(connection, table, snapshot, schema_version).await?;
     }
     Ok(())
 }
 
-async fn create_table(connection: &mut SqliteConnection, table: &crate::tables::LakeTable) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO ducklake_table VALUES (?, ?, 1, NULL, 0, ?, ?, 1)")
+async fn create_table(
+    connection: &mut SqliteConnection,
+    table: &LakeTable,
+    snapshot: i64,
+    schema_version: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO ducklake_table VALUES (?, ?, ?, NULL, 0, ?, ?, 1)")
         .bind(table.id)
         .bind(Uuid::now_v7().to_string())
+        .bind(snapshot)
         .bind(table.name)
         .bind(format!("{}/", table.name))
         .execute(&mut *connection)
         .await?;
-    sqlx::query("INSERT INTO ducklake_schema_versions VALUES (1, 1, ?)")
+    sqlx::query("INSERT INTO ducklake_schema_versions VALUES (?, ?, ?)")
+        .bind(snapshot)
+        .bind(schema_version)
         .bind(table.id)
         .execute(&mut *connection)
         .await?;
@@ -239,8 +267,9 @@ async fn create_table(connection: &mut SqliteConnection, table: &crate::tables::
         .bind(table.id)
         .execute(&mut *connection)
         .await?;
-    sqlx::query("INSERT INTO ducklake_tag VALUES (?, 1, NULL, 'comment', ?)")
+    sqlx::query("INSERT INTO ducklake_tag VALUES (?, ?, NULL, 'comment', ?)")
         .bind(table.id)
+        .bind(snapshot)
         .bind(table.doc)
         .execute(&mut *connection)
         .await?;
@@ -248,18 +277,20 @@ async fn create_table(connection: &mut SqliteConnection, table: &crate::tables::
         sqlx::query(
             "INSERT INTO ducklake_column (column_id, begin_snapshot, table_id, column_order, column_name, column_type, \
              default_value, nulls_allowed, default_value_type, default_value_dialect) \
-             VALUES (?, 1, ?, ?, ?, ?, 'NULL', 1, 'literal', 'duckdb')",
+             VALUES (?, ?, ?, ?, ?, ?, 'NULL', 1, 'literal', 'duckdb')",
         )
         .bind(column_id)
+        .bind(snapshot)
         .bind(table.id)
         .bind(column_id)
         .bind(column.name)
         .bind(column.ty.ducklake())
         .execute(&mut *connection)
         .await?;
-        sqlx::query("INSERT INTO ducklake_column_tag VALUES (?, ?, 1, NULL, 'comment', ?)")
+        sqlx::query("INSERT INTO ducklake_column_tag VALUES (?, ?, ?, NULL, 'comment', ?)")
             .bind(table.id)
             .bind(column_id)
+            .bind(snapshot)
             .bind(column.doc)
             .execute(&mut *connection)
             .await?;

@@ -24,6 +24,7 @@ mod lake;
 mod merge;
 mod read;
 mod records;
+mod replace;
 mod rollup_store;
 pub mod tables;
 #[cfg(test)]
@@ -43,4 +44,5 @@ pub use lake::{
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
+pub use replace::{Replacement, row_name};
 pub use rollup_store::{RollupQuery, RollupRow};

@@ -130,15 +130,6 @@ impl Warehouse {
     }
 }
 
-/// The time column by whose day files are split.
-fn day_column(table: &LakeTable) -> &'static str {
-    match table.name {
-        "events" => "corrected_at",
-        "quarantine" => "received_at",
-        _ => "log_time",
-    }
-}
-
 /// The groups that can be merged, the one that has waited longest first: files of one size class that lie in one and
 /// the same day, or files that span days.
 fn groups(table: &LakeTable, files: &[DataFile], policy: MergePolicy) -> Vec<Vec<DataFile>> {
@@ -176,7 +167,7 @@ fn shorten(lake: &Lake, group: &mut Vec<DataFile>, max_plain_bytes: u64) -> Resu
 
 /// The day all rows of a file lie in, if it is one.
 fn single_day(table: &LakeTable, file: &DataFile) -> Option<String> {
-    let (least, greatest) = file.bounds.get(table.index_of(day_column(table)))?.as_ref()?;
+    let (least, greatest) = file.bounds.get(table.index_of(table.day_column))?.as_ref()?;
     let day = least.get(..10)?;
     (greatest.get(..10) == Some(day)).then(|| day.to_owned())
 }
@@ -219,7 +210,7 @@ const DAY_MIN_ROWS: usize = 4096;
 
 /// The rows of each day with many of them, and those of all other days together, each in their order.
 fn split_by_day(table: &LakeTable, rows: &RecordBatch) -> Result<Vec<RecordBatch>, arrow::error::ArrowError> {
-    let times = rows.column(table.index_of(day_column(table))).as_primitive::<TimestampMicrosecondType>();
+    let times = rows.column(table.index_of(table.day_column)).as_primitive::<TimestampMicrosecondType>();
     let mut days: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
     for (row, idx) in (0..times.len()).zip(0_u32..) {
         days.entry(Timestamp::from_micros(times.value(row)).utc_day()).or_default().push(idx);

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::commit::{CommitId, IdRun, NewIdRun, StateFile};
 use crate::database::Warehouse;
-use crate::lake::{FileName, Lake, Origin};
+use crate::lake::{FileName, Lake, Origin, ScanError};
 use crate::tables::{LAKE_TABLES, LakeTable};
 
 /// Why nothing could be read.
@@ -125,6 +125,27 @@ impl Warehouse {
             transaction,
             warehouse: self.clone(),
         })
+    }
+
+    /// Reads files of the lake at the newest commit, beside the runtime's threads.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`]; and what `read` says.
+    ///
+    /// # Panics
+    ///
+    /// If `read` does.
+    pub async fn scan<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Lake, &Snapshot) -> Result<T, ScanError> + Send + 'static,
+    ) -> Result<Result<T, ScanError>, ReadError> {
+        let snapshot = self.read().await?.snapshot().await?;
+        let lake = self.lake().clone();
+        match tokio::task::spawn_blocking(move || read(&lake, &snapshot)).await {
+            Ok(read) => Ok(read),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// The checkpoints of a topic, which are created at 0 for partitions that have none.

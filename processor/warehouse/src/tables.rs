@@ -19,6 +19,10 @@ pub struct LakeTable {
     pub columns: &'static [LakeColumn],
     /// Columns by which rows are sorted within a file.
     pub sorted_by: &'static [&'static str],
+    /// The time column by whose day files are split.
+    pub day_column: &'static str,
+    /// What names a row, where rows are replaced: see [`Warehouse::rows_replaced`](crate::Warehouse::rows_replaced).
+    pub row_key: &'static [&'static str],
     schema: LazyLock<SchemaRef>,
 }
 
@@ -46,6 +50,8 @@ pub enum ColumnType {
     Int32,
     /// 64-bit whole number.
     Int64,
+    /// 64-bit floating point number: no statistics, since it may be no number.
+    Double,
     /// Bytes: no statistics.
     Bytes,
 }
@@ -59,6 +65,7 @@ impl ColumnType {
             Self::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Int32 => DataType::Int32,
             Self::Int64 => DataType::Int64,
+            Self::Double => DataType::Float64,
             Self::Bytes => DataType::Binary,
         }
     }
@@ -71,6 +78,7 @@ impl ColumnType {
             Self::Time => "timestamptz",
             Self::Int32 => "int32",
             Self::Int64 => "int64",
+            Self::Double => "float64",
             Self::Bytes => "blob",
         }
     }
@@ -78,7 +86,7 @@ impl ColumnType {
     /// Whether minimum and maximum are kept per file.
     #[must_use]
     pub const fn has_bounds(self) -> bool {
-        !matches!(self, Self::LongText | Self::Bytes)
+        !matches!(self, Self::LongText | Self::Bytes | Self::Double)
     }
 }
 
@@ -117,20 +125,26 @@ macro_rules! columns {
 }
 
 macro_rules! table {
-    ($id:literal $name:literal $doc:literal sorted by $sorted:expr, $columns:expr) => {
+    ($id:literal $name:literal $doc:literal sorted by $sorted:expr, days of $day:literal $(named by [$($key:literal),+])?, $columns:expr) => {
         LakeTable {
             id: $id,
             name: $name,
             doc: $doc,
             columns: $columns,
             sorted_by: &$sorted,
+            day_column: $day,
+            row_key: {
+                let key: &[&str] = &[];
+                $(let key: &[&str] = { let _ = key; &[$($key),+] };)?
+                key
+            },
             schema: LazyLock::new(|| schema_of($columns)),
         }
     };
 }
 
 /// `events`: what devices reported, typed and deduplicated.
-pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by ["project", "corrected_at"], columns![
+pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by ["project", "corrected_at"], days of "corrected_at", columns![
     project Text "Isolation boundary the event belongs to.",
     event_id Text "Id given by the sender, else derived from the event; unique within source.",
     source Text "Who numbers its events: a URI reference.",
@@ -167,7 +181,7 @@ pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by [
 
 /// `quarantine`: events that cannot be used, each with the reason.
 pub static QUARANTINE: LakeTable = table!(2 "quarantine" "One event that cannot be used, kept with the reason."
-    sorted by ["project", "received_at"], columns![
+    sorted by ["project", "received_at"], days of "received_at", columns![
     project Text "Isolation boundary the event belongs to.",
     event_id Text "Id given by the sender, else derived from the bytes.",
     source Text "Source, if readable.",
@@ -186,7 +200,7 @@ pub static QUARANTINE: LakeTable = table!(2 "quarantine" "One event that cannot 
 
 /// `records`: the event store. What the log held, after the log has forgotten it.
 pub static RECORDS: LakeTable = table!(3 "records" "One record of the log: events of one upload for one partition."
-    sorted by ["log_partition", "log_position"], columns![
+    sorted by ["log_partition", "log_position"], days of "log_time", columns![
     log_partition Int32 "Address in the log: partition.",
     log_position Int64 "Address in the log: record.",
     log_time Time "Server's stamp in the record; as a running maximum it is the partition's time.",
@@ -206,8 +220,179 @@ pub static RECORDS: LakeTable = table!(3 "records" "One record of the log: event
     body Bytes "The record as the log held it (CBOR), the sender's bytes among it. Needs scope pii:read.",
 ]);
 
+/// `views`: one row per part of a view that had an attempt and is over. The rules are in `docs/views.md`.
+pub static VIEWS: LakeTable = table!(4 "views" "One playback attempt in one tile that is over."
+    sorted by ["project", "started_at"], days of "started_at" named by ["project", "session_id", "view_id", "part"], columns![
+    project Text "Isolation boundary.",
+    view_id Text "The view.",
+    part Int32 "Number of the part, from 0: silence of an hour, or a start after an end, begins another.",
+    session_id Text "The session as the sender names it; of CMCD without one the view.",
+    person_id Text "The person at the first input; null if unknown.",
+    stream_id Text "The stream: platform:channel; null if unknown.",
+    stream_platform Text "Platform of the stream.",
+    category Text "Category of the content, as its platform names it.",
+    device_platform Text "ios, ipados, tvos, macos, android, web or other.",
+    os_major Text "Major version of the device's system.",
+    device_class Text "phone, tablet, desktop or tv.",
+    network Text "wifi, cellular, ethernet, none or unknown, as known at the first input.",
+    app_version Text "Version of the app.",
+    layout_type Text "How tiles were arranged.",
+    started_at Time "When it was told to play.",
+    ended_at Time "Its last input.",
+    outcome Text "played, startup_failure, startup_business, ebvs, abandoned_early, left_unstarted or playback_failure.",
+    exit_reason Text "What ended it, as the client says; timeout if it never said.",
+    started Int32 "1 if a first frame was shown, else 0.",
+    playback_failure Int32 "1 if a technical error ended it, else 0.",
+    startup_ms Int64 "From the start to the first frame, ms; null if not measured or not valid.",
+    reported_startup_ms Int64 "The same as the player measured it, ms.",
+    rebuffer_capable Int32 "1 if the player could tell of stalls, else 0.",
+    join_ms Int64 "Time waiting for the first frame, ms.",
+    playing_ms Int64 "Tile time: playing, ms.",
+    rebuffer_ms Int64 "Stalled, ms.",
+    seek_ms Int64 "Seeking, ms.",
+    paused_ms Int64 "Paused or hidden, ms.",
+    watch_ms Int64 "join + playing + rebuffer + seek, ms.",
+    rebuffer_count Int64 "Stalls of at least 250 ms.",
+    max_rebuffer_ms Int64 "The longest stall, ms.",
+    sustained_rebuffers Int64 "Stalls of at least 1000 ms.",
+    seeks Int64 "Seeks.",
+    rebuffer_ratio Double "rebuffer_ms / watch_ms; null without watch time or where stalls cannot be seen.",
+    rebuffer_ratio_play Double "rebuffer_ms / (playing_ms + rebuffer_ms); null likewise.",
+    rebuffers_per_min Double "60 000 x rebuffer_count / watch_ms; null likewise.",
+    rendition_changes Int64 "Changes of the bitrate.",
+    shifts_up Int64 "To a higher bitrate.",
+    shifts_down Int64 "To a lower bitrate.",
+    media_ms Int64 "Media played: playing time times playback rate, ms.",
+    bits_played Int64 "Bits of media played while the bitrate was known.",
+    avg_bitrate_kbps Double "Mean bitrate over media played while it was known, kbit/s.",
+    upscale_avg Double "Mean stretching of the video beyond its size while playing; 0 = none.",
+    upscale_max Double "Greatest stretching.",
+    dropped_frames Int64 "Frames dropped.",
+    rendered_frames Int64 "Frames shown.",
+    dropped_ratio Double "dropped / (dropped + rendered).",
+    focus_ms Int64 "Playing time with the focus, ms.",
+    audible_ms Int64 "Playing time audibly, ms.",
+    attention_ms Int64 "Playing time with the focus or audibly, ms.",
+    latency_ms_mean Double "Mean live latency, ms.",
+    latency_ms_p50 Double "Median live latency, ms, within 1 %.",
+    latency_ms_p95 Double "95th percentile, ms, within 1 %.",
+    latency_ms_max Int64 "Greatest live latency, ms.",
+    errors_fatal Int64 "Fatal errors.",
+    errors_warning Int64 "Warnings.",
+    success_score Double "Playback success score, 0 to 100; null if it does not apply.",
+    startup_score Double "Startup score, 0 to 100; null if it does not apply.",
+    smoothness_score Double "Smoothness score, 0 to 100; null if it does not apply.",
+    video_quality_score Double "Video quality score, 0 to 100; null if it does not apply.",
+    health_score Double "Health score, 0 to 100; null if it does not apply.",
+    health Text "healthy, good, warning, error, or unknown without a score.",
+    revision Int32 "How often the row was replaced because a late event changed it.",
+]);
+
+/// `app_sessions`: one row per app session that is over.
+pub static APP_SESSIONS: LakeTable = table!(5 "app_sessions" "One stretch of use of the app that is over."
+    sorted by ["project", "started_at"], days of "started_at" named by ["project", "session_id", "part"], columns![
+    project Text "Isolation boundary.",
+    session_id Text "The session as the sender names it.",
+    part Int32 "Number among the stretches of one session id, from 0: silence of 30 min begins another.",
+    person_id Text "The person at its last input; null if unknown.",
+    device_platform Text "ios, ipados, tvos, macos, android, web or other.",
+    os_major Text "Major version of the device's system.",
+    device_class Text "phone, tablet, desktop or tv.",
+    network Text "The last network that was told.",
+    app_version Text "Version of the app.",
+    started_at Time "Its first input.",
+    ended_at Time "Its last input.",
+    duration_ms Int64 "From the first to the last input, ms.",
+    viewer_ms Int64 "Viewer time: at least one tile playing, ms.",
+    tile_ms Int64 "Tile time: over all tiles, ms.",
+    views Int64 "Playback attempts.",
+    layouts Int64 "Layouts on screen.",
+    exit_reason Text "background, crash, user_exit, timeout, memory_pressure or unknown.",
+    revision Int32 "How often the row was replaced because a late event changed it.",
+]);
+
+/// `slices`: what a session or a part of a view adds to a quarter of an hour. Rows are signed: sum them.
+pub static SLICES: LakeTable = table!(6 "slices" "What one commit added for a session or view to a quarter of an hour: sum the rows."
+    sorted by ["project", "bucket_start"], days of "bucket_start", columns![
+    project Text "Isolation boundary.",
+    session_id Text "The session as the sender names it; of CMCD without one the view.",
+    view_id Text "The view; null for what a session adds by itself (viewer time, viewers, sessions).",
+    part Int32 "Part of the view.",
+    person_id Text "The person at the first input; null if unknown.",
+    stream_id Text "The stream: platform:channel; null if unknown.",
+    stream_platform Text "Platform of the stream.",
+    category Text "Category of the content, as its platform names it.",
+    device_platform Text "ios, ipados, tvos, macos, android, web or other.",
+    os_major Text "Major version of the device's system.",
+    device_class Text "phone, tablet, desktop or tv.",
+    network Text "wifi, cellular, ethernet, none or unknown, as known at the first input.",
+    app_version Text "Version of the app.",
+    layout_type Text "How tiles were arranged.",
+    tile_band Text "Tiles at once: 1, 2, 3-4, 5-9, 10-16 or 17+; null if unknown.",
+    bucket_start Time "Start of the quarter of an hour, UTC.",
+    attempts Int64 "Playback attempts (parts of views), in the minute of the attempt.",
+    started Int64 "Of these, how many showed a first frame.",
+    startup_valid Int64 "Of these, how many have a startup time.",
+    startup_failures Int64 "Attempts ended by a fatal error before the first frame.",
+    startup_business Int64 "The same, where the error is of domain business.",
+    ebvs Int64 "Attempts left before the first frame after waiting at least 1 s (exit before video start).",
+    abandoned_early Int64 "Attempts left before the first frame within 1 s.",
+    left_unstarted Int64 "Attempts left by a layout switch while another tile of the layout had started.",
+    playback_failures Int64 "Attempts with a fatal error that is not of domain business.",
+    errors_fatal Int64 "Fatal errors, in their own minute.",
+    errors_warning Int64 "Warnings, in their own minute.",
+    rebuffer_count Int64 "Stalls of at least 250 ms, in the minute they began.",
+    sustained_rebuffers Int64 "Stalls of at least 1000 ms, in the minute they began.",
+    seeks Int64 "Seeks.",
+    rendition_changes Int64 "Changes of the bitrate.",
+    shifts_up Int64 "Changes to a higher bitrate.",
+    shifts_down Int64 "Changes to a lower bitrate.",
+    dropped_frames Int64 "Frames dropped.",
+    rendered_frames Int64 "Frames shown.",
+    join_ms Int64 "Time waiting for the first frame, ms.",
+    playing_ms Int64 "Tile time: playing, ms.",
+    rebuffer_ms Int64 "Time stalled, ms.",
+    seek_ms Int64 "Time seeking, ms.",
+    paused_ms Int64 "Time paused, ms.",
+    watch_ms Int64 "join + playing + rebuffer + seek, ms.",
+    watch_ms_rebuffer_capable Int64 "watch_ms of views whose player can tell of stalls, ms.",
+    media_ms Int64 "Media played: playing time times playback rate, ms.",
+    bitrate_ms Int64 "Media played times its bitrate, kbit/s times ms.",
+    rated_media_ms Int64 "Media played while the bitrate was known, ms.",
+    focus_ms Int64 "Playing time of the focused tile, ms.",
+    audible_ms Int64 "Playing time of audible tiles, ms.",
+    attention_ms Int64 "Playing time of tiles that are focused or audible, ms.",
+    latency_ms_sum Int64 "Sum of live latencies, ms.",
+    latency_n Int64 "Number of live latencies.",
+    views_ended Int64 "Attempts that ended, in the minute of their end.",
+    views_with_rebuffer Int64 "Of these, how many had a stall.",
+    rebuffer_capable_views Int64 "Of these, how many could tell of stalls.",
+    success_sum Int64 "Sum of playback success scores of ended attempts, hundredths.",
+    success_n Int64 "Number of these.",
+    startup_sum Int64 "Sum of startup scores, hundredths.",
+    startup_n Int64 "Number of these.",
+    smoothness_sum Int64 "Sum of smoothness scores, hundredths.",
+    smoothness_n Int64 "Number of these.",
+    video_quality_sum Int64 "Sum of video quality scores, hundredths.",
+    video_quality_n Int64 "Number of these.",
+    health_sum Int64 "Sum of health scores, hundredths.",
+    health_n Int64 "Number of these.",
+    health_healthy Int64 "Ended attempts with a health score of at least 90.",
+    health_good Int64 "At least 75.",
+    health_warning Int64 "At least 50.",
+    health_error Int64 "Below 50.",
+    health_unknown Int64 "Without a health score.",
+    views_at_start Int64 "Views active at the first instant of the minute; adds up over keys, not over time.",
+    viewers_at_start Int64 "Sessions with an active view then; adds up over keys but streams, not over time.",
+    viewer_ms Int64 "Viewer time: at least one tile of a session playing, ms.",
+    sessions Int64 "App sessions, in the minute they began.",
+    crashed_sessions Int64 "Of these, how many saw a crash.",
+    failed_sessions Int64 "Of these, how many had a view that failed.",
+    stalled_sessions Int64 "Of these, how many had a view that stalled.",
+]);
+
 /// All tables of the lake, by rising id.
-pub static LAKE_TABLES: [&LakeTable; 3] = [&EVENTS, &QUARANTINE, &RECORDS];
+pub static LAKE_TABLES: [&LakeTable; 6] = [&EVENTS, &QUARANTINE, &RECORDS, &VIEWS, &APP_SESSIONS, &SLICES];
 
 #[cfg(test)]
 mod tests {
@@ -221,6 +406,13 @@ mod tests {
             assert_eq!(names.len(), table.columns.len(), "{}", table.name);
             assert!(table.sorted_by.iter().all(|column| names.contains(column)), "{}", table.name);
         }
+    }
+
+    #[test]
+    fn slices_have_all_measures_in_their_order() {
+        let first = SLICES.index_of(schemas::fold::measures::MEASURES[0].name);
+        let names = SLICES.columns[first..].iter().map(|column| (column.name, column.doc));
+        assert!(names.eq(schemas::fold::measures::MEASURES.iter().map(|measure| (measure.name, measure.doc))));
     }
 
     #[test]

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use schemas::Timestamp;
 use schemas::rollups::{Grain, USAGE};
 
-use crate::tables::{ColumnType, QUARANTINE};
+use crate::tables::{ColumnType, LakeTable, QUARANTINE, VIEWS};
 use crate::{
     Advance, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, Lake, Lane, MergePolicy, NewFile, Origin,
-    ReadError, RollupQuery, Warehouse, WarehouseConfig, encode_parquet, scan_parquet,
+    ReadError, RollupQuery, Warehouse, WarehouseConfig, encode_parquet, row_name, scan_parquet,
 };
 
 const TOPIC: &str = "events";
@@ -112,19 +112,24 @@ fn delta(now: Timestamp, events: i64) -> Delta {
 
 /// Rows with the same value everywhere but in the times.
 fn batch(rows: i64, now: Timestamp) -> RecordBatch {
-    let arrays = QUARANTINE.columns.iter().map(|column| -> ArrayRef {
+    batch_of(&QUARANTINE, rows, now)
+}
+
+fn batch_of(table: &LakeTable, rows: i64, now: Timestamp) -> RecordBatch {
+    let arrays = table.columns.iter().map(|column| -> ArrayRef {
         match column.ty {
             ColumnType::Text | ColumnType::LongText => Arc::new(StringArray::from_iter_values((0..rows).map(|_| "x"))),
             ColumnType::Bytes => Arc::new(BinaryArray::from_iter_values((0..rows).map(|_| b"raw"))),
             ColumnType::Int32 => Arc::new(Int32Array::from_iter_values((0..rows).map(|_| 0))),
             ColumnType::Int64 => Arc::new(Int64Array::from_iter_values(0..rows)),
+            ColumnType::Double => Arc::new(Float64Array::from_iter_values((0..rows).map(|_| 0.5))),
             ColumnType::Time => {
                 let times = (0..rows).map(|row| now.micros() + row);
                 Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
             }
         }
     });
-    RecordBatch::try_new(QUARANTINE.schema(), arrays.collect()).unwrap()
+    RecordBatch::try_new(table.schema(), arrays.collect()).unwrap()
 }
 
 #[tokio::test]
@@ -284,4 +289,86 @@ async fn a_catalogue_of_another_version_is_refused_by_name() {
         refused.to_string(),
         "the lake's catalogue has version `1.1`, and this program reads and writes 1.0 only"
     );
+}
+
+#[tokio::test]
+async fn every_rollup_has_the_columns_of_its_definition() {
+    let setup = Setup::new().await;
+    let database = setup.folder.path().join("warehouse.db");
+    let pool =
+        sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(database)).await.unwrap();
+    for rollup in schemas::rollups::ALL_STORED {
+        let defined: Vec<&str> = rollup.keys.iter().chain(rollup.measures).map(|column| column.name).collect();
+        for (table, before, after) in [
+            ("delta", ["commit_id", "project", "bucket_us"], None),
+            ("merged", ["grain", "project", "bucket_us"], Some("last_commit")),
+        ] {
+            let statement = format!("SELECT name FROM pragma_table_info('{}_{table}') ORDER BY cid", rollup.name);
+            let columns: Vec<String> =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(&pool).await.unwrap();
+            let expected: Vec<&str> = before.into_iter().chain(defined.iter().copied()).chain(after).collect();
+            assert_eq!(columns, expected, "{}_{table}", rollup.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_catalogue_from_before_a_table_gets_it() {
+    let setup = Setup::new().await;
+    setup.land(0, 5, at(0)).await;
+    let before = *setup.warehouse.newest_commit().borrow();
+    let database = setup.folder.path().join("warehouse.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for table in ["ducklake_table", "ducklake_column", "ducklake_table_stats", "ducklake_table_column_stats"] {
+        let statement = format!("DELETE FROM {table} WHERE table_id = {}", VIEWS.id);
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
+    }
+    setup.warehouse.close().await;
+    let reopened = open(&setup.folder).await;
+    assert_eq!(reopened.newest_commit().borrow().0, before.0 + 1, "a snapshot of its own");
+    let columns: i64 = sqlx::query_scalar("SELECT count(*) FROM ducklake_column WHERE table_id = ?")
+        .bind(VIEWS.id)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(usize::try_from(columns).unwrap(), VIEWS.columns.len());
+    let (version, next): (i64, i64) = sqlx::query_as(
+        "SELECT schema_version, next_catalog_id FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!((version, next), (2, 7));
+}
+
+#[tokio::test]
+async fn rows_are_replaced_in_one_commit_with_what_takes_their_place() {
+    let setup = Setup::new().await;
+    let land = |rows: RecordBatch, from: u64, path: &'static str| {
+        let encoded = encode_parquet(&VIEWS, &rows, 1).unwrap();
+        setup.warehouse.lake().write(&format!("main/views/{path}"), &encoded.bytes).unwrap();
+        let mut commit = setup.commit(from, 1, at(0));
+        commit.files = vec![NewFile { table_id: VIEWS.id, path: path.into(), encoded }];
+        commit
+    };
+    // All rows of this batch have one name: project, session and view x, part 0.
+    setup.warehouse.commit(&land(batch_of(&VIEWS, 2, at(0)), 0, "a.parquet")).await.unwrap();
+    setup.warehouse.commit(&land(batch_of(&VIEWS, 0, at(0)), 1, "b.parquet")).await.unwrap();
+    let names = || std::collections::HashSet::from([row_name(&["x", "x", "x", "0"])]);
+    let none = setup.warehouse.rows_replaced(&VIEWS, [row_name(&["x", "x", "x", "1"])].into(), at(1)).await.unwrap();
+    assert!(none.replaced_files.is_empty() && none.revisions.is_empty());
+    let replacement = setup.warehouse.rows_replaced(&VIEWS, names(), at(1)).await.unwrap();
+    assert_eq!(replacement.replaced_files.len(), 1);
+    assert_eq!(replacement.revisions.values().collect::<Vec<_>>(), [&0]);
+    let mut commit = land(batch_of(&VIEWS, 1, at(1)), 2, "c.parquet");
+    commit.files.extend(replacement.files);
+    commit.replaced_files = replacement.replaced_files;
+    setup.warehouse.commit(&commit).await.unwrap();
+    let snapshot = setup.warehouse.read().await.unwrap().snapshot().await.unwrap();
+    assert_eq!(setup.rows(snapshot.files(&VIEWS).iter().map(|file| file.path.clone())), 1);
+    // Whoever read the old files comes too late.
+    let mut late = setup.commit(3, 4, at(2));
+    late.replaced_files = commit.replaced_files;
+    assert!(matches!(setup.warehouse.commit(&late).await, Err(CommitError::Replaced { .. })));
 }

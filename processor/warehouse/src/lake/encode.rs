@@ -112,7 +112,7 @@ fn properties(table: &LakeTable, zstd_level: i32) -> Result<WriterProperties, Pa
                 .set_column_statistics_enabled(path, EnabledStatistics::None),
             // Unique: a dictionary would be built only to be thrown away.
             ColumnType::Text if column.name == "event_id" => properties.set_column_dictionary_enabled(path, false),
-            ColumnType::Text | ColumnType::Int32 => properties,
+            ColumnType::Text | ColumnType::Int32 | ColumnType::Double => properties,
         };
     }
     // Receipts look a batch up by its name, which no range narrows down.

@@ -1,0 +1,234 @@
+//! Views and sessions: the open units of a partition, and what a commit adds to them.
+//!
+//! A unit is in memory from its first input until nothing has arrived for it for an hour of log time. Inputs that do not
+//! continue what is in memory (late ones, or of a unit that was closed) have the unit read back from the lake and folded
+//! without and with them, in the same commit: the difference is what they change.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use schemas::Timestamp;
+use schemas::dedup::EventKey;
+use schemas::fold::{Folded, Input, SessionFact, Unit, UnitKey, VIEW_SILENCE_MS, ViewFact};
+use warehouse::tables::{APP_SESSIONS, VIEWS};
+use warehouse::{Lake, MergeError, Replacement, ScanError, Snapshot, Warehouse, row_name};
+
+use crate::dedup::DedupError;
+use crate::fold::{PartitionState, Pending};
+use crate::history::{PartitionUnit, inputs_of, units_since};
+use crate::rows::FactRows;
+
+/// The open units of one partition.
+pub(crate) type Units = HashMap<UnitKey, Unit, RandomState>;
+
+/// New inputs by unit.
+pub(crate) type Inputs = HashMap<UnitKey, Vec<Input>, RandomState>;
+
+/// Facts that a commit writes, and the names of those that they replace.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    views: Vec<(Arc<str>, ViewFact)>,
+    sessions: Vec<(Arc<str>, SessionFact)>,
+    gone_views: HashSet<String>,
+    gone_sessions: HashSet<String>,
+}
+
+/// A unit whose inputs do not continue what is in memory.
+#[derive(Debug)]
+pub(crate) struct Late {
+    unit: PartitionUnit,
+    inputs: Vec<Input>,
+    /// Log time up to which everything is committed.
+    committed: Timestamp,
+    /// Log time that this commit moves to.
+    log_time: Timestamp,
+}
+
+/// Folds new inputs into the open units of a partition, and closes those that fell silent. Returns the units that must
+/// be read back; they are not in memory any more.
+pub(crate) fn fold_open(
+    state: &mut PartitionState,
+    inputs: Inputs,
+    pending: &mut Pending,
+    facts: &mut Facts,
+) -> Result<Vec<Late>, DedupError> {
+    let mut late = Vec::new();
+    let mut unknown = Vec::new();
+    for (key, mut inputs) in inputs {
+        inputs.sort_unstable_by_key(|input| input.place);
+        match state.units.get_mut(&key) {
+            Some(unit) if unit.continues_with(&inputs) => {
+                let mut folded = Folded::default();
+                unit.fold(&inputs, &mut folded);
+                add(pending, facts, &key, folded);
+            }
+            Some(_) => {
+                state.units.remove(&key);
+                late.push((key, inputs));
+            }
+            None => unknown.push((key, inputs)),
+        }
+    }
+    let event_keys: Vec<EventKey> = unknown.iter().map(|(key, _)| key.event_key()).collect();
+    let was_begun = state.keys.take_in(&event_keys)?;
+    for ((key, inputs), was_begun) in unknown.into_iter().zip(was_begun) {
+        if was_begun {
+            late.push((key, inputs));
+            continue;
+        }
+        let (mut unit, mut folded) = (Unit::new(&key), Folded::default());
+        unit.fold(&inputs, &mut folded);
+        add(pending, facts, &key, folded);
+        state.units.insert(key, unit);
+    }
+    let silent = |(key, unit): (&UnitKey, &Unit)| unit.is_silent(state.log_time).then(|| key.clone());
+    let silent: Vec<UnitKey> = state.units.iter().filter_map(silent).collect();
+    for key in silent {
+        if let Some(mut unit) = state.units.remove(&key) {
+            let mut folded = Folded::default();
+            unit.close(&mut folded);
+            add(pending, facts, &key, folded);
+        }
+    }
+    let (partition, committed, log_time) = (state.partition, state.committed_log_time, state.log_time);
+    let late = late.into_iter().map(|(key, inputs)| Late { unit: (partition, key), inputs, committed, log_time });
+    Ok(late.collect())
+}
+
+/// Reads late units back, folds them without and with their new inputs, and adds the difference. Returns those that are
+/// open now.
+pub(crate) async fn refold(
+    warehouse: &Warehouse,
+    late: Vec<Late>,
+    pending: &mut Pending,
+    facts: &mut Facts,
+) -> Result<Vec<(PartitionUnit, Unit)>, RefoldError> {
+    if late.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted: HashSet<PartitionUnit> = late.iter().map(|late| late.unit.clone()).collect();
+    let mut stored = read_back(warehouse, move |lake, snapshot| inputs_of(lake, snapshot, &wanted)).await?;
+    let mut open = Vec::new();
+    for Late { unit: name, inputs, committed, log_time } in late {
+        let mut all = stored.remove(&name).unwrap_or_default();
+        let (_, before) = fold_all(&name.1, &all, committed);
+        all.extend(inputs);
+        all.sort_unstable_by_key(|input| input.place);
+        let (unit, after) = fold_all(&name.1, &all, log_time);
+        add_difference(pending, facts, &name.1, before, after);
+        open.extend(unit.map(|unit| (name, unit)));
+    }
+    Ok(open)
+}
+
+/// The open units of partitions at their checkpoints, from what the lake holds.
+pub(crate) async fn restore(
+    warehouse: &Warehouse,
+    checkpoints: HashMap<u16, Timestamp>,
+) -> Result<Vec<(PartitionUnit, Unit)>, RefoldError> {
+    read_back(warehouse, move |lake, snapshot| {
+        let since = checkpoints.iter().map(|(partition, at)| (*partition, at.plus_millis(-VIEW_SILENCE_MS))).collect();
+        let units = units_since(lake, snapshot, &since)?;
+        let mut open = Vec::new();
+        for (name, inputs) in inputs_of(lake, snapshot, &units)? {
+            let log_time = checkpoints.get(&name.0).copied().unwrap_or_default();
+            let (unit, _) = fold_all(&name.1, &inputs, log_time);
+            open.extend(unit.map(|unit| (name, unit)));
+        }
+        Ok(open)
+    })
+    .await
+}
+
+/// Why units could not be read back.
+pub(crate) type RefoldError = crate::runner::RunError;
+
+async fn read_back<T: Send + 'static>(
+    warehouse: &Warehouse,
+    read: impl FnOnce(&Lake, &Snapshot) -> Result<T, ScanError> + Send + 'static,
+) -> Result<T, RefoldError> {
+    warehouse.scan(read).await?.map_err(RefoldError::History)
+}
+
+/// Folds all inputs of a unit, and closes it if it is silent at a log time; else it is returned too.
+fn fold_all(key: &UnitKey, inputs: &[Input], log_time: Timestamp) -> (Option<Unit>, Folded) {
+    let (mut unit, mut folded) = (Unit::new(key), Folded::default());
+    if inputs.is_empty() {
+        return (None, folded);
+    }
+    unit.fold(inputs, &mut folded);
+    if unit.is_silent(log_time) {
+        unit.close(&mut folded);
+        return (None, folded);
+    }
+    (Some(unit), folded)
+}
+
+fn add(pending: &mut Pending, facts: &mut Facts, key: &UnitKey, folded: Folded) {
+    let project: Arc<str> = (*key.project).into();
+    pending.contribute(&project, &folded.sums);
+    facts.views.extend(folded.views.into_iter().map(|fact| (Arc::clone(&project), fact)));
+    facts.sessions.extend(folded.sessions.into_iter().map(|fact| (Arc::clone(&project), fact)));
+}
+
+fn add_difference(pending: &mut Pending, facts: &mut Facts, key: &UnitKey, before: Folded, mut after: Folded) {
+    after.sums.add_all(&before.sums, -1);
+    let (gone, new) = differing(before.views, after.views, |fact| view_name(&key.project, fact));
+    facts.gone_views.extend(gone);
+    after.views = new;
+    let (gone, new) = differing(before.sessions, after.sessions, |fact| session_name(&key.project, fact));
+    facts.gone_sessions.extend(gone);
+    after.sessions = new;
+    add(pending, facts, key, after);
+}
+
+/// Names of the facts of `before` that are not in `after`, and the facts of `after` that were not in `before`.
+fn differing<F: PartialEq>(before: Vec<F>, after: Vec<F>, name: impl Fn(&F) -> String) -> (Vec<String>, Vec<F>) {
+    let known: HashMap<String, F> = before.into_iter().map(|fact| (name(&fact), fact)).collect();
+    let mut gone: HashSet<String> = known.keys().cloned().collect();
+    let mut new = Vec::new();
+    for fact in after {
+        let name = name(&fact);
+        if known.get(&name) == Some(&fact) {
+            gone.remove(&name);
+        } else {
+            new.push(fact);
+        }
+    }
+    (gone.into_iter().collect(), new)
+}
+
+fn view_name(project: &str, fact: &ViewFact) -> String {
+    row_name(&[project, &fact.dims.session_id, &fact.dims.view_id, &fact.dims.part.to_string()])
+}
+
+fn session_name(project: &str, fact: &SessionFact) -> String {
+    row_name(&[project, &fact.dims.session_id, &fact.part.to_string()])
+}
+
+impl Facts {
+    /// Writes the files again that hold facts that are replaced; what they become is in the rows.
+    pub(crate) async fn rows(
+        &self,
+        warehouse: &Warehouse,
+        now: Timestamp,
+    ) -> Result<(FactRows, Vec<Replacement>), MergeError> {
+        let views = warehouse.rows_replaced(&VIEWS, self.gone_views.clone(), now).await?;
+        let sessions = warehouse.rows_replaced(&APP_SESSIONS, self.gone_sessions.clone(), now).await?;
+        let mut rows = FactRows::new();
+        let revision = |replacement: &Replacement, name: &str| replacement.revisions.get(name).map_or(0, |old| old + 1);
+        for (project, fact) in &self.views {
+            rows.view(project, fact, revision(&views, &view_name(project, fact)));
+        }
+        for (project, fact) in &self.sessions {
+            rows.session(project, fact, revision(&sessions, &session_name(project, fact)));
+        }
+        Ok((rows, vec![views, sessions]))
+    }
+
+    /// Whether there is nothing to write or to replace.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.views.is_empty() && self.sessions.is_empty() && self.gone_views.is_empty() && self.gone_sessions.is_empty()
+    }
+}

@@ -1,0 +1,522 @@
+//! Stored events as the fold sees them: what an event tells of a view or a session, and when.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::dedup::{EventKey, IdTime};
+use crate::event::{Format, stream_platform};
+use crate::kinds::{self, ErrorDomain, Network, PlayerState, RebufferEnd, Severity, TelemetryLevel};
+use crate::time::Timestamp;
+
+/// What is folded together: a session, or a CMCD view that names none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitKey {
+    /// The project.
+    pub project: Box<str>,
+    /// What orders its inputs.
+    pub order: Order,
+    /// The install, where it is part of the session's name.
+    pub install_id: Box<str>,
+    /// The session; of a CMCD view without one the view.
+    pub session_id: Box<str>,
+}
+
+/// What orders the inputs of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Order {
+    /// Native: `seq` of the session.
+    Session,
+    /// CMCD: `sn` of each view.
+    View,
+    /// Legacy: the device's clock.
+    Clock,
+}
+
+impl UnitKey {
+    /// The unit of a stored event; `None` for events that are in none.
+    #[must_use]
+    pub fn of(event: &Stored<'_>) -> Option<Self> {
+        let (order, install_id, session_id) = match event.format {
+            Format::Native if event.seq.is_some() => (Order::Session, event.install_id?, event.session_id?),
+            Format::Cmcd2 if event.seq.is_some() => {
+                let view_id = event.view_id?;
+                let install_id = event.session_id.and(event.install_id).unwrap_or_default();
+                (Order::View, install_id, event.session_id.unwrap_or(view_id))
+            }
+            Format::StreamyyyLegacy => (Order::Clock, "", event.session_id?),
+            _ => return None,
+        };
+        Some(Self {
+            project: event.project.into(),
+            order,
+            install_id: install_id.into(),
+            session_id: session_id.into(),
+        })
+    }
+
+    /// A key of its own among those of events: whether the unit was ever begun.
+    #[must_use]
+    pub fn event_key(&self) -> EventKey {
+        let order = match self.order {
+            Order::Session => "session",
+            Order::View => "view",
+            Order::Clock => "clock",
+        };
+        EventKey::new(&self.project, &format!("\u{2}{order}/{}", self.install_id), &self.session_id, IdTime::FromId)
+    }
+}
+
+/// The columns of a stored event that the fold looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// The project.
+    pub project: &'a str,
+    /// How it was written.
+    pub format: Format,
+    /// Its kind.
+    pub kind: &'a str,
+    /// `seq`, for CMCD `sn`.
+    pub seq: Option<u32>,
+    /// Boot of the monotonic clock.
+    pub boot_id: Option<&'a str>,
+    /// Monotonic clock, ms.
+    pub mono_ms: Option<i64>,
+    /// Device clock.
+    pub occurred_at: Timestamp,
+    /// Corrected, for good.
+    pub corrected_at: Timestamp,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// The install.
+    pub install_id: Option<&'a str>,
+    /// The session.
+    pub session_id: Option<&'a str>,
+    /// The view.
+    pub view_id: Option<&'a str>,
+    /// The layout on screen.
+    pub layout_id: Option<&'a str>,
+    /// The person.
+    pub person_id: Option<&'a str>,
+    /// The stream.
+    pub stream_id: Option<&'a str>,
+    /// Its platform.
+    pub stream_platform: Option<&'a str>,
+    /// Platform of the device.
+    pub device_platform: Option<&'a str>,
+    /// Version of the app.
+    pub app_version: Option<&'a str>,
+    /// The data, JSON.
+    pub data: &'a str,
+    /// Place in the log: record, index in it.
+    pub address: (u64, u32),
+}
+
+/// One input of a unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// Where it stands among the inputs of its unit (CMCD: of its view).
+    pub place: Place,
+    /// The boot, if its clock is monotonic.
+    pub boot: Option<Box<str>>,
+    /// The clock: monotonic or of the wall, ms.
+    pub clock_ms: i64,
+    /// Corrected time, ms.
+    pub corrected_ms: i64,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// The view.
+    pub view_id: Option<Box<str>>,
+    /// The layout on screen.
+    pub layout_id: Option<Box<str>>,
+    /// The person; empty if unknown.
+    pub person_id: Box<str>,
+    /// The stream; empty if unknown.
+    pub stream_id: Box<str>,
+    /// Its platform.
+    pub stream_platform: &'static str,
+    /// Platform of the device.
+    pub device_platform: &'static str,
+    /// Version of the app.
+    pub app_version: Box<str>,
+    /// What it tells.
+    pub what: What,
+}
+
+/// Order of inputs: the sender's number, then the address in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// `seq`, `sn`, or the clock in ms.
+    pub number: i64,
+    /// Record and index.
+    pub address: (u64, u32),
+}
+
+/// What an input tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// Something about a view.
+    View(Box<ViewInput>),
+    /// The device: what is `None` is not told.
+    Device {
+        /// Major version of the system.
+        os_major: Option<Box<str>>,
+        /// Class.
+        device_class: Option<Box<str>>,
+        /// Network.
+        network: Option<Box<str>>,
+    },
+    /// The type of the layout on screen.
+    Layout(Box<str>),
+    /// The app came to the front.
+    Foregrounded,
+    /// The app left the front.
+    Backgrounded,
+    /// The app crashed.
+    Crashed,
+    /// The session is over, for this reason.
+    SessionEnded(Box<str>),
+    /// It shows that the session goes on.
+    Sign,
+}
+
+/// What an input tells of its view. A record of CMCD can tell several things at once.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ViewInput {
+    /// What happened to the state.
+    pub act: Option<Act>,
+    /// What the state is said to be.
+    pub state: Option<Act>,
+    /// An error: whether it is fatal, and whether it is the user's business only.
+    pub error: Option<(Fatal, Business)>,
+    /// Startup time as the player measured it, ms.
+    pub startup_ms: Option<i64>,
+    /// Category of the content.
+    pub category: Option<Box<str>>,
+    /// Whether the player tells its state only.
+    pub state_only: Option<bool>,
+    /// Tile, pixels.
+    pub tile: Option<(i64, i64)>,
+    /// Video, pixels.
+    pub video: Option<(i64, i64)>,
+    /// Bitrate, kbit/s.
+    pub kbps: Option<i64>,
+    /// Playback rate, thousandths.
+    pub rate_milli: Option<i64>,
+    /// Live latency, ms.
+    pub latency_ms: Option<i64>,
+    /// Whether the tile has the focus.
+    pub focused: Option<bool>,
+    /// Whether it can be heard.
+    pub audible: Option<bool>,
+    /// Period of heartbeats, ms.
+    pub period_ms: Option<i64>,
+    /// Whether it is a heartbeat: then its bitrate is counted.
+    pub is_heartbeat: bool,
+    /// Whether it tells of a change of the bitrate, and the bitrate before, kbit/s.
+    pub rendition: Option<Option<i64>>,
+    /// Totals since the view began.
+    pub totals: Totals,
+    /// Frames that were dropped, told one by one.
+    pub dropped: i64,
+}
+
+/// Whether an error ended playback.
+pub type Fatal = bool;
+/// Whether an error is no technical one.
+pub type Business = bool;
+
+/// Counters that only grow while a player lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Playing, ms.
+    pub playing_ms: Option<i64>,
+    /// Rebuffering, ms.
+    pub rebuffer_ms: Option<i64>,
+    /// Rebuffers.
+    pub rebuffer_count: Option<i64>,
+    /// Seeking, ms.
+    pub seek_ms: Option<i64>,
+    /// Paused, ms.
+    pub paused_ms: Option<i64>,
+    /// Frames dropped.
+    pub dropped_frames: Option<i64>,
+    /// Frames shown.
+    pub rendered_frames: Option<i64>,
+}
+
+/// The rows of the table of states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Told to play.
+    Start,
+    /// Plays.
+    Play,
+    /// Resumed after a pause.
+    Resume,
+    /// The buffer ran dry.
+    Buffer,
+    /// The stall is over.
+    BufferEnd(RebufferEnd),
+    /// Waits, undefined by the specification.
+    Wait,
+    /// A seek began.
+    Seek,
+    /// A seek ended.
+    SeekEnd,
+    /// Paused, or hidden.
+    Pause,
+    /// Over, for this reason.
+    End(Box<str>),
+}
+
+impl Input {
+    /// The unit and the input that a stored event is; `None` for events that are in no unit.
+    #[must_use]
+    pub fn of(event: &Stored<'_>) -> Option<(UnitKey, Self)> {
+        let key = UnitKey::of(event)?;
+        let number = match key.order {
+            Order::Clock => event.occurred_at.millis(),
+            Order::Session | Order::View => event.seq?.into(),
+        };
+        let boot = event.boot_id.filter(|_| event.mono_ms.is_some());
+        let clock_ms = boot.and(event.mono_ms).unwrap_or_else(|| event.occurred_at.millis());
+        let input = Self {
+            place: Place { number, address: event.address },
+            boot: boot.map(Into::into),
+            clock_ms,
+            corrected_ms: event.corrected_at.millis(),
+            received_at: event.received_at,
+            view_id: event.view_id.map(Into::into),
+            layout_id: event.layout_id.map(Into::into),
+            person_id: event.person_id.unwrap_or_default().into(),
+            stream_id: event.stream_id.unwrap_or_default().into(),
+            stream_platform: event.stream_platform.map_or("", stream_platform),
+            device_platform: event.device_platform.map_or("", device_platform),
+            app_version: event.app_version.unwrap_or_default().into(),
+            what: what(event),
+        };
+        Some((key, input))
+    }
+}
+
+fn device_platform(name: &str) -> &'static str {
+    crate::event::DEVICE_PLATFORMS.into_iter().find(|known| *known == name).unwrap_or("other")
+}
+
+fn typed<T: DeserializeOwned + Default>(data: &str) -> T {
+    serde_json::from_str(data).unwrap_or_default()
+}
+
+fn what(event: &Stored<'_>) -> What {
+    if event.format == Format::Cmcd2 {
+        return What::View(Box::new(cmcd(event.kind, event.data)));
+    }
+    let is_native = event.format == Format::Native && event.view_id.is_some();
+    if let Some(name) = event.kind.strip_prefix("playback.") {
+        return if is_native { What::View(Box::new(playback(name, event.data))) } else { What::Sign };
+    }
+    match event.kind {
+        "device.context" => {
+            let context: kinds::DeviceContext = typed(event.data);
+            What::Device {
+                os_major: context.os_version.map(|version| version.split('.').next().unwrap_or_default().into()),
+                device_class: context.device_class.map(|class| word(&class).into()),
+                network: context.network.map(|network| word(&network).into()),
+            }
+        }
+        "device.network_changed" => {
+            let changed: kinds::DeviceNetworkChanged = typed(event.data);
+            let network = changed.to.map(|network: Network| word(&network).into());
+            What::Device { os_major: None, device_class: None, network }
+        }
+        "layout.created" => layout(typed::<kinds::LayoutCreated>(event.data).layout_type),
+        "layout.switched" => layout(typed::<kinds::LayoutSwitched>(event.data).to_type),
+        "app.foregrounded" => What::Foregrounded,
+        "app.backgrounded" => What::Backgrounded,
+        "app.crashed" => What::Crashed,
+        "session.ended" => {
+            let ended: kinds::SessionEnded = typed(event.data);
+            What::SessionEnded(ended.reason.map_or_else(|| "unknown".into(), |reason| word(&reason).into()))
+        }
+        _ => What::Sign,
+    }
+}
+
+fn layout(layout_type: Option<kinds::LayoutType>) -> What {
+    layout_type.map_or(What::Sign, |layout_type| What::Layout(word(&layout_type).into()))
+}
+
+/// The word of a value of a closed list.
+pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn pair(one: Option<i64>, other: Option<i64>) -> Option<(i64, i64)> {
+    one.zip(other).filter(|(one, other)| *one > 0 && *other > 0)
+}
+
+fn playback(name: &str, data: &str) -> ViewInput {
+    let mut input = ViewInput::default();
+    match name {
+        "view_started" => {
+            let data: kinds::PlaybackViewStarted = typed(data);
+            input.act = Some(Act::Start);
+            input.category = data.category.map(Into::into);
+            input.state_only = Some(data.telemetry_level == Some(TelemetryLevel::StateOnly));
+            input.tile = pair(data.tile_width_px, data.tile_height_px);
+        }
+        "first_frame" => {
+            let data: kinds::PlaybackFirstFrame = typed(data);
+            input.act = Some(Act::Play);
+            input.startup_ms = data.startup_ms;
+            input.kbps = data.bitrate_kbps;
+            input.video = pair(data.width_px, data.height_px);
+        }
+        "rebuffer_started" => input.act = Some(Act::Buffer),
+        "rebuffer_ended" => {
+            let data: kinds::PlaybackRebufferEnded = typed(data);
+            input.act = Some(Act::BufferEnd(data.ended_by.unwrap_or(RebufferEnd::Resumed)));
+        }
+        "paused" => input.act = Some(Act::Pause),
+        "resumed" => input.act = Some(Act::Resume),
+        "seek_started" => input.act = Some(Act::Seek),
+        "seek_ended" => input.act = Some(Act::SeekEnd),
+        "rendition_changed" => {
+            let data: kinds::PlaybackRenditionChanged = typed(data);
+            input.kbps = data.to_kbps;
+            input.rendition = Some(data.from_kbps);
+            input.video = pair(data.width_px, data.height_px);
+        }
+        "error" => {
+            let data: kinds::PlaybackError = typed(data);
+            let is_fatal = data.severity == Some(Severity::Fatal);
+            input.error = Some((is_fatal, data.domain == Some(ErrorDomain::Business)));
+            input.act = is_fatal.then(|| Act::End("error".into()));
+        }
+        "heartbeat" => heartbeat(typed(data), &mut input),
+        "frames_dropped" => input.dropped = typed::<kinds::PlaybackFramesDropped>(data).dropped.unwrap_or(0),
+        "latency_sampled" => input.latency_ms = typed::<kinds::PlaybackLatencySampled>(data).latency_ms,
+        "mode_changed" => {
+            let data: kinds::PlaybackModeChanged = typed(data);
+            input.tile = pair(data.tile_width_px, data.tile_height_px);
+        }
+        "audio_changed" => {
+            let data: kinds::PlaybackAudioChanged = typed(data);
+            input.audible = data.audible.or(data.muted.map(|muted| !muted));
+        }
+        "view_ended" => {
+            let data: kinds::PlaybackViewEnded = typed(data);
+            let reason = data.reason.as_ref().map_or_else(|| "unknown".to_owned(), word);
+            input.act = Some(Act::End(reason.into()));
+            input.totals = Totals {
+                playing_ms: data.playing_ms,
+                rebuffer_ms: data.rebuffer_ms,
+                rebuffer_count: data.rebuffer_count,
+                seek_ms: data.seek_ms,
+                paused_ms: data.paused_ms,
+                dropped_frames: data.dropped_frames,
+                rendered_frames: data.rendered_frames,
+            };
+        }
+        _ => {}
+    }
+    input
+}
+
+fn heartbeat(data: kinds::PlaybackHeartbeat, input: &mut ViewInput) {
+    input.is_heartbeat = true;
+    input.state = match data.state {
+        Some(PlayerState::Playing) => Some(Act::Play),
+        Some(PlayerState::Buffering) => Some(Act::Buffer),
+        Some(PlayerState::Paused) => Some(Act::Pause),
+        _ => None,
+    };
+    input.kbps = data.bitrate_kbps;
+    input.latency_ms = data.latency_ms;
+    #[expect(clippy::cast_possible_truncation, reason = "0 to 16")]
+    let rate = data.playback_rate.map(|rate| (rate * 1000.0).round() as i64);
+    input.rate_milli = rate;
+    input.focused = data.focused;
+    input.audible = data.muted.map(|muted| !muted);
+    input.period_ms = data.period_ms;
+    input.totals = Totals {
+        playing_ms: data.playing_ms,
+        rebuffer_ms: data.rebuffer_ms,
+        rebuffer_count: data.rebuffer_count,
+        seek_ms: data.seek_ms,
+        paused_ms: data.paused_ms,
+        dropped_frames: data.dropped_frames,
+        rendered_frames: data.rendered_frames,
+    };
+}
+
+/// A record of CMCD.
+fn cmcd(kind: &str, data: &str) -> ViewInput {
+    let data: Value = serde_json::from_str(data).unwrap_or(Value::Null);
+    let integer = |key: &str| data.get(key).and_then(Value::as_i64);
+    let mut input = ViewInput::default();
+    let state = data.get("sta").and_then(Value::as_str);
+    input.act = match state {
+        Some("s") => Some(Act::Start),
+        Some("p") => Some(Act::Play),
+        Some("k") => Some(Act::Seek),
+        Some("r") => Some(Act::Buffer),
+        Some("a") => Some(Act::Pause),
+        Some("w") => Some(Act::Wait),
+        Some("e") => Some(Act::End("completed".into())),
+        Some("q") => Some(Act::End("user_choice".into())),
+        Some("f") => Some(Act::End("error".into())),
+        _ => None,
+    };
+    // Only a change of state is one: the other records repeat the state of the moment.
+    if kind != "cmcd.ps" && !matches!(input.act, Some(Act::End(_))) {
+        input.state = input.act.take();
+    }
+    let has_error = data.get("ec").and_then(Value::as_array).is_some_and(|codes| !codes.is_empty());
+    let is_fatal = state == Some("f");
+    if has_error || kind == "cmcd.e" || (is_fatal && kind == "cmcd.ps") {
+        input.error = Some((is_fatal, false));
+    }
+    input.startup_ms = integer("msd");
+    input.kbps = bitrate(&data);
+    #[expect(clippy::cast_possible_truncation, reason = "a playback rate")]
+    let rate = data.get("pr").and_then(Value::as_f64).map(|rate| (rate.clamp(0.0, 16.0) * 1000.0).round() as i64);
+    input.rate_milli = rate;
+    input.is_heartbeat = kind == "cmcd.t";
+    input.rendition = (kind == "cmcd.bc").then_some(None);
+    // Some senders repeat the last latency on every record.
+    input.latency_ms = integer("ltc").filter(|_| input.is_heartbeat);
+    input.period_ms = input.is_heartbeat.then_some(30_000);
+    input.audible = match kind {
+        "cmcd.m" => Some(false),
+        "cmcd.um" => Some(true),
+        _ => None,
+    };
+    input.totals = Totals {
+        rebuffer_ms: total(&data, "bsda"),
+        rebuffer_count: total(&data, "bsa"),
+        dropped_frames: integer("dfa"),
+        ..Totals::default()
+    };
+    input
+}
+
+/// The bitrate shown to the user: `pb`, else `br`; of video, else of what is untagged or muxed, else of audio.
+fn bitrate(data: &Value) -> Option<i64> {
+    let list = data.get("pb").or_else(|| data.get("br"))?;
+    let of = |object_type: &str| {
+        let value = list.get(object_type)?;
+        #[expect(clippy::cast_possible_truncation, reason = "kbit/s")]
+        value.as_array().and_then(|values| values.last()).unwrap_or(value).as_f64().map(|kbps| kbps.round() as i64)
+    };
+    ["v", "av", "_", "a"].into_iter().find_map(of).filter(|kbps| (0..=200_000).contains(kbps))
+}
+
+/// A counter: over its object types.
+fn total(data: &Value, key: &str) -> Option<i64> {
+    let list = data.get(key)?.as_object()?;
+    list.values().filter_map(Value::as_i64).max()
+}

@@ -1,0 +1,304 @@
+//! What views and sessions add up to: the measures, and sums of them by minute and dimensions.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::sketch::bin_of;
+use crate::rollups::Column;
+
+/// Declares the measures: an enum whose order is that of the columns, and their documentation.
+macro_rules! measures {
+    ($($variant:ident $name:literal $doc:literal),+ $(,)?) => {
+        /// A measure of views and sessions; the number is its place among the columns.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Measure { $(#[doc = $doc] $variant),+ }
+
+        /// The measures as columns, in their order.
+        pub const MEASURES: &[Column] = &[$(Column { name: $name, doc: $doc }),+];
+    };
+}
+
+measures! {
+    Attempts "attempts" "Playback attempts (parts of views), in the minute of the attempt.",
+    Started "started" "Of these, how many showed a first frame.",
+    StartupValid "startup_valid" "Of these, how many have a startup time.",
+    StartupFailures "startup_failures" "Attempts ended by a fatal error before the first frame.",
+    StartupBusiness "startup_business" "The same, where the error is of domain business.",
+    Ebvs "ebvs" "Attempts left before the first frame after waiting at least 1 s (exit before video start).",
+    AbandonedEarly "abandoned_early" "Attempts left before the first frame within 1 s.",
+    LeftUnstarted "left_unstarted" "Attempts left by a layout switch while another tile of the layout had started.",
+    PlaybackFailures "playback_failures" "Attempts with a fatal error that is not of domain business.",
+    ErrorsFatal "errors_fatal" "Fatal errors, in their own minute.",
+    ErrorsWarning "errors_warning" "Warnings, in their own minute.",
+    RebufferCount "rebuffer_count" "Stalls of at least 250 ms, in the minute they began.",
+    SustainedRebuffers "sustained_rebuffers" "Stalls of at least 1000 ms, in the minute they began.",
+    Seeks "seeks" "Seeks.",
+    RenditionChanges "rendition_changes" "Changes of the bitrate.",
+    ShiftsUp "shifts_up" "Changes to a higher bitrate.",
+    ShiftsDown "shifts_down" "Changes to a lower bitrate.",
+    DroppedFrames "dropped_frames" "Frames dropped.",
+    RenderedFrames "rendered_frames" "Frames shown.",
+    JoinMs "join_ms" "Time waiting for the first frame, ms.",
+    PlayingMs "playing_ms" "Tile time: playing, ms.",
+    RebufferMs "rebuffer_ms" "Time stalled, ms.",
+    SeekMs "seek_ms" "Time seeking, ms.",
+    PausedMs "paused_ms" "Time paused, ms.",
+    WatchMs "watch_ms" "join + playing + rebuffer + seek, ms.",
+    WatchMsRebufferCapable "watch_ms_rebuffer_capable" "watch_ms of views whose player can tell of stalls, ms.",
+    MediaMs "media_ms" "Media played: playing time times playback rate, ms.",
+    BitrateMs "bitrate_ms" "Media played times its bitrate, kbit/s times ms.",
+    RatedMediaMs "rated_media_ms" "Media played while the bitrate was known, ms.",
+    FocusMs "focus_ms" "Playing time of the focused tile, ms.",
+    AudibleMs "audible_ms" "Playing time of audible tiles, ms.",
+    AttentionMs "attention_ms" "Playing time of tiles that are focused or audible, ms.",
+    LatencyMsSum "latency_ms_sum" "Sum of live latencies, ms.",
+    LatencyN "latency_n" "Number of live latencies.",
+    ViewsEnded "views_ended" "Attempts that ended, in the minute of their end.",
+    ViewsWithRebuffer "views_with_rebuffer" "Of these, how many had a stall.",
+    RebufferCapableViews "rebuffer_capable_views" "Of these, how many could tell of stalls.",
+    SuccessSum "success_sum" "Sum of playback success scores of ended attempts, hundredths.",
+    SuccessN "success_n" "Number of these.",
+    StartupSum "startup_sum" "Sum of startup scores, hundredths.",
+    StartupN "startup_n" "Number of these.",
+    SmoothnessSum "smoothness_sum" "Sum of smoothness scores, hundredths.",
+    SmoothnessN "smoothness_n" "Number of these.",
+    VideoQualitySum "video_quality_sum" "Sum of video quality scores, hundredths.",
+    VideoQualityN "video_quality_n" "Number of these.",
+    HealthSum "health_sum" "Sum of health scores, hundredths.",
+    HealthN "health_n" "Number of these.",
+    HealthHealthy "health_healthy" "Ended attempts with a health score of at least 90.",
+    HealthGood "health_good" "At least 75.",
+    HealthWarning "health_warning" "At least 50.",
+    HealthError "health_error" "Below 50.",
+    HealthUnknown "health_unknown" "Without a health score.",
+    ViewsAtStart "views_at_start" "Views active at the first instant of the minute; adds up over keys, not over time.",
+    ViewersAtStart "viewers_at_start" "Sessions with an active view then; adds up over keys but streams, not over time.",
+    ViewerMs "viewer_ms" "Viewer time: at least one tile of a session playing, ms.",
+    Sessions "sessions" "App sessions, in the minute they began.",
+    CrashedSessions "crashed_sessions" "Of these, how many saw a crash.",
+    FailedSessions "failed_sessions" "Of these, how many had a view that failed.",
+    StalledSessions "stalled_sessions" "Of these, how many had a view that stalled.",
+}
+
+/// How many measures there are.
+pub const MEASURE_COUNT: usize = MEASURES.len();
+
+/// One value of every measure.
+pub type Values = [i64; MEASURE_COUNT];
+
+/// A quantity whose distribution is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// Startup times, ms.
+    StartupMs,
+    /// Durations of stalls, ms.
+    RebufferMs,
+    /// Live latencies, ms.
+    LatencyMs,
+    /// Bitrates, kbit/s.
+    BitrateKbps,
+    /// Durations of app sessions, ms.
+    SessionMs,
+    /// Numbers of tiles that play at once; counts milliseconds, and the bin is the number itself.
+    TileCount,
+}
+
+impl Metric {
+    /// The word in the key `metric`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StartupMs => "startup_ms",
+            Self::RebufferMs => "rebuffer_ms",
+            Self::LatencyMs => "latency_ms",
+            Self::BitrateKbps => "bitrate_kbps",
+            Self::SessionMs => "session_ms",
+            Self::TileCount => "tile_count",
+        }
+    }
+}
+
+/// How many tiles: 1, 2, 3-4, 5-9, 10-16 or 17+; unknown is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Band(u8);
+
+impl Band {
+    /// Not known.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// The band of a number of tiles.
+    #[must_use]
+    pub const fn of(tiles: usize) -> Self {
+        Self(match tiles {
+            0 => 0,
+            1 => 1,
+            2 => 2,
+            3..=4 => 3,
+            5..=9 => 4,
+            10..=16 => 5,
+            _ => 6,
+        })
+    }
+
+    /// The word in the key `tile_band`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        ["", "1", "2", "3-4", "5-9", "10-16", "17+"][self.0 as usize]
+    }
+}
+
+/// By what contributions are told apart; what is not known is empty. Hashed once: it is looked up for every input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dims {
+    /// The session.
+    pub session_id: Box<str>,
+    /// The view; empty for what a session adds by itself.
+    pub view_id: Box<str>,
+    /// The view's part.
+    pub part: u32,
+    /// The person.
+    pub person_id: Box<str>,
+    /// The stream.
+    pub stream_id: Box<str>,
+    /// Its platform.
+    pub stream_platform: &'static str,
+    /// Its category.
+    pub category: Box<str>,
+    /// Platform of the device.
+    pub device_platform: &'static str,
+    /// Major version of its system.
+    pub os_major: Box<str>,
+    /// Class of the device.
+    pub device_class: Box<str>,
+    /// Its network.
+    pub network: Box<str>,
+    /// Version of the app.
+    pub app_version: Box<str>,
+    /// Type of the layout.
+    pub layout_type: Box<str>,
+}
+
+/// What a sum is kept by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SumKey {
+    /// The dimensions.
+    pub dims: Arc<Dims>,
+    /// Number of tiles.
+    pub band: Band,
+    /// Start of the minute, ms since the Unix epoch.
+    pub minute_ms: i64,
+}
+
+impl Hash for SumKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Few of a unit's keys share these; equality looks at the rest.
+        self.minute_ms.hash(state);
+        self.band.hash(state);
+        self.dims.view_id.hash(state);
+        self.dims.part.hash(state);
+    }
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Contributions, added up by minute and dimensions.
+#[derive(Debug, Default, Clone)]
+pub struct Sums {
+    /// The measures.
+    pub rows: HashMap<SumKey, Box<Values>, RandomState>,
+    /// The distributions.
+    pub bins: HashMap<(SumKey, Metric, i32), i64, RandomState>,
+}
+
+/// Sums in one order, without those that are nothing.
+pub type SortedSums = (BTreeMap<SumKey, Values>, BTreeMap<(SumKey, Metric, i32), i64>);
+
+impl Sums {
+    fn key(dims: &Arc<Dims>, band: Band, at_ms: i64) -> SumKey {
+        SumKey { dims: Arc::clone(dims), band, minute_ms: at_ms - at_ms.rem_euclid(MINUTE_MS) }
+    }
+
+    /// The values at an instant.
+    pub(super) fn at(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64) -> &mut Values {
+        self.rows.entry(Self::key(dims, band, at_ms)).or_insert_with(|| Box::new([0; MEASURE_COUNT]))
+    }
+
+    /// Adds to a measure.
+    pub(super) fn add(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64, measure: Measure, value: i64) {
+        if value != 0 {
+            self.at(dims, band, at_ms)[measure as usize] += value;
+        }
+    }
+
+    /// Counts a value of a distribution.
+    pub(super) fn observe(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64, metric: Metric, value: i64) {
+        self.add_bin(dims, band, at_ms, (metric, bin_of(value)), 1);
+    }
+
+    /// Adds to a bin of a distribution.
+    pub(super) fn add_bin(
+        &mut self,
+        dims: &Arc<Dims>,
+        band: Band,
+        at_ms: i64,
+        (metric, bin): (Metric, i32),
+        count: i64,
+    ) {
+        *self.bins.entry((Self::key(dims, band, at_ms), metric, bin)).or_insert(0) += count;
+    }
+
+    /// Adds other sums, `times` 1 or −1.
+    pub fn add_all(&mut self, other: &Self, times: i64) {
+        for (key, values) in &other.rows {
+            let sums = self.rows.entry_ref(key).or_insert_with(|| Box::new([0; MEASURE_COUNT]));
+            for (sum, value) in sums.iter_mut().zip(values.iter()) {
+                *sum += times * value;
+            }
+        }
+        for (key, count) in &other.bins {
+            *self.bins.entry_ref(key).or_insert(0) += times * count;
+        }
+    }
+
+    /// The sums in one order, without those that are nothing.
+    #[must_use]
+    pub fn sorted(&self) -> SortedSums {
+        let rows = self.rows.iter().filter(|(_, values)| values.iter().any(|value| *value != 0));
+        let bins = self.bins.iter().filter(|(_, count)| **count != 0);
+        (
+            rows.map(|(key, values)| (key.clone(), **values)).collect(),
+            bins.map(|(key, count)| (key.clone(), *count)).collect(),
+        )
+    }
+}
+
+impl From<&SumKey> for SumKey {
+    fn from(key: &SumKey) -> Self {
+        key.clone()
+    }
+}
+
+/// A stretch of time cut at the borders of minutes.
+pub(super) fn minutes(from_ms: i64, to_ms: i64) -> impl Iterator<Item = (i64, i64)> {
+    let mut at = from_ms;
+    std::iter::from_fn(move || {
+        if at >= to_ms {
+            return None;
+        }
+        let end = (at - at.rem_euclid(MINUTE_MS) + MINUTE_MS).min(to_ms);
+        let piece = (at, end - at);
+        at = end;
+        Some(piece)
+    })
+}
+
+/// Starts of minutes within `[from, to)`.
+pub(super) fn minute_starts(from_ms: i64, to_ms: i64) -> impl Iterator<Item = i64> {
+    let first = from_ms + (MINUTE_MS - from_ms.rem_euclid(MINUTE_MS)) % MINUTE_MS;
+    std::iter::successors(Some(first), |at| Some(at + MINUTE_MS)).take_while(move |at| *at < to_ms)
+}

@@ -1,0 +1,24 @@
+//! From stored events to views, sessions and sums: the rules of `docs/views.md`.
+//!
+//! [`Input::of`] makes an input of a stored event and says which [`Unit`] it belongs to; a unit folds its inputs in the
+//! sender's order into [`Folded`]: contributions to minutes, and facts about what is over. Pure: what a set of inputs
+//! gives depends on nothing else, so it can be computed again, with and without a late input, and the difference is
+//! what the late input changes.
+
+mod errors;
+pub mod facts;
+pub mod input;
+pub mod measures;
+pub mod scores;
+mod session_time;
+pub mod sketch;
+mod unit;
+pub mod view;
+
+pub use errors::error_keys;
+pub use facts::{SessionFact, ViewFact};
+pub use input::{Input, Order, Place, Stored, UnitKey};
+pub use unit::{Folded, SESSION_SILENCE_MS, STEP_BACK_MS, Unit, VIEW_SILENCE_MS};
+
+#[cfg(test)]
+mod tests;

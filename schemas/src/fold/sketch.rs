@@ -1,0 +1,113 @@
+//! Bins of distributions: DDSketch (Masson, Rim, Lee, VLDB 2019) with a relative error of 1 %.
+//!
+//! A value's bin is a whole number that sorts like the value. Bins are counted like any other measure, so they add, and
+//! can be taken away again. Borders come from whole numbers alone, never from a logarithm: every machine agrees.
+
+/// Relative error of a [value read from a bin](value_of).
+pub const RELATIVE_ERROR: f64 = 0.01;
+
+/// Values beyond this are in the last bin.
+pub const VALUE_MAX: i64 = 10_000_000;
+
+/// γ = (1 + α) / (1 − α) with α = 1 %.
+const GAMMA: (u128, u128) = (101, 99);
+/// Bits behind the point.
+const POINT: u32 = 64;
+/// The smallest power of γ that is at least [`VALUE_MAX`] is this one.
+const BORDERS: usize = 807;
+
+/// `TABLE[i]` is the largest whole number not above γ^i.
+static TABLE: [u64; BORDERS] = borders();
+
+const fn borders() -> [u64; BORDERS] {
+    let mut table = [0; BORDERS];
+    let mut power: u128 = 1 << POINT;
+    let mut idx = 0;
+    while idx < BORDERS {
+        table[idx] = (power >> POINT) as u64;
+        power = power * GAMMA.0 / GAMMA.1;
+        idx += 1;
+    }
+    table
+}
+
+/// The bin of a value: 0 for 0, n for (γ^(n−2), γ^(n−1)], −n for the negatives of bin n.
+#[must_use]
+pub fn bin_of(value: i64) -> i32 {
+    if value == 0 {
+        return 0;
+    }
+    let size = value.unsigned_abs().min(VALUE_MAX.unsigned_abs());
+    let idx = TABLE.partition_point(|border| *border < size).min(BORDERS - 1);
+    let bin = i32::try_from(idx).unwrap_or(i32::MAX) + 1;
+    if value < 0 { -bin } else { bin }
+}
+
+/// The value that stands for a bin: at most [`RELATIVE_ERROR`] from every value in it.
+#[must_use]
+pub fn value_of(bin: i32) -> f64 {
+    if bin == 0 {
+        return 0.0;
+    }
+    let upper = (101.0_f64 / 99.0).powi(bin.abs() - 1);
+    let value = upper * 99.0 / 100.0;
+    if bin < 0 { -value } else { value }
+}
+
+/// The `quantile` (0 to 1) of counted bins, which ascend; `None` if they count nothing.
+#[must_use]
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "counts of events")]
+pub fn quantile(bins: &[(i32, i64)], quantile: f64) -> Option<f64> {
+    let total: i64 = bins.iter().map(|(_, count)| count).sum();
+    if total <= 0 {
+        return None;
+    }
+    let rank = ((total - 1) as f64 * quantile.clamp(0.0, 1.0)).round() as i64;
+    let mut below = 0;
+    let bin = bins.iter().find(|(_, count)| {
+        below += count;
+        below > rank
+    });
+    bin.map(|(bin, _)| value_of(*bin))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_table_reaches_the_greatest_value_and_not_further() {
+        assert!(TABLE[BORDERS - 2] < VALUE_MAX.unsigned_abs() && TABLE[BORDERS - 1] >= VALUE_MAX.unsigned_abs());
+        assert_eq!((bin_of(0), bin_of(1), bin_of(-1)), (0, 1, -1));
+    }
+
+    proptest! {
+        #[test]
+        fn a_bin_stands_for_its_values_within_one_percent(value in -VALUE_MAX..VALUE_MAX) {
+            let estimate = value_of(bin_of(value));
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            let value = value as f64;
+            prop_assert!((estimate - value).abs() <= RELATIVE_ERROR * value.abs() + 1e-9, "{value} {estimate}");
+        }
+
+        #[test]
+        fn bins_sort_like_their_values(one in -VALUE_MAX..VALUE_MAX, other in -VALUE_MAX..VALUE_MAX) {
+            prop_assert_eq!(bin_of(one) <= bin_of(other), one <= other || bin_of(one) == bin_of(other));
+        }
+
+        #[test]
+        fn a_quantile_is_within_one_percent_of_the_exact_one(mut values in prop::collection::vec(1..VALUE_MAX, 1..200), q in 0.0..1.0_f64) {
+            let mut bins = std::collections::BTreeMap::new();
+            for value in &values {
+                *bins.entry(bin_of(*value)).or_insert(0) += 1;
+            }
+            values.sort_unstable();
+            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+            let exact = values[((values.len() - 1) as f64 * q).round() as usize] as f64;
+            let estimate = quantile(&bins.into_iter().collect::<Vec<_>>(), q).unwrap();
+            prop_assert!((estimate - exact).abs() <= RELATIVE_ERROR * exact + 1e-9);
+        }
+    }
+}

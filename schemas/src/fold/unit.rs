@@ -1,0 +1,444 @@
+//! A unit: the views and the app sessions of one session id, folded in the sender's order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::facts::{SessionFact, ViewFact};
+use super::input::{Act, Input, Order, Place, UnitKey, ViewInput, What};
+use super::measures::{Band, Dims, Measure, Metric, Sums};
+use super::session_time::SessionTime;
+use super::view::{Around, Counters, Part};
+use crate::time::Timestamp;
+
+/// Silence that cuts a view into parts, and after which, in log time, a unit is closed.
+pub const VIEW_SILENCE_MS: i64 = 3_600_000;
+/// Silence that cuts a session id into app sessions.
+pub const SESSION_SILENCE_MS: i64 = 1_800_000;
+/// A wall clock that falls by more than this began a new epoch (the clock model's figure).
+pub const STEP_BACK_MS: i64 = 2_000;
+/// Boots whose offset is remembered per unit; further ones get a new offset each time they come back.
+const BOOTS_MAX: usize = 16;
+/// Layouts that are remembered per unit.
+const LAYOUTS_MAX: usize = 64;
+
+/// What folding gives: sums to add, facts to write.
+#[derive(Debug, Default, Clone)]
+pub struct Folded {
+    /// Contributions.
+    pub sums: Sums,
+    /// Parts that are over.
+    pub views: Vec<ViewFact>,
+    /// App sessions that are over.
+    pub sessions: Vec<SessionFact>,
+}
+
+/// State of a unit. What it gives depends on the set of inputs alone, not on how they were dealt out to calls, as long
+/// as they come [in order](Self::continues_with).
+#[derive(Debug, Clone)]
+pub struct Unit {
+    order: Order,
+    clock: UnitClock,
+    last: Option<Place>,
+    session: Arc<Dims>,
+    views: BTreeMap<Box<str>, View>,
+    live: usize,
+    time: SessionTime,
+    app: Option<AppSession>,
+    started_layouts: Vec<Box<str>>,
+    last_received: Timestamp,
+}
+
+/// A view of the unit.
+#[derive(Debug, Clone, Default)]
+struct View {
+    parts: u32,
+    live: Option<Box<Part>>,
+    /// Whether an event ended the last part: then only a start or a play begins another.
+    has_ended: bool,
+    counters: Counters,
+    /// CMCD: the view's own order and clock.
+    last: Option<Place>,
+    clock: UnitClock,
+}
+
+/// The time of inputs along one order.
+#[derive(Debug, Clone, Default)]
+struct UnitClock {
+    /// Offsets of boots; the empty name is the wall clock.
+    offsets: Vec<(Box<str>, i64)>,
+    boot: Option<Box<str>>,
+    highest_ms: i64,
+    now_ms: i64,
+}
+
+impl UnitClock {
+    /// Takes in an input; its time, ms.
+    fn advance(&mut self, input: &Input, has_step_back: bool) -> i64 {
+        let boot = input.boot.as_deref().unwrap_or_default();
+        let is_wall = boot.is_empty();
+        let is_same = self.boot.as_deref() == Some(boot)
+            && !(is_wall && has_step_back && input.clock_ms + STEP_BACK_MS < self.highest_ms);
+        if is_same {
+            self.highest_ms = self.highest_ms.max(input.clock_ms);
+            self.now_ms = self.now_ms.max(input.clock_ms + self.offset(boot));
+            return self.now_ms;
+        }
+        let offset = input.corrected_ms - input.clock_ms;
+        // A wall clock that was set back, or comes back after a boot, is another clock.
+        self.offsets.retain(|(known, _)| !(is_wall && known.is_empty()));
+        if !self.offsets.iter().any(|(known, _)| &**known == boot) {
+            if self.offsets.len() == BOOTS_MAX {
+                self.offsets.remove(0);
+            }
+            self.offsets.push((boot.into(), offset));
+        }
+        self.boot = Some(boot.into());
+        self.highest_ms = input.clock_ms;
+        self.now_ms = input.clock_ms + self.offset(boot);
+        self.now_ms
+    }
+
+    fn offset(&self, boot: &str) -> i64 {
+        self.offsets.iter().find(|(known, _)| &**known == boot).map_or(0, |(_, offset)| *offset)
+    }
+}
+
+/// The app session under way.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "what happened in it, each counted once")]
+struct AppSession {
+    part: u32,
+    dims: Arc<Dims>,
+    started_ms: i64,
+    last_ms: i64,
+    viewer_ms_before: i64,
+    tile_ms: i64,
+    views: i64,
+    layouts: Vec<Box<str>>,
+    last_word: Option<&'static str>,
+    ended: Option<Box<str>>,
+    is_written: bool,
+    crashed: bool,
+    failed: bool,
+    stalled: bool,
+}
+
+impl Unit {
+    /// A unit without inputs.
+    #[must_use]
+    pub fn new(key: &UnitKey) -> Self {
+        let session = Dims { session_id: key.session_id.clone(), ..Dims::default() };
+        Self {
+            order: key.order,
+            clock: UnitClock::default(),
+            last: None,
+            session: Arc::new(session),
+            views: BTreeMap::new(),
+            live: 0,
+            time: SessionTime::default(),
+            app: None,
+            started_layouts: Vec::new(),
+            last_received: Timestamp::MIN,
+        }
+    }
+
+    /// When the last of its inputs arrived.
+    #[must_use]
+    pub const fn last_received(&self) -> Timestamp {
+        self.last_received
+    }
+
+    /// Whether nothing arrived for so long, in log time, that the unit is to be [closed](Self::close).
+    #[must_use]
+    pub fn is_silent(&self, log_time: Timestamp) -> bool {
+        log_time.millis_since(self.last_received) >= VIEW_SILENCE_MS
+    }
+
+    /// Whether sorted inputs all stand behind those that were folded, and change nothing that was written: otherwise all
+    /// inputs must be folded anew.
+    #[must_use]
+    pub fn continues_with(&self, inputs: &[Input]) -> bool {
+        let Some(first) = inputs.first() else { return true };
+        match self.order {
+            Order::View => {
+                let is_behind = |input: &Input| {
+                    let view = input.view_id.as_ref().and_then(|view_id| self.views.get(view_id));
+                    view.is_none_or(|view| view.last < Some(input.place))
+                };
+                inputs.iter().all(is_behind)
+            }
+            _ => self.last < Some(first.place) && !self.app.as_ref().is_some_and(|app| app.is_written),
+        }
+    }
+
+    /// Folds inputs, which are sorted by place and [continue](Self::continues_with) those before.
+    pub fn fold(&mut self, inputs: &[Input], folded: &mut Folded) {
+        for input in inputs {
+            self.last_received = self.last_received.max(input.received_at);
+            self.take(input, folded);
+        }
+        self.write_ended_session(folded);
+    }
+
+    /// Closes the unit: nothing is expected any more.
+    pub fn close(&mut self, folded: &mut Folded) {
+        let view_ids: Vec<Box<str>> = self.views.keys().cloned().collect();
+        for view_id in view_ids {
+            self.time_out(&view_id, folded);
+        }
+        self.end_session(folded);
+    }
+
+    fn take(&mut self, input: &Input, folded: &mut Folded) {
+        if self.order == Order::View {
+            if let Some(view_id) = &input.view_id {
+                let view = self.views.entry(view_id.clone()).or_default();
+                let has_gap = view.last.is_some_and(|last| last.number + 1 < input.place.number);
+                view.last = Some(input.place);
+                let now_ms = view.clock.advance(input, false);
+                self.take_view(input, now_ms, has_gap, folded);
+            }
+            return;
+        }
+        let has_gap =
+            self.order == Order::Session && self.last.is_some_and(|last| last.number + 1 < input.place.number);
+        self.last = Some(input.place);
+        let now_ms = self.clock.advance(input, true);
+        if has_gap {
+            for part in self.views.values_mut().filter_map(|view| view.live.as_mut()) {
+                part.state_gap = true;
+                part.totals_gap = true;
+            }
+        }
+        self.know(input);
+        self.app_session(input, now_ms, folded);
+        self.take_view(input, now_ms, has_gap, folded);
+    }
+
+    /// Brings the session's dimensions up to date.
+    fn know(&mut self, input: &Input) {
+        let known = &self.session;
+        let mut next = None;
+        let mut set = |is_news: bool, set: &mut dyn FnMut(&mut Dims)| {
+            if is_news {
+                set(next.get_or_insert_with(|| (**known).clone()));
+            }
+        };
+        let differs = |known: &str, told: &str| !told.is_empty() && known != told;
+        set(differs(&known.person_id, &input.person_id), &mut |dims| dims.person_id = input.person_id.clone());
+        set(differs(&known.app_version, &input.app_version), &mut |dims| dims.app_version = input.app_version.clone());
+        set(differs(known.device_platform, input.device_platform), &mut |dims| {
+            dims.device_platform = input.device_platform;
+        });
+        match &input.what {
+            What::Device { os_major, device_class, network } => {
+                let told = |told: &Option<Box<str>>, known: &str| told.as_deref().is_some_and(|told| told != known);
+                set(told(os_major, &known.os_major), &mut |dims| dims.os_major = os_major.clone().unwrap_or_default());
+                set(told(device_class, &known.device_class), &mut |dims| {
+                    dims.device_class = device_class.clone().unwrap_or_default();
+                });
+                set(told(network, &known.network), &mut |dims| dims.network = network.clone().unwrap_or_default());
+            }
+            What::Layout(layout_type) => {
+                set(known.layout_type != *layout_type, &mut |dims| dims.layout_type = layout_type.clone());
+            }
+            _ => {}
+        }
+        if let Some(next) = next {
+            self.session = Arc::new(next);
+        }
+    }
+
+    fn app_session(&mut self, input: &Input, now_ms: i64, folded: &mut Folded) {
+        let is_over = self.app.as_ref().is_some_and(|app| now_ms - app.last_ms > SESSION_SILENCE_MS);
+        if is_over {
+            self.end_session(folded);
+        }
+        let part = self.app.as_ref().map_or(0, |app| app.part + u32::from(is_over));
+        if is_over || self.app.is_none() {
+            folded.sums.add(&self.session, Band::UNKNOWN, now_ms, Measure::Sessions, 1);
+            self.app = Some(AppSession {
+                part,
+                dims: Arc::clone(&self.session),
+                started_ms: now_ms,
+                last_ms: now_ms,
+                viewer_ms_before: self.time.viewer_ms,
+                tile_ms: 0,
+                views: 0,
+                layouts: Vec::new(),
+                last_word: None,
+                ended: None,
+                is_written: false,
+                crashed: false,
+                failed: false,
+                stalled: false,
+            });
+        }
+        let Some(app) = &mut self.app else { return };
+        app.last_ms = app.last_ms.max(now_ms);
+        app.ended = None;
+        if let Some(layout_id) = &input.layout_id
+            && !app.layouts.contains(layout_id)
+            && app.layouts.len() < LAYOUTS_MAX
+        {
+            app.layouts.push(layout_id.clone());
+        }
+        match &input.what {
+            What::Foregrounded => app.last_word = Some("timeout"),
+            What::Backgrounded => app.last_word = Some("background"),
+            What::Crashed => {
+                app.last_word = Some("crash");
+                app.note(&mut folded.sums, Measure::CrashedSessions);
+            }
+            What::SessionEnded(reason) => app.ended = Some(reason.clone()),
+            _ => {}
+        }
+    }
+
+    /// A session that its sender ended is written; what comes later in it is folded anew.
+    fn write_ended_session(&mut self, folded: &mut Folded) {
+        if self.app.as_ref().is_some_and(|app| app.ended.is_some()) {
+            self.end_session(folded);
+        }
+    }
+
+    fn end_session(&mut self, folded: &mut Folded) {
+        let Some(app) = &mut self.app else { return };
+        if std::mem::replace(&mut app.is_written, true) {
+            return;
+        }
+        let duration_ms = app.last_ms - app.started_ms;
+        folded.sums.observe(&app.dims, Band::UNKNOWN, app.started_ms, Metric::SessionMs, duration_ms);
+        folded.sessions.push(SessionFact {
+            dims: Arc::clone(&self.session),
+            part: app.part,
+            started_ms: app.started_ms,
+            ended_ms: app.last_ms,
+            viewer_ms: self.time.viewer_ms - app.viewer_ms_before,
+            tile_ms: app.tile_ms,
+            views: app.views,
+            layouts: i64::try_from(app.layouts.len()).unwrap_or(i64::MAX),
+            exit_reason: app.ended.clone().unwrap_or_else(|| app.last_word.unwrap_or("timeout").into()),
+        });
+    }
+
+    /// Takes in what an input tells of its view, if it does. `has_gap` says that numbers are missing before it.
+    fn take_view(&mut self, input: &Input, now_ms: i64, has_gap: bool, folded: &mut Folded) {
+        let (Some(view_id), What::View(told)) = (&input.view_id, &input.what) else { return };
+        let is_silent = |view: &View| view.live.as_ref().is_some_and(|part| now_ms - part.last_ms > VIEW_SILENCE_MS);
+        if self.views.get(view_id).is_some_and(is_silent) {
+            self.time_out(view_id, folded);
+        }
+        self.with_part(view_id, folded, |part, around| {
+            part.state_gap |= has_gap;
+            part.totals_gap |= has_gap;
+            part.spend_until(now_ms, around);
+        });
+        if !self.begin(view_id, input, told, now_ms) {
+            return;
+        }
+        self.with_part(view_id, folded, |part, around| part.take(told, around));
+        self.settle(view_id, folded);
+    }
+
+    /// Begins a part, if none is under way and the input can begin one. Whether one is under way.
+    fn begin(&mut self, view_id: &str, input: &Input, told: &ViewInput, now_ms: i64) -> bool {
+        let view = self.views.entry(view_id.into()).or_default();
+        if view.live.is_some() {
+            return true;
+        }
+        let begins = match &told.act {
+            Some(Act::Start | Act::Play | Act::Resume) => true,
+            Some(Act::Buffer | Act::Wait | Act::Seek | Act::Pause) => !view.has_ended,
+            Some(_) => false,
+            None => !view.has_ended && (told.state.is_some() || told.startup_ms.is_some()),
+        };
+        if !begins {
+            return false;
+        }
+        let dims = Dims {
+            view_id: view_id.into(),
+            part: view.parts,
+            person_id: input.person_id.clone(),
+            stream_id: input.stream_id.clone(),
+            stream_platform: input.stream_platform,
+            category: told.category.clone().unwrap_or_default(),
+            app_version: input.app_version.clone(),
+            device_platform: input.device_platform,
+            ..(*self.session).clone()
+        };
+        let counters = std::mem::take(&mut view.counters);
+        let mut part = Part::new(Arc::new(dims), input.layout_id.clone(), now_ms, counters);
+        part.totals_gap = told.act != Some(Act::Start);
+        view.parts += 1;
+        view.has_ended = false;
+        view.live = Some(Box::new(part));
+        self.live += 1;
+        true
+    }
+
+    /// Does something with the part under way, and notes what it means for the session.
+    fn with_part(&mut self, view_id: &str, folded: &mut Folded, work: impl FnOnce(&mut Part, &mut Around<'_>)) {
+        let Some(part) = self.views.get_mut(view_id).and_then(|view| view.live.as_mut()) else { return };
+        let sibling_started = part.layout_id.as_ref().is_some_and(|layout| self.started_layouts.contains(layout));
+        let mut around = Around {
+            sums: &mut folded.sums,
+            time: &mut self.time,
+            session: &self.session,
+            band: if self.order == Order::Session { Band::of(self.live) } else { Band::UNKNOWN },
+            sibling_started,
+        };
+        let before = part.progress();
+        work(part, &mut around);
+        let after = part.progress();
+        if let Some(layout_id) = part.layout_id.as_ref().filter(|_| part.started && !sibling_started) {
+            if self.started_layouts.len() == LAYOUTS_MAX {
+                self.started_layouts.remove(0);
+            }
+            self.started_layouts.push(layout_id.clone());
+        }
+        if let Some(app) = &mut self.app {
+            app.views += i64::from(after.0 && !before.0);
+            app.tile_ms += after.1 - before.1;
+            if part.failed() {
+                app.note(&mut folded.sums, Measure::FailedSessions);
+            }
+            if part.stalled() {
+                app.note(&mut folded.sums, Measure::StalledSessions);
+            }
+        }
+    }
+
+    /// Puts away a part that has ended.
+    fn settle(&mut self, view_id: &str, folded: &mut Folded) {
+        let Some(view) = self.views.get_mut(view_id) else { return };
+        if let Some(part) = view.live.take_if(|part| part.has_ended()) {
+            self.live -= 1;
+            view.has_ended = true;
+            folded.views.extend(part.fact());
+            view.counters = part.counters;
+        }
+    }
+
+    fn time_out(&mut self, view_id: &str, folded: &mut Folded) {
+        self.with_part(view_id, folded, Part::time_out);
+        self.settle(view_id, folded);
+        if let Some(view) = self.views.get_mut(view_id) {
+            view.has_ended = false;
+        }
+    }
+}
+
+impl AppSession {
+    /// Counts the session once among those that saw something.
+    fn note(&mut self, sums: &mut Sums, measure: Measure) {
+        let flag = match measure {
+            Measure::CrashedSessions => &mut self.crashed,
+            Measure::FailedSessions => &mut self.failed,
+            _ => &mut self.stalled,
+        };
+        if !std::mem::replace(flag, true) {
+            sums.add(&self.dims, Band::UNKNOWN, self.started_ms, measure, 1);
+        }
+    }
+}

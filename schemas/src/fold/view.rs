@@ -1,0 +1,576 @@
+//! One part of a view: the machine of states, and what time and events in it add up to.
+//!
+//! The table of states is in `docs/views.md`. Time between two inputs is spent in the state that the first of them left.
+
+mod counters;
+mod ending;
+
+use std::sync::Arc;
+
+use super::input::{Act, ViewInput};
+use super::measures::{Band, Dims, Measure, Metric, Sums, minute_starts, minutes};
+use super::scores::Scores;
+use super::session_time::SessionTime;
+use super::sketch::bin_of;
+use crate::kinds::RebufferEnd;
+
+pub(super) use counters::Counters;
+
+/// A stall shorter than this is none (Mux's shipped SDK).
+pub const STALL_MIN_MS: i64 = 250;
+/// From here on a stall is sustained (Mux's shipped SDK).
+pub const SUSTAINED_MS: i64 = 1_000;
+/// Who leaves before the first frame within this time was not kept waiting (Mux).
+pub const PATIENCE_MS: i64 = 1_000;
+/// A buffer that runs dry so soon after a seek belongs to the seek (hls.js).
+pub const SEEK_SETTLES_MS: i64 = 500;
+/// A view is active while it stalls for at most this long.
+pub const ACTIVE_STALL_MS: i64 = 300_000;
+/// Without an end event a view is taken to be active this long after its last input, or for three heartbeats.
+pub const LINGERS_MS: i64 = 90_000;
+
+/// What a part is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// Nothing was heard yet.
+    #[default]
+    Idle,
+    /// Told to play, nothing shown yet.
+    Joining,
+    /// Plays.
+    Playing,
+    /// The buffer ran dry.
+    Rebuffering,
+    /// Seeks.
+    Seeking,
+    /// Paused or hidden.
+    Paused,
+    /// Over.
+    Ended,
+}
+
+impl State {
+    /// The word in a timeline.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Joining => "joining",
+            Self::Playing => "playing",
+            Self::Rebuffering => "rebuffering",
+            Self::Seeking => "seeking",
+            Self::Paused => "paused",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// What a part shares with its session while it takes in an input.
+pub(super) struct Around<'a> {
+    pub(super) sums: &'a mut Sums,
+    pub(super) time: &'a mut SessionTime,
+    /// The session's own dimensions.
+    pub(super) session: &'a Arc<Dims>,
+    /// Parts that have begun and not ended.
+    pub(super) band: Band,
+    /// Whether another part with the same layout has started.
+    pub(super) sibling_started: bool,
+}
+
+/// A stall under way.
+#[derive(Debug, Clone, Copy)]
+struct Stall {
+    from_ms: i64,
+    counted: bool,
+    sustained: bool,
+}
+
+/// One part of a view.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was told")]
+pub(super) struct Part {
+    pub(super) dims: Arc<Dims>,
+    pub(super) layout_id: Option<Box<str>>,
+    pub(super) state: State,
+    before_seek: State,
+    /// Time of the last input.
+    pub(super) last_ms: i64,
+    attempt: Option<(i64, Band)>,
+    start_ms: Option<i64>,
+    /// Whether any change of state was ever told.
+    is_stateful: bool,
+    pub(super) started: bool,
+    startup_broken: bool,
+    startup_ms: Option<i64>,
+    reported_startup_ms: Option<i64>,
+    state_only: bool,
+    stall: Option<Stall>,
+    seek_at_ms: Option<i64>,
+    rate_milli: i64,
+    kbps: Option<i64>,
+    tile: Option<(i64, i64)>,
+    video: Option<(i64, i64)>,
+    focused: bool,
+    audible: bool,
+    period_ms: i64,
+    /// A number was missing before an input since the state was last told, and since totals were last told.
+    pub(super) state_gap: bool,
+    pub(super) totals_gap: bool,
+    pub(super) counters: Counters,
+    /// Whether it ended by an error; then whether that was business.
+    failure: Option<bool>,
+    ended_ms: i64,
+    exit_reason: Box<str>,
+    /// How it went, once it is over.
+    settled: Option<(&'static str, Scores)>,
+    sums: PartSums,
+}
+
+/// What the part's fact will say.
+#[derive(Debug, Clone, Default)]
+struct PartSums {
+    join_ms: i64,
+    playing_ms: i64,
+    rebuffer_ms: i64,
+    seek_ms: i64,
+    paused_ms: i64,
+    rebuffer_count: i64,
+    sustained: i64,
+    max_rebuffer_ms: i64,
+    seeks: i64,
+    changes: i64,
+    up: i64,
+    down: i64,
+    media_ms: i64,
+    rated_media_ms: i64,
+    bitrate_ms: i64,
+    /// Upscaling in ten-thousandths: greatest, and times playing time; and the time it was known.
+    upscale_max: i64,
+    upscale_sum: i64,
+    upscale_ms: i64,
+    dropped: i64,
+    rendered: i64,
+    focus_ms: i64,
+    audible_ms: i64,
+    attention_ms: i64,
+    latency_sum: i64,
+    latency_n: i64,
+    latency_max: Option<i64>,
+    latency_bins: Vec<(i32, i64)>,
+    errors_fatal: i64,
+    errors_warning: i64,
+}
+
+impl Part {
+    pub(super) fn new(dims: Arc<Dims>, layout_id: Option<Box<str>>, now_ms: i64, counters: Counters) -> Self {
+        Self {
+            dims,
+            layout_id,
+            state: State::Idle,
+            before_seek: State::Playing,
+            last_ms: now_ms,
+            attempt: None,
+            start_ms: None,
+            is_stateful: false,
+            started: false,
+            startup_broken: false,
+            startup_ms: None,
+            reported_startup_ms: None,
+            state_only: false,
+            stall: None,
+            seek_at_ms: None,
+            rate_milli: 1000,
+            kbps: None,
+            tile: None,
+            video: None,
+            focused: false,
+            audible: false,
+            period_ms: 30_000,
+            // The state that a first heartbeat tells is believed.
+            state_gap: true,
+            totals_gap: false,
+            counters,
+            failure: None,
+            ended_ms: now_ms,
+            exit_reason: Box::default(),
+            settled: None,
+            sums: PartSums::default(),
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    pub(super) fn stalled(&self) -> bool {
+        self.sums.rebuffer_count > 0
+    }
+
+    /// Spends the time until `now_ms` in the state that the part is in.
+    pub(super) fn spend_until(&mut self, now_ms: i64, around: &mut Around<'_>) {
+        let (from, to) = (self.last_ms, now_ms.max(self.last_ms));
+        self.last_ms = now_ms;
+        match self.state {
+            State::Idle | State::Ended => {}
+            State::Joining => self.spend(Measure::JoinMs, from, to, around),
+            State::Playing => self.play(from, to, around),
+            State::Rebuffering => self.stall_until(from, to, around),
+            State::Seeking => self.spend(Measure::SeekMs, from, to, around),
+            State::Paused => self.spend(Measure::PausedMs, from, to, around),
+        }
+    }
+
+    /// Takes in what an input tells, at the time that was [spent until](Self::spend_until).
+    pub(super) fn take(&mut self, input: &ViewInput, around: &mut Around<'_>) {
+        self.note(input);
+        if let Some(act) = &input.act {
+            self.is_stateful = true;
+            self.state_gap = false;
+            self.act(act, around);
+        } else if let Some(state) = &input.state {
+            self.is_stateful = true;
+            if std::mem::take(&mut self.state_gap) {
+                self.adopt(state, around);
+            }
+        }
+        if let Some(error) = input.error {
+            self.error(error, around);
+        }
+        if let Some(ms) = input.startup_ms {
+            self.reported(ms, around);
+        }
+        self.bitrate(input, around);
+        if let Some(latency_ms) = input.latency_ms.filter(|_| self.state == State::Playing) {
+            self.latency(latency_ms, around);
+        }
+        self.totals(&input.totals, input.dropped, around);
+        if let Some(Act::End(reason)) = &input.act {
+            self.end(reason, around);
+        }
+    }
+
+    /// What is valid from this input on.
+    fn note(&mut self, input: &ViewInput) {
+        self.state_only = input.state_only.unwrap_or(self.state_only);
+        self.tile = input.tile.or(self.tile);
+        self.video = input.video.or(self.video);
+        self.rate_milli = input.rate_milli.unwrap_or(self.rate_milli);
+        self.focused = input.focused.unwrap_or(self.focused);
+        self.audible = input.audible.unwrap_or(self.audible);
+        self.period_ms = input.period_ms.unwrap_or(self.period_ms);
+    }
+
+    fn attempt(&mut self, around: &mut Around<'_>) {
+        if self.attempt.is_none() {
+            self.attempt = Some((self.last_ms, around.band));
+            self.at_attempt(Measure::Attempts, around);
+        }
+    }
+
+    /// Counts in the minute of the attempt.
+    fn at_attempt(&self, measure: Measure, around: &mut Around<'_>) {
+        if let Some((at, band)) = self.attempt {
+            around.sums.add(&self.dims, band, at, measure, 1);
+        }
+    }
+
+    /// Counts in this minute.
+    fn here(&self, measure: Measure, value: i64, around: &mut Around<'_>) {
+        around.sums.add(&self.dims, around.band, self.last_ms, measure, value);
+    }
+
+    fn act(&mut self, act: &Act, around: &mut Around<'_>) {
+        use State::{Ended, Idle, Joining, Paused, Playing, Rebuffering, Seeking};
+        let next = match (act, self.state) {
+            (_, Ended) | (Act::End(_), _) => return,
+            (Act::Start, state) => {
+                if self.start_ms.is_none() && !self.started {
+                    self.start_ms = Some(self.last_ms);
+                    self.attempt(around);
+                }
+                if state == Idle { Joining } else { state }
+            }
+            (Act::Resume, Joining) | (Act::Wait | Act::Seek, Idle) => Joining,
+            (Act::Resume, Paused) if !self.started => Joining,
+            (Act::Play | Act::Resume, _) => {
+                self.attempt(around);
+                self.first_play(around);
+                Playing
+            }
+            (Act::Buffer, Idle) => {
+                self.attempt(around);
+                Joining
+            }
+            (Act::Buffer, Playing) => {
+                let is_of_seek = self.seek_at_ms.is_some_and(|at| self.last_ms - at <= SEEK_SETTLES_MS);
+                if is_of_seek { Seeking } else { Rebuffering }
+            }
+            (Act::BufferEnd(by), Rebuffering) => match by {
+                RebufferEnd::Resumed => Playing,
+                RebufferEnd::Paused => Paused,
+                RebufferEnd::Seeked => Seeking,
+                RebufferEnd::Exit => Rebuffering,
+            },
+            (Act::Seek, Joining) => {
+                self.startup_broken = true;
+                Joining
+            }
+            (Act::Seek, state @ (Playing | Rebuffering | Paused)) => {
+                self.before_seek = if state == Rebuffering { Playing } else { state };
+                self.seek_at_ms = Some(self.last_ms);
+                self.startup_broken |= !self.started;
+                self.sums.seeks += 1;
+                self.here(Measure::Seeks, 1, around);
+                Seeking
+            }
+            (Act::SeekEnd, Seeking) => self.before_seek,
+            (Act::Pause, state) => {
+                self.startup_broken |= !self.started && state != Idle;
+                Paused
+            }
+            (_, state) => state,
+        };
+        self.enter(next, around);
+    }
+
+    /// A heartbeat's state, where something may have been missed.
+    fn adopt(&mut self, state: &Act, around: &mut Around<'_>) {
+        let agrees = match state {
+            Act::Play => matches!(self.state, State::Playing | State::Seeking),
+            Act::Buffer => matches!(self.state, State::Rebuffering | State::Joining | State::Seeking),
+            Act::Pause => self.state == State::Paused,
+            _ => false,
+        };
+        if !agrees {
+            self.act(state, around);
+        }
+    }
+
+    fn enter(&mut self, next: State, around: &mut Around<'_>) {
+        if self.state == State::Rebuffering && next != State::Rebuffering {
+            self.stall_ends(around);
+        }
+        if next == State::Rebuffering && self.state != State::Rebuffering {
+            self.stall = Some(Stall { from_ms: self.last_ms, counted: false, sustained: false });
+        }
+        self.state = next;
+    }
+
+    fn first_play(&mut self, around: &mut Around<'_>) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        self.at_attempt(Measure::Started, around);
+        let measured = self.start_ms.filter(|_| !self.startup_broken).map(|start| self.last_ms - start);
+        let reported = self.reported_startup_ms.filter(|_| self.start_ms.is_none());
+        if let Some(ms) = measured.or(reported) {
+            self.valid_startup(ms, around);
+        }
+    }
+
+    fn valid_startup(&mut self, ms: i64, around: &mut Around<'_>) {
+        self.startup_ms = Some(ms);
+        self.at_attempt(Measure::StartupValid, around);
+        if let Some((at, band)) = self.attempt {
+            around.sums.observe(&self.dims, band, at, Metric::StartupMs, ms);
+        }
+    }
+
+    /// A startup time that the player measured: used only where no start was seen.
+    fn reported(&mut self, ms: i64, around: &mut Around<'_>) {
+        if self.reported_startup_ms.is_some() || self.has_ended() {
+            return;
+        }
+        self.reported_startup_ms = Some(ms);
+        self.attempt(around);
+        if !self.is_stateful && !std::mem::replace(&mut self.started, true) {
+            self.at_attempt(Measure::Started, around);
+        }
+        if self.started && self.start_ms.is_none() && self.startup_ms.is_none() {
+            self.valid_startup(ms, around);
+        }
+    }
+
+    fn error(&mut self, (is_fatal, is_business): (bool, bool), around: &mut Around<'_>) {
+        if is_fatal {
+            self.sums.errors_fatal += 1;
+            self.here(Measure::ErrorsFatal, 1, around);
+            if self.failure.is_none() {
+                self.failure = Some(is_business);
+                if !is_business {
+                    self.at_attempt(Measure::PlaybackFailures, around);
+                }
+            }
+        } else {
+            self.sums.errors_warning += 1;
+            self.here(Measure::ErrorsWarning, 1, around);
+        }
+    }
+
+    fn bitrate(&mut self, input: &ViewInput, around: &mut Around<'_>) {
+        let Some(kbps) = input.kbps else { return };
+        if let Some(from) = input.rendition
+            && let Some(before) = self.kbps.or(from)
+            && before != kbps
+        {
+            self.sums.changes += 1;
+            self.here(Measure::RenditionChanges, 1, around);
+            if kbps > before {
+                self.sums.up += 1;
+                self.here(Measure::ShiftsUp, 1, around);
+            } else {
+                self.sums.down += 1;
+                self.here(Measure::ShiftsDown, 1, around);
+            }
+        }
+        self.kbps = Some(kbps);
+        if input.is_heartbeat && self.state == State::Playing {
+            around.sums.observe(&self.dims, around.band, self.last_ms, Metric::BitrateKbps, kbps);
+        }
+    }
+
+    fn latency(&mut self, latency_ms: i64, around: &mut Around<'_>) {
+        self.here(Measure::LatencyMsSum, latency_ms, around);
+        self.here(Measure::LatencyN, 1, around);
+        around.sums.observe(&self.dims, around.band, self.last_ms, Metric::LatencyMs, latency_ms);
+        let sums = &mut self.sums;
+        sums.latency_sum += latency_ms;
+        sums.latency_n += 1;
+        sums.latency_max = sums.latency_max.max(Some(latency_ms));
+        let bin = bin_of(latency_ms);
+        match sums.latency_bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
+            Ok(idx) => sums.latency_bins[idx].1 += 1,
+            Err(idx) => sums.latency_bins.insert(idx, (bin, 1)),
+        }
+    }
+
+    /// Whether there was an attempt, and tile time so far, ms.
+    pub(super) fn progress(&self) -> (bool, i64) {
+        (self.attempt.is_some(), self.sums.playing_ms)
+    }
+
+    /// Adds time in a state to the minute of an instant.
+    fn count_ms(&mut self, measure: Measure, at_ms: i64, ms: i64, around: &mut Around<'_>) {
+        if ms == 0 {
+            return;
+        }
+        let (sums, counted) = (&mut self.sums, &mut self.counters.counted);
+        match measure {
+            Measure::JoinMs => sums.join_ms += ms,
+            Measure::PlayingMs => {
+                sums.playing_ms += ms;
+                counted.playing_ms += ms;
+            }
+            Measure::RebufferMs => {
+                sums.rebuffer_ms += ms;
+                counted.rebuffer_ms += ms;
+            }
+            Measure::SeekMs => {
+                sums.seek_ms += ms;
+                counted.seek_ms += ms;
+            }
+            _ => {
+                sums.paused_ms += ms;
+                counted.paused_ms += ms;
+            }
+        }
+        let values = around.sums.at(&self.dims, around.band, at_ms);
+        values[measure as usize] += ms;
+        if measure as usize != Measure::PausedMs as usize {
+            values[Measure::WatchMs as usize] += ms;
+            if !self.state_only {
+                values[Measure::WatchMsRebufferCapable as usize] += ms;
+            }
+        }
+    }
+
+    fn spend(&mut self, measure: Measure, from: i64, to: i64, around: &mut Around<'_>) {
+        for (at, ms) in minutes(from, to) {
+            self.count_ms(measure, at, ms, around);
+        }
+        if measure as usize != Measure::PausedMs as usize && measure as usize != Measure::RebufferMs as usize {
+            self.active(from, to, around);
+        }
+    }
+
+    /// Counts the view in the minutes that begin in `[from, to)`.
+    fn active(&self, from: i64, to: i64, around: &mut Around<'_>) {
+        for minute in minute_starts(from, to) {
+            around.sums.add(&self.dims, around.band, minute, Measure::ViewsAtStart, 1);
+            around.time.active_at(around.sums, around.session, minute);
+        }
+    }
+
+    fn play(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
+        self.spend(Measure::PlayingMs, from, to, around);
+        around.time.play(around.sums, around.session, from, to);
+        let upscale = self.upscale();
+        for (at, ms) in minutes(from, to) {
+            let media_ms = ms * self.rate_milli / 1000;
+            let is_attended = self.focused || self.audible;
+            let sums = &mut self.sums;
+            let values = around.sums.at(&self.dims, around.band, at);
+            let mut add = |measure: Measure, sum: &mut i64, value: i64| {
+                *sum += value;
+                values[measure as usize] += value;
+            };
+            add(Measure::MediaMs, &mut sums.media_ms, media_ms);
+            if let Some(kbps) = self.kbps {
+                add(Measure::RatedMediaMs, &mut sums.rated_media_ms, media_ms);
+                add(Measure::BitrateMs, &mut sums.bitrate_ms, kbps * media_ms);
+            }
+            add(Measure::FocusMs, &mut sums.focus_ms, if self.focused { ms } else { 0 });
+            add(Measure::AudibleMs, &mut sums.audible_ms, if self.audible { ms } else { 0 });
+            add(Measure::AttentionMs, &mut sums.attention_ms, if is_attended { ms } else { 0 });
+            if let Some(upscale) = upscale {
+                sums.upscale_max = sums.upscale_max.max(upscale);
+                sums.upscale_sum += upscale * ms;
+                sums.upscale_ms += ms;
+            }
+        }
+    }
+
+    /// How much the video is stretched beyond its own size, in ten-thousandths.
+    fn upscale(&self) -> Option<i64> {
+        let ((tile_w, tile_h), (video_w, video_h)) = self.tile.zip(self.video)?;
+        Some(((tile_w * 10_000 / video_w).min(tile_h * 10_000 / video_h) - 10_000).max(0))
+    }
+
+    fn stall_until(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
+        let Some(mut stall) = self.stall else { return };
+        let length = to - stall.from_ms;
+        if length < STALL_MIN_MS {
+            return;
+        }
+        let begin = if stall.counted { from } else { stall.from_ms };
+        if !stall.counted {
+            stall.counted = true;
+            self.sums.rebuffer_count += 1;
+            self.counters.counted.rebuffers += 1;
+            around.sums.add(&self.dims, around.band, stall.from_ms, Measure::RebufferCount, 1);
+        }
+        if length >= SUSTAINED_MS && !stall.sustained {
+            stall.sustained = true;
+            self.sums.sustained += 1;
+            around.sums.add(&self.dims, around.band, stall.from_ms, Measure::SustainedRebuffers, 1);
+        }
+        self.stall = Some(stall);
+        self.spend(Measure::RebufferMs, begin, to, around);
+        self.active(begin, to.min(stall.from_ms + ACTIVE_STALL_MS + 1), around);
+    }
+
+    fn stall_ends(&mut self, around: &mut Around<'_>) {
+        let Some(stall) = self.stall.take() else { return };
+        if stall.counted {
+            let length = self.last_ms - stall.from_ms;
+            self.sums.max_rebuffer_ms = self.sums.max_rebuffer_ms.max(length);
+            around.sums.observe(&self.dims, around.band, stall.from_ms, Metric::RebufferMs, length);
+        } else {
+            self.play(stall.from_ms, self.last_ms, around);
+        }
+    }
+}
