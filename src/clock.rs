@@ -30,6 +30,16 @@ impl Clock {
         }
     }
 
+    /// What a tick says. Of a test none before its first request: log time never falls, and the test's days may be past.
+    pub(crate) fn tick(&self) -> Option<Timestamp> {
+        match self {
+            Self::System => Some(system()),
+            Self::Test(newest) => {
+                Some(newest.load(Ordering::Acquire)).filter(|us| *us != i64::MIN).map(Timestamp::from_micros)
+            }
+        }
+    }
+
     /// A request of a test arrived at this time.
     pub(crate) fn advance(&self, at: Timestamp) {
         if let Self::Test(newest) = self {

@@ -21,6 +21,7 @@ mod batches;
 mod body;
 mod bounded;
 mod catalogue;
+mod changes;
 mod database_tables;
 mod engine;
 mod events;
@@ -43,6 +44,7 @@ mod tail;
 #[cfg(test)]
 mod testing;
 mod usage;
+mod view;
 mod windows;
 
 use std::sync::Arc;
@@ -142,7 +144,9 @@ pub fn router(query: Query) -> Router {
         .route("/v1/stats/usage", get(usage::usage))
         .route("/v1/stats/performance", get(performance::performance))
         .route("/v1/stats/export", get(export::export))
+        .route("/v1/rollups/changes", get(changes::changes))
         .route("/v1/rollups/{name}", get(rollups::rollup))
+        .route("/v1/views/{view_id}", get(view::view))
         .route("/v1/events", get(events::events))
         .route("/v1/batches/{batch_id}", get(batches::batch))
         .route("/v1/tail", get(tail::tail))

@@ -163,7 +163,8 @@ async fn tick(ingest: ingest::Ingest, clock: Clock, every: Duration, stop: Cance
     let appending = Repeated::new("appending a tick to the log");
     let mut timer = timer(every);
     while next(&mut timer, &stop).await {
-        if let Some(appended) = stop.run_until_cancelled(ingest::tick(&ingest, clock.now())).await {
+        let Some(at) = clock.tick() else { continue };
+        if let Some(appended) = stop.run_until_cancelled(ingest::tick(&ingest, at)).await {
             appending.note(appended);
         }
     }

@@ -121,6 +121,35 @@ async fn a_session_becomes_facts_slices_and_rollups() {
 }
 
 #[tokio::test]
+async fn a_view_is_told_from_its_first_input_to_its_last() {
+    let server = start().test_clock().start().await.unwrap();
+    let mut device = Device::new();
+    let events = session(&mut device, base());
+    // Without the error, the view is still open.
+    upload_at(&server, &events[..events.len() - 1], base() + TimeDelta::minutes(4)).await;
+    server.settle().await;
+    let view = format!("view-{}-1", device.session);
+    let answer = server.get(&format!("/v1/views/{view}")).await.json();
+    let data = &answer["data"];
+    assert_eq!((&data["open"], &data["parts"][0]["playing_ms"]), (&json!(true), &json!(176_600)), "{answer}");
+    let timeline = data["timeline"].as_array().unwrap();
+    let states: Vec<_> = timeline.iter().take(6).map(|step| step["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["joining", "playing", "rebuffering", "playing", "seeking", "playing"]);
+    assert_eq!((timeline.len(), &timeline[1]["contributions"]["join_ms"]), (18, &json!(800)));
+
+    upload_at(&server, &events[events.len() - 1..], base() + TimeDelta::minutes(4)).await;
+    server.settle().await;
+    let closed = server.get(&format!("/v1/views/{view}")).await.json();
+    let fact = server.sql("SELECT * FROM views WHERE exit_reason = 'error'").await.remove(0);
+    assert_eq!(closed["data"]["open"], json!(false));
+    for (name, value) in closed["data"]["parts"][0].as_object().unwrap() {
+        let time = |value: &Value| value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        assert!(value == &fact[name] || (time(value).is_some() && time(value) == time(&fact[name])), "{name}");
+    }
+    assert_eq!(server.get("/v1/views/nobody-knows-it").await.status, 404);
+}
+
+#[tokio::test]
 async fn late_events_and_restarts_give_the_numbers_of_a_single_run() {
     let mut devices: Vec<Device> = (0..12).map(|_| Device::new()).collect();
     let sessions: Vec<Vec<Value>> =
@@ -207,8 +236,16 @@ async fn a_very_late_event_changes_its_own_buckets_only() {
         [json!({"exit_reason": "timeout", "revision": 0})]
     );
 
+    let commit = server.get("/v1/stats/usage").await.header("streamgauge-commit").to_owned();
     upload_at(&server, &[ended], base() + TimeDelta::days(40)).await;
     server.settle().await;
+    let changes = server.get(&format!("/v1/rollups/changes?since={commit}&rollup=stream&grain=day")).await.json();
+    let changed: Vec<_> = changes["data"].as_array().unwrap().iter().map(|change| &change["bucket_start"]).collect();
+    assert_eq!(changed, [&json!("2026-03-02T00:00:00.000Z")], "{changes}");
+    let newest = &changes["meta"]["commit"];
+    let nothing = server.get(&format!("/v1/rollups/changes?since={newest}")).await.json();
+    assert_eq!(nothing["data"], json!([]));
+    assert_eq!(server.get("/v1/rollups/changes").await.status, 400);
     let after = server.sql(days).await;
     assert_eq!((&after[0]["playing_ms"], &after[0]["views_ended"]), (&json!(10_000), &json!(1)));
     assert_eq!(after[1..], before[1..]);

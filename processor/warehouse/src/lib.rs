@@ -19,6 +19,7 @@ mod books;
 mod collect;
 mod commit;
 mod database;
+mod event_rows;
 mod expire;
 mod lake;
 mod merge;
@@ -37,6 +38,7 @@ pub use commit::{
     Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile,
 };
 pub use database::{OpenError, Warehouse, WarehouseConfig};
+pub use event_rows::EventRows;
 pub use expire::Expired;
 pub use lake::{
     ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, scan_parquet, sorted,
@@ -45,4 +47,4 @@ pub use merge::{MergeError, MergePolicy, Merged};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};
-pub use rollup_store::{RollupQuery, RollupRow};
+pub use rollup_store::{ChangedBucket, ChangedQuery, RollupQuery, RollupRow};

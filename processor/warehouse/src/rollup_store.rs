@@ -7,7 +7,7 @@ use schemas::rollups::{ALL_STORED, Grain, Rollup};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::commit::run;
+use crate::commit::{CommitId, run};
 use crate::database::Warehouse;
 use crate::read::{Read, ReadError};
 
@@ -54,6 +54,9 @@ impl Read {
         let keys: String = query.group_by.iter().map(|key| format!(", {key}")).collect();
         let measures: String = rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
         let sums: String = rollup.measures.iter().map(|measure| format!(", SUM({})", measure.name)).collect();
+        // What was taken away again is nothing.
+        let is_something: Vec<String> =
+            rollup.measures.iter().map(|measure| format!("SUM({}) <> 0", measure.name)).collect();
         let length_us = query.grain.length().as_micros();
         let after = query.after.as_ref().map_or_else(String::new, |_| {
             let places: String = (0..query.group_by.len()).map(|idx| format!(", ?{}", idx + 8)).collect();
@@ -67,8 +70,9 @@ impl Read {
                SELECT bucket_us - bucket_us % {length_us} AS bucket_us{keys}{measures} FROM {name}_delta \
                WHERE project = ?2 AND bucket_us >= ?3 AND bucket_us < ?5) \
              WHERE bucket_us >= ?3 AND bucket_us < ?4{after} \
-             GROUP BY bucket_us{keys} ORDER BY bucket_us{keys} LIMIT ?6",
+             GROUP BY bucket_us{keys} HAVING {is_something} ORDER BY bucket_us{keys} LIMIT ?6",
             name = rollup.name,
+            is_something = is_something.join(" OR "),
         );
         let mut statement = sqlx::query(AssertSqlSafe(sql))
             .bind(query.grain.as_str())
@@ -91,6 +95,66 @@ impl Read {
             measures: (0..rollup.measures.len()).map(|idx| row.get(1 + key_count + idx)).collect(),
         };
         Ok(rows.iter().map(row).collect())
+    }
+}
+
+/// Which changed buckets to list.
+#[derive(Debug, Clone, Copy)]
+pub struct ChangedQuery<'a> {
+    /// The rollup.
+    pub rollup: &'static Rollup,
+    /// Length of a bucket.
+    pub grain: Grain,
+    /// Whose rows.
+    pub project: &'a str,
+    /// Changed by commits after this one.
+    pub since: CommitId,
+    /// Only buckets that start after this.
+    pub after: Timestamp,
+    /// At most that many.
+    pub limit: u32,
+}
+
+/// A bucket of a rollup and the last commit that changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangedBucket {
+    /// Start of the bucket.
+    pub bucket_start: Timestamp,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+impl Read {
+    /// The buckets that commits changed, by their start. Merging changes none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn changed_buckets(&mut self, query: &ChangedQuery<'_>) -> Result<Vec<ChangedBucket>, ReadError> {
+        let length_us = query.grain.length().as_micros();
+        let name = query.rollup.name;
+        let sql = format!(
+            "SELECT bucket, MAX(changed) FROM (\
+               SELECT bucket_us AS bucket, last_commit AS changed FROM {name}_merged \
+               WHERE grain = ?1 AND project = ?2 AND last_commit > ?3 \
+               UNION ALL \
+               SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {name}_delta \
+               WHERE project = ?2 AND commit_id > ?3) \
+             WHERE bucket > ?4 GROUP BY bucket ORDER BY bucket LIMIT ?5"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(query.grain.as_str())
+            .bind(query.project)
+            .bind(query.since.0)
+            .bind(query.after.micros())
+            .bind(query.limit)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let bucket = |row: &SqliteRow| ChangedBucket {
+            bucket_start: Timestamp::from_micros(row.get(0)),
+            commit: CommitId(row.get(1)),
+        };
+        Ok(rows.iter().map(bucket).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use super::facts::{SessionFact, ViewFact};
 use super::input::{Act, Input, Order, Place, UnitKey, ViewInput, What};
 use super::measures::{Band, Dims, Measure, Metric, Sums};
 use super::session_time::SessionTime;
-use super::view::{Around, Counters, Part};
+use super::view::{Around, Counters, Part, State};
 use crate::time::Timestamp;
 
 /// Silence that cuts a view into parts, and after which, in log time, a unit is closed.
@@ -152,6 +152,14 @@ impl Unit {
     #[must_use]
     pub fn is_silent(&self, log_time: Timestamp) -> bool {
         log_time.millis_since(self.last_received) >= VIEW_SILENCE_MS
+    }
+
+    /// The newest part of a view and its state; `None` before its first part.
+    #[must_use]
+    pub fn view_state(&self, view_id: &str) -> Option<(u32, State)> {
+        let view = self.views.get(view_id)?;
+        let part = view.parts.checked_sub(1)?;
+        Some((part, view.live.as_ref().map_or(State::Ended, |part| part.state)))
     }
 
     /// Whether sorted inputs all stand behind those that were folded, and change nothing that was written: otherwise all

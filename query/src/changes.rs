@@ -1,0 +1,117 @@
+//! `GET /v1/rollups/changes?since=COMMIT`: the buckets that changed, so that a copy of a rollup can follow.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Query as QueryString, State};
+use axum::response::{IntoResponse, Response};
+use schemas::rollups::{self, Grain, Rollup};
+use schemas::{Principal, Problem, Scope as Permission, Timestamp};
+use serde::Serialize;
+use warehouse::{ChangedBucket, ChangedQuery, CommitId};
+
+use crate::Query;
+use crate::answer::{Answer, Refused};
+use crate::params::{self, Params};
+use crate::scope::Scope;
+
+/// Buckets of a page when the caller asks for no number, and at most.
+const DEFAULT_ROWS: u32 = 1_000;
+const MAX_ROWS: u32 = 50_000;
+
+/// A bucket to read again.
+#[derive(Debug, Serialize)]
+struct Change {
+    rollup: &'static str,
+    grain: &'static str,
+    bucket_start: Timestamp,
+    /// The last commit that changed it.
+    commit: i64,
+}
+
+pub(crate) async fn changes(
+    State(query): State<Query>,
+    Extension(principal): Extension<Principal>,
+    QueryString(params): QueryString<Params>,
+) -> Result<Response, Refused> {
+    let scope = Scope::of(&principal, Permission::StatsRead, None)?;
+    if scope.person.is_some() {
+        return Err(Problem::new(403, "project_only", "rollups are of the whole project").into());
+    }
+    let (asked, project) = (query.clone(), Arc::clone(&scope.project));
+    query.turn(&project, async move { asked.changed(&scope, &params).await }).await
+}
+
+/// What is asked for.
+struct Request {
+    rollups: Vec<&'static Rollup>,
+    grain: Grain,
+    since: CommitId,
+    limit: u32,
+    /// Place in the list of rollups, and the last bucket of that rollup that was given out.
+    after: Option<(usize, i64)>,
+}
+
+impl Request {
+    fn read(params: &Params) -> Result<Self, Problem> {
+        let since = params::text(params, "since").and_then(|since| since.parse().ok());
+        let since = since.ok_or_else(|| {
+            Problem::new(400, "bad_since", "since is the number of a commit, as answers name it").at("since", "integer")
+        })?;
+        let grain = params::text(params, "grain").map_or(Some(Grain::Minute), Grain::parse);
+        let grain = grain
+            .ok_or_else(|| Problem::new(400, "bad_grain", "grain is minute, hour or day").at("grain", "one_of"))?;
+        let rollups = match params::text(params, "rollup") {
+            None => rollups::ALL.to_vec(),
+            Some(name) => {
+                let rollup = rollups::named(name).ok_or_else(|| {
+                    Problem::new(400, "no_such_rollup", "no rollup has this name").at("rollup", "one_of")
+                })?;
+                vec![rollup]
+            }
+        };
+        let limit = params::limit(params, DEFAULT_ROWS, MAX_ROWS)?;
+        Ok(Self { rollups, grain, since: CommitId(since), limit, after: params::cursor(params)? })
+    }
+}
+
+impl Query {
+    async fn changed(&self, scope: &Scope, params: &Params) -> Result<Response, Refused> {
+        let request = Request::read(params)?;
+        let mut pinned = self.pin().await?;
+        let (first, mut after) = request.after.unwrap_or((0, Timestamp::MIN.micros()));
+        let mut data = Vec::new();
+        let mut next_cursor = None;
+        for (place, rollup) in request.rollups.iter().enumerate().skip(first) {
+            let left = request.limit - u32::try_from(data.len()).unwrap_or(request.limit);
+            if left == 0 {
+                next_cursor = Some(params::to_cursor(&(place, Timestamp::MIN.micros())));
+                break;
+            }
+            let from = Timestamp::from_micros(std::mem::replace(&mut after, Timestamp::MIN.micros()));
+            let asked = ChangedQuery {
+                rollup,
+                grain: request.grain,
+                project: &scope.project,
+                since: request.since,
+                after: from,
+                limit: left + 1,
+            };
+            let changed = pinned.read.changed_buckets(&asked).await?;
+            let has_more = changed.len() > left as usize;
+            let change = |bucket: &ChangedBucket| Change {
+                rollup: rollup.name,
+                grain: request.grain.as_str(),
+                bucket_start: bucket.bucket_start,
+                commit: bucket.commit.0,
+            };
+            data.extend(changed.iter().take(left as usize).map(change));
+            if has_more {
+                let last = data.last().map_or(0, |change: &Change| change.bucket_start.micros());
+                next_cursor = Some(params::to_cursor(&(place, last)));
+                break;
+            }
+        }
+        let meta = pinned.release().meta();
+        Ok(Answer { data, meta, next_cursor }.into_response())
+    }
+}
