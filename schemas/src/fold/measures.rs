@@ -36,6 +36,7 @@ measures! {
     ErrorsFatal "errors_fatal" "Fatal errors, in their own minute.",
     ErrorsWarning "errors_warning" "Warnings, in their own minute.",
     RebufferCount "rebuffer_count" "Stalls of at least 250 ms, in the minute they began.",
+    ClientRebuffers "client_rebuffers" "Stalls that came together with those of other tiles: the device's connection, not the stream.",
     SustainedRebuffers "sustained_rebuffers" "Stalls of at least 1000 ms, in the minute they began.",
     Seeks "seeks" "Seeks.",
     RenditionChanges "rendition_changes" "Changes of the bitrate.",
@@ -56,6 +57,7 @@ measures! {
     FocusMs "focus_ms" "Playing time of the focused tile, ms.",
     AudibleMs "audible_ms" "Playing time of audible tiles, ms.",
     AttentionMs "attention_ms" "Playing time of tiles that are focused or audible, ms.",
+    AttentionRebufferMs "attention_rebuffer_ms" "Stalled time of tiles that are focused or audible, ms.",
     LatencyMsSum "latency_ms_sum" "Sum of live latencies, ms.",
     LatencyN "latency_n" "Number of live latencies.",
     ViewsEnded "views_ended" "Attempts that ended, in the minute of their end.",
@@ -102,6 +104,8 @@ pub enum Metric {
     LatencyMs,
     /// Bitrates, kbit/s.
     BitrateKbps,
+    /// Greatest minus least latency of the tiles of a session that play, ms.
+    SyncSpreadMs,
     /// Durations of app sessions, ms.
     SessionMs,
     /// Numbers of tiles that play at once; counts milliseconds, and the bin is the number itself.
@@ -117,6 +121,7 @@ impl Metric {
             Self::RebufferMs => "rebuffer_ms",
             Self::LatencyMs => "latency_ms",
             Self::BitrateKbps => "bitrate_kbps",
+            Self::SyncSpreadMs => "sync_spread_ms",
             Self::SessionMs => "session_ms",
             Self::TileCount => "tile_count",
         }

@@ -12,6 +12,7 @@ pub mod measures;
 pub mod scores;
 mod session_time;
 pub mod sketch;
+mod together;
 mod unit;
 pub mod view;
 

@@ -260,6 +260,52 @@ fn two_tiles_are_one_viewer() {
     assert_eq!((session.viewer_ms, session.tile_ms, session.views, session.layouts), (40_000, 60_000, 2, 1));
 }
 
+#[test]
+fn stalls_of_half_the_tiles_at_once_are_the_devices_own() {
+    let stall = |seq, at, view| simple(seq, at, "playback.rebuffer_started", view);
+    let over = |seq, at, view| simple(seq, at, "playback.rebuffer_ended", view);
+    let tiles = ["a", "b", "c", "d"];
+    let plays = (0..8).map(|n| {
+        let view = tiles[n as usize / 2];
+        if n % 2 == 0 { start(n, 0, view) } else { simple(n, 0, "playback.first_frame", view) }
+    });
+    let plays: Vec<Told> = plays.collect();
+    let of = |stalls: &[Told]| {
+        let folded = folded(&[&plays[..], stalls].concat(), false);
+        totals(&folded, [Measure::RebufferCount, Measure::ClientRebuffers])
+    };
+    let alone = [stall(8, 5_000, "a"), over(9, 6_000, "a"), stall(10, 8_001, "b"), over(11, 9_000, "b")];
+    assert_eq!(of(&alone), [2, 0], "more than 2 s apart");
+    let together = [stall(8, 5_000, "a"), stall(9, 7_000, "b"), over(10, 8_000, "a"), over(11, 8_000, "b")];
+    assert_eq!(of(&together), [2, 2], "two of four within 2 s");
+    let short = [stall(8, 5_000, "a"), stall(9, 7_000, "b"), over(10, 8_000, "a"), over(11, 7_249, "b")];
+    assert_eq!(of(&short), [2, 2], "the time of an input never falls: b stalled until 8 000");
+}
+
+#[test]
+fn the_sync_spread_is_that_of_tiles_that_play() {
+    let latency = |seq, at, view, latency_ms: i64| {
+        told(seq, at, "playback.heartbeat", view, json!({"state": "playing", "latency_ms": latency_ms}))
+    };
+    let events = [
+        start(0, 0, "v"),
+        simple(1, 0, "playback.first_frame", "v"),
+        start(2, 0, "w"),
+        simple(3, 0, "playback.first_frame", "w"),
+        latency(4, 1_000, "v", 3_000),
+        latency(5, 1_100, "w", 4_500),
+        latency(6, 70_000, "v", 3_000),
+    ];
+    let folded = folded(&events, false);
+    let (_, bins) = folded.sums.sorted();
+    let spreads: Vec<_> = bins
+        .into_iter()
+        .filter(|((_, metric, _), _)| *metric == super::measures::Metric::SyncSpreadMs)
+        .map(|((_, _, bin), count)| (bin, count))
+        .collect();
+    assert_eq!(spreads, [(super::sketch::bin_of(1_500), 1)], "the last one is older than a minute");
+}
+
 /// Any sequence of a session's events with up to three views.
 fn any_session() -> impl Strategy<Value = Vec<Told>> {
     let step = (0..14_usize, 0..3_usize, 0..20_000_i64, any::<bool>());

@@ -7,6 +7,7 @@ use super::facts::{SessionFact, ViewFact};
 use super::input::{Act, Input, Order, Place, UnitKey, ViewInput, What};
 use super::measures::{Band, Dims, Measure, Metric, Sums};
 use super::session_time::SessionTime;
+use super::together::{Together, sync_spread};
 use super::view::{Around, Counters, Part, State};
 use crate::time::Timestamp;
 
@@ -43,6 +44,7 @@ pub struct Unit {
     views: BTreeMap<Box<str>, View>,
     live: usize,
     time: SessionTime,
+    together: Together,
     app: Option<AppSession>,
     started_layouts: Vec<Box<str>>,
     last_received: Timestamp,
@@ -136,6 +138,7 @@ impl Unit {
             views: BTreeMap::new(),
             live: 0,
             time: SessionTime::default(),
+            together: Together::default(),
             app: None,
             started_layouts: Vec::new(),
             last_received: Timestamp::MIN,
@@ -347,6 +350,10 @@ impl Unit {
         }
         self.with_part(view_id, folded, |part, around| part.take(told, around));
         self.settle(view_id, folded);
+        if told.latency_ms.is_some() && self.order == Order::Session {
+            let latencies = self.parts().filter_map(|part| part.latency_at(now_ms));
+            sync_spread(&mut folded.sums, &self.session, now_ms, latencies);
+        }
     }
 
     /// Begins a part, if none is under way and the input can begin one. Whether one is under way.
@@ -395,10 +402,12 @@ impl Unit {
             session: &self.session,
             band: if self.order == Order::Session { Band::of(self.live) } else { Band::UNKNOWN },
             sibling_started,
+            stalled: None,
         };
         let before = part.progress();
         work(part, &mut around);
         let after = part.progress();
+        let stalled = around.stalled;
         if let Some(layout_id) = part.layout_id.as_ref().filter(|_| part.started && !sibling_started) {
             if self.started_layouts.len() == LAYOUTS_MAX {
                 self.started_layouts.remove(0);
@@ -415,6 +424,15 @@ impl Unit {
                 app.note(&mut folded.sums, Measure::StalledSessions);
             }
         }
+        if let Some(stalled) = stalled.filter(|_| self.order == Order::Session) {
+            let active = self.parts().filter(|part| part.is_active()).count();
+            self.together.stall(&mut folded.sums, stalled, active);
+        }
+    }
+
+    /// The parts under way.
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.views.values().filter_map(|view| view.live.as_deref())
     }
 
     /// Puts away a part that has ended.

@@ -26,6 +26,8 @@ pub const PATIENCE_MS: i64 = 1_000;
 pub const SEEK_SETTLES_MS: i64 = 500;
 /// A view is active while it stalls for at most this long.
 pub const ACTIVE_STALL_MS: i64 = 300_000;
+/// A latency holds for so long.
+pub const LATENCY_HOLDS_MS: i64 = 60_000;
 /// Without an end event a view is taken to be active this long after its last input, or for three heartbeats.
 pub const LINGERS_MS: i64 = 90_000;
 
@@ -75,6 +77,16 @@ pub(super) struct Around<'a> {
     pub(super) band: Band,
     /// Whether another part with the same layout has started.
     pub(super) sibling_started: bool,
+    /// A stall that was counted during this input.
+    pub(super) stalled: Option<Stalled>,
+}
+
+/// A stall of a part: when it began, and where it is counted.
+#[derive(Debug, Clone)]
+pub(super) struct Stalled {
+    pub(super) from_ms: i64,
+    pub(super) dims: Arc<Dims>,
+    pub(super) band: Band,
 }
 
 /// A stall under way.
@@ -113,6 +125,8 @@ pub(super) struct Part {
     focused: bool,
     audible: bool,
     period_ms: i64,
+    /// When the last live latency was told, and what it was, ms.
+    latency: Option<(i64, i64)>,
     /// A number was missing before an input since the state was last told, and since totals were last told.
     pub(super) state_gap: bool,
     pub(super) totals_gap: bool,
@@ -186,6 +200,7 @@ impl Part {
             focused: false,
             audible: false,
             period_ms: 30_000,
+            latency: None,
             // The state that a first heartbeat tells is believed.
             state_gap: true,
             totals_gap: false,
@@ -204,6 +219,17 @@ impl Part {
 
     pub(super) fn failed(&self) -> bool {
         self.failure.is_some()
+    }
+
+    /// The latency, if the part plays and it was told not long before.
+    pub(super) fn latency_at(&self, now_ms: i64) -> Option<i64> {
+        let (at, latency_ms) = self.latency.filter(|_| self.state == State::Playing)?;
+        (now_ms - at <= LATENCY_HOLDS_MS).then_some(latency_ms)
+    }
+
+    /// Whether the part is one of the tiles that play or would play.
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.state, State::Playing | State::Rebuffering)
     }
 
     pub(super) fn stalled(&self) -> bool {
@@ -434,6 +460,7 @@ impl Part {
     }
 
     fn latency(&mut self, latency_ms: i64, around: &mut Around<'_>) {
+        self.latency = Some((self.last_ms, latency_ms));
         self.here(Measure::LatencyMsSum, latency_ms, around);
         self.here(Measure::LatencyN, 1, around);
         around.sums.observe(&self.dims, around.band, self.last_ms, Metric::LatencyMs, latency_ms);
@@ -492,7 +519,7 @@ impl Part {
         for (at, ms) in minutes(from, to) {
             self.count_ms(measure, at, ms, around);
         }
-        if measure as usize != Measure::PausedMs as usize && measure as usize != Measure::RebufferMs as usize {
+        if measure != Measure::PausedMs && measure != Measure::RebufferMs {
             self.active(from, to, around);
         }
     }
@@ -552,6 +579,8 @@ impl Part {
             self.sums.rebuffer_count += 1;
             self.counters.counted.rebuffers += 1;
             around.sums.add(&self.dims, around.band, stall.from_ms, Measure::RebufferCount, 1);
+            let (from_ms, dims, band) = (stall.from_ms, Arc::clone(&self.dims), around.band);
+            around.stalled = Some(Stalled { from_ms, dims, band });
         }
         if length >= SUSTAINED_MS && !stall.sustained {
             stall.sustained = true;
