@@ -26,6 +26,7 @@ mod engine;
 mod events;
 mod export;
 mod failures;
+mod fixed;
 mod functions;
 mod gate;
 mod lake_table;

@@ -4,6 +4,9 @@ use chrono::{DateTime, Datelike, Days, FixedOffset, LocalResult, Months, NaiveDa
 use chrono_tz::Tz;
 use schemas::{Problem, Timestamp};
 
+/// Every local midnight is a multiple of this: the length of a slice.
+pub(crate) const QUARTER: std::time::Duration = std::time::Duration::from_secs(900);
+
 /// A time zone: a name of the IANA database, or an offset like `+05:45`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Zone {
@@ -19,10 +22,16 @@ impl Zone {
         let text = text.trim();
         let sign_lost = text.starts_with(|first: char| first.is_ascii_digit());
         let as_offset = if sign_lost { format!("+{text}") } else { text.to_owned() };
-        text.parse().map(Self::Named).or_else(|_| as_offset.parse().map(Self::Fixed)).map_err(|_| {
+        let unknown = || {
             Problem::new(400, "unknown_zone", "tz is a name like Europe/Berlin or an offset like +05:45")
                 .at("tz", "zone")
-        })
+        };
+        if let Ok(named) = text.parse() {
+            return Ok(Self::Named(named));
+        }
+        // Local days are added up from quarters of an hour, which every offset in use is made of.
+        let fixed = as_offset.parse::<FixedOffset>().ok();
+        fixed.filter(|offset| offset.local_minus_utc() % 900 == 0).map(Self::Fixed).ok_or_else(unknown)
     }
 
     /// The local date of an instant.
@@ -142,7 +151,7 @@ mod tests {
         let nepal = Zone::parse("+05:45").unwrap();
         assert_eq!(nepal.midnight(nepal.date(at("2026-11-23T00:00:00Z"))).to_string(), "2026-11-22T18:15:00.000Z");
         assert_eq!(Zone::parse(" 05:45").unwrap(), nepal);
-        assert!(Zone::parse("Mars/Olympus").is_err());
+        assert!(Zone::parse("Mars/Olympus").is_err() && Zone::parse("+05:47").is_err());
     }
 
     #[test]
