@@ -40,6 +40,7 @@ mod prune;
 mod rollups;
 mod scope;
 mod sql;
+mod streams;
 mod tail;
 #[cfg(test)]
 mod testing;
@@ -142,6 +143,7 @@ pub fn router(query: Query) -> Router {
     Router::new()
         .route("/v1/stats/usage", get(usage::usage))
         .route("/v1/stats/performance", get(performance::performance))
+        .route("/v1/stats/streams", get(streams::streams))
         .route("/v1/stats/export", get(export::export))
         .route("/v1/rollups/{name}", get(rollups::rollup))
         .route("/v1/events", get(events::events))
