@@ -22,6 +22,7 @@ mod body;
 mod bounded;
 mod catalogue;
 mod database_tables;
+mod derived;
 mod engine;
 mod events;
 mod export;

@@ -1,6 +1,6 @@
 //! Local days: where midnight is in the caller's zone.
 
-use chrono::{DateTime, Datelike, Days, FixedOffset, LocalResult, Months, NaiveDate, NaiveTime, Offset, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, FixedOffset, LocalResult, Months, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use schemas::{Problem, Timestamp};
 
@@ -48,21 +48,6 @@ impl Zone {
         match self {
             Self::Named(zone) => first_instant(&zone, date),
             Self::Fixed(offset) => first_instant(&offset, date),
-        }
-    }
-
-    /// Whether every offset of the zone in a range is a whole number of hours; looked at once a day, which no offset
-    /// is shorter than.
-    pub(crate) fn is_whole_hours(self, from: Timestamp, to: Timestamp) -> bool {
-        let day = std::time::Duration::from_secs(86_400);
-        let days = std::iter::successors(Some(from), |at| Some(*at + day)).take_while(|at| *at < to);
-        days.chain([to]).all(|at| self.offset_seconds(at) % 3600 == 0)
-    }
-
-    fn offset_seconds(self, at: Timestamp) -> i32 {
-        match self {
-            Self::Named(zone) => zone.offset_from_utc_datetime(&at.to_chrono().naive_utc()).fix().local_minus_utc(),
-            Self::Fixed(offset) => offset.local_minus_utc(),
         }
     }
 }
@@ -152,16 +137,6 @@ mod tests {
         assert_eq!(nepal.midnight(nepal.date(at("2026-11-23T00:00:00Z"))).to_string(), "2026-11-22T18:15:00.000Z");
         assert_eq!(Zone::parse(" 05:45").unwrap(), nepal);
         assert!(Zone::parse("Mars/Olympus").is_err() && Zone::parse("+05:47").is_err());
-    }
-
-    #[test]
-    fn a_zone_is_of_whole_hours_only_if_it_is_all_the_time() {
-        let whole = |zone: &str, from: &str, to: &str| Zone::parse(zone).unwrap().is_whole_hours(at(from), at(to));
-        assert!(whole("Europe/Berlin", "2026-01-01T00:00:00Z", "2026-12-31T00:00:00Z"));
-        assert!(!whole("+05:45", "2026-11-23T00:00:00Z", "2026-11-23T00:00:00Z"));
-        // 10:30 in winter, 11:00 in summer: whole at both ends, not between them.
-        assert!(whole("Australia/Lord_Howe", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"));
-        assert!(!whole("Australia/Lord_Howe", "2026-01-01T00:00:00Z", "2026-12-31T00:00:00Z"));
     }
 
     #[test]

@@ -128,16 +128,8 @@ async fn project_counts(pinned: &mut Pinned, scope: &Scope, starts: [Timestamp; 
         let first_hour = if floor == start { start } else { floor + hour };
         for (grain, from, to) in [(Grain::Minute, start, first_hour), (Grain::Hour, first_hour, Timestamp::MAX)] {
             if from < to {
-                let query = RollupQuery {
-                    rollup: &USAGE,
-                    grain,
-                    project: &scope.project,
-                    from,
-                    to,
-                    group_by: Vec::new(),
-                    after: None,
-                    limit: u32::MAX,
-                };
+                let query = RollupQuery::new(&USAGE, grain, &scope.project, (from, to));
+                let query = RollupQuery { as_one: true, ..query };
                 *count += pinned.read.rollup(&query).await?.iter().map(|row| row.measures[0]).sum::<i64>();
             }
         }
