@@ -30,6 +30,7 @@ mod failures;
 mod fixed;
 mod functions;
 mod gate;
+mod health;
 mod lake_table;
 mod local_time;
 mod metrics;
@@ -146,6 +147,8 @@ pub fn router(query: Query) -> Router {
         .route("/v1/stats/performance", get(performance::performance))
         .route("/v1/stats/streams", get(streams::streams))
         .route("/v1/stats/export", get(export::export))
+        .route("/v1/health/streams", get(health::streams))
+        .route("/v1/health/stream", get(health::live::stream))
         .route("/v1/rollups/{name}", get(rollups::rollup))
         .route("/v1/events", get(events::events))
         .route("/v1/batches/{batch_id}", get(batches::batch))
