@@ -29,6 +29,11 @@ fn number<S: serde::Serializer>(commit: &CommitId, serializer: S) -> Result<S::O
 }
 
 impl Meta {
+    /// For an answer whose numbers may be off by this, relatively.
+    pub(crate) fn within(self, rel_error: f64) -> Self {
+        Self { exact: false, rel_error, ..self }
+    }
+
     /// The same facts as headers, for answers whose body has a shape of its own.
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -40,6 +45,11 @@ impl Meta {
         }
         if let Some(lag_ms) = self.lag_ms {
             headers.insert("streamgauge-lag-ms", lag_ms.into());
+        }
+        if !self.exact
+            && let Ok(value) = HeaderValue::from_str(&self.rel_error.to_string())
+        {
+            headers.insert("streamgauge-rel-error", value);
         }
         headers
     }

@@ -71,6 +71,7 @@ const fn type_name(ty: &DataType) -> &'static str {
         DataType::Timestamp(..) => "timestamptz",
         DataType::Int32 => "integer",
         DataType::Int64 => "bigint",
+        DataType::Float64 => "double precision",
         DataType::Binary => "bytea",
         _ => "text",
     }

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::datasource::MemTable;
-use schemas::rollups::{self, Grain, LEDGER, Rollup};
+use schemas::rollups::{self, Derived, Grain, LEDGER, Rollup};
 use schemas::{Problem, Timestamp};
 use warehouse::{RollupQuery, RollupRow};
 
 use crate::answer::Refused;
+use crate::derived::{self, Distributions};
 use crate::failures::refusal;
+use crate::gate::Parsed;
 use crate::pinned::Pinned;
 use crate::scope::Scope;
 
@@ -47,11 +51,34 @@ fn time_type() -> DataType {
 }
 
 impl DatabaseTable {
-    /// Its columns.
+    /// All its columns.
     pub(crate) fn schema(self) -> Schema {
+        self.schema_with(&self.derived().iter().collect::<Vec<_>>())
+    }
+
+    const fn derived(self) -> &'static [Derived] {
         match self {
-            Self::Rollup(rollup, _) => rollup_schema(rollup, "bucket_start"),
-            Self::Ledger => rollup_schema(&LEDGER, "hour"),
+            Self::Rollup(rollup, _) => rollup.derived,
+            Self::Ledger | Self::Commits => &[],
+        }
+    }
+
+    /// The computed columns that a statement may read. Distributions are many rows: they are read for who names a
+    /// percentile, or all columns.
+    fn derived_for(self, parsed: &Parsed) -> Vec<&'static Derived> {
+        self.derived().iter().filter(|derived| !derived.is_percentile() || parsed.may_read(derived.name)).collect()
+    }
+
+    /// Whether a statement may read a column of it that is right within 1 % only.
+    pub(crate) fn has_percentiles_for(self, parsed: &Parsed) -> bool {
+        self.derived_for(parsed).iter().any(|derived| derived.is_percentile())
+    }
+
+    /// Its columns, with these of the computed ones.
+    fn schema_with(self, derived: &[&Derived]) -> Schema {
+        match self {
+            Self::Rollup(rollup, _) => rollup_schema(rollup, "bucket_start", derived),
+            Self::Ledger => rollup_schema(&LEDGER, "hour", derived),
             Self::Commits => Schema::new(vec![
                 field("commit_id", DataType::Int64, "Names the commit: the id of its DuckLake snapshot."),
                 field("committed_at", time_type(), "Server clock when it was made."),
@@ -64,12 +91,13 @@ impl DatabaseTable {
         }
     }
 
-    /// Its rows, as `scope` may see them.
-    pub(crate) async fn load(self, pinned: &mut Pinned, scope: &Scope) -> Result<MemTable, Refused> {
-        let schema = Arc::new(self.schema());
+    /// Its rows, as `scope` may see them and a statement may read them.
+    pub(crate) async fn load(self, pinned: &mut Pinned, scope: &Scope, parsed: &Parsed) -> Result<MemTable, Refused> {
+        let derived = self.derived_for(parsed);
+        let schema = Arc::new(self.schema_with(&derived));
         let arrays = match self {
-            Self::Rollup(rollup, grain) => rollup_arrays(pinned, scope, rollup, grain).await?,
-            Self::Ledger => rollup_arrays(pinned, scope, &LEDGER, Grain::Hour).await?,
+            Self::Rollup(rollup, grain) => rollup_arrays(pinned, scope, rollup, grain, &derived).await?,
+            Self::Ledger => rollup_arrays(pinned, scope, &LEDGER, Grain::Hour, &derived).await?,
             Self::Commits => commit_arrays(pinned).await?,
         };
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(|error| refusal(error.into()))?;
@@ -77,13 +105,14 @@ impl DatabaseTable {
     }
 }
 
-fn rollup_schema(rollup: &'static Rollup, bucket: &str) -> Schema {
+fn rollup_schema(rollup: &'static Rollup, bucket: &str, derived: &[&Derived]) -> Schema {
     let mut fields = vec![
         field("project", DataType::Utf8, "Isolation boundary."),
         field(bucket, time_type(), "Start of the bucket, UTC."),
     ];
     fields.extend(rollup.keys.iter().map(|key| field(key.name, key_type(key.name), key.doc)));
     fields.extend(rollup.measures.iter().map(|measure| field(measure.name, DataType::Int64, measure.doc)));
+    fields.extend(derived.iter().map(|derived| field(derived.name, DataType::Float64, derived.doc)));
     Schema::new(fields)
 }
 
@@ -96,16 +125,12 @@ async fn rollup_arrays(
     scope: &Scope,
     rollup: &'static Rollup,
     grain: Grain,
+    derived: &[&Derived],
 ) -> Result<Vec<ArrayRef>, Refused> {
     let query = RollupQuery {
-        rollup,
-        grain,
-        project: &scope.project,
-        from: Timestamp::MIN,
-        to: Timestamp::MAX,
         group_by: rollup.keys.iter().map(|key| key.name).collect(),
-        after: None,
         limit: MAX_ROWS + 1,
+        ..RollupQuery::new(rollup, grain, &scope.project, (Timestamp::MIN, Timestamp::MAX))
     };
     let rows = pinned.read.rollup(&query).await?;
     if rows.len() > MAX_ROWS as usize {
@@ -128,6 +153,12 @@ async fn rollup_arrays(
     for idx in 0..rollup.measures.len() {
         let measure = |row: &RollupRow| row.measures[idx];
         arrays.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(measure))));
+    }
+    let mut bins = Distributions::default();
+    bins.read(&mut pinned.read, &query, derived).await?;
+    for derived in derived {
+        let value = |row| derived::value(derived, row, grain.length(), &bins);
+        arrays.push(Arc::new(Float64Array::from_iter(rows.iter().map(value))));
     }
     Ok(arrays)
 }

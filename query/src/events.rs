@@ -12,11 +12,11 @@ use warehouse::tables::EVENTS;
 use crate::Query;
 use crate::answer::{Answer, Refused};
 use crate::failures::{internal, refusal};
+use crate::fixed::time_param;
 use crate::lake_table::LakeScan;
 use crate::output::json_array;
 use crate::params::{self, Params};
 use crate::scope::Scope;
-use crate::usage::time_param;
 
 const DEFAULT_ROWS: u32 = 100;
 const MAX_ROWS: u32 = 1_000;

@@ -16,10 +16,11 @@ use serde_json::Value;
 use crate::Query;
 use crate::answer::Refused;
 use crate::engine::Rows;
+use crate::fixed::time_param;
 use crate::params::{self, Params};
-use crate::performance::{self, LEFT_OUT};
+use crate::performance::{self, LEFT_OUT_OF_EVENTS, Source};
 use crate::scope::Scope;
-use crate::usage::{time_param, whole_seconds};
+use crate::usage::whole_seconds;
 
 /// More rows than this are for an export job.
 const MAX_ROWS: usize = 100_000;
@@ -71,13 +72,14 @@ impl Query {
         let at = self.pin().await?.release();
         let range = performance::range(params, at.now)?;
         let mut headers = at.meta().headers();
-        headers.insert("streamgauge-not-counted", HeaderValue::from_static(LEFT_OUT));
         if matches!(format, Format::Report) {
+            headers.insert("streamgauge-not-counted", Source::of(range, at.now).left_out());
             let report = self.performance_report(&at, scope, range).await?;
             return Ok((headers, Json(report)).into_response());
         }
+        headers.insert("streamgauge-not-counted", HeaderValue::from_static(LEFT_OUT_OF_EVENTS));
         let range = vec![time_param(range.start), time_param(range.end)];
-        let rows = self.over_events(&at, scope, MAX_ROWS, ROWS, range).await?;
+        let rows = self.over_lake(&at, scope, MAX_ROWS, ROWS, range).await?;
         if rows.truncated {
             let detail = format!("more than {MAX_ROWS} rows: ask for a shorter range");
             return Err(Problem::new(422, "export_too_large", detail).at("range", "max_rows").into());

@@ -23,12 +23,15 @@ mod bounded;
 mod catalogue;
 mod changes;
 mod database_tables;
+mod derived;
 mod engine;
 mod events;
 mod export;
 mod failures;
+mod fixed;
 mod functions;
 mod gate;
+mod health;
 mod lake_table;
 mod local_time;
 mod metrics;
@@ -40,6 +43,7 @@ mod prune;
 mod rollups;
 mod scope;
 mod sql;
+mod streams;
 mod tail;
 #[cfg(test)]
 mod testing;
@@ -143,8 +147,11 @@ pub fn router(query: Query) -> Router {
     Router::new()
         .route("/v1/stats/usage", get(usage::usage))
         .route("/v1/stats/performance", get(performance::performance))
+        .route("/v1/stats/streams", get(streams::streams))
         .route("/v1/stats/export", get(export::export))
         .route("/v1/rollups/changes", get(changes::changes))
+        .route("/v1/health/streams", get(health::streams))
+        .route("/v1/health/stream", get(health::live::stream))
         .route("/v1/rollups/{name}", get(rollups::rollup))
         .route("/v1/views/{view_id}", get(view::view))
         .route("/v1/events", get(events::events))

@@ -48,8 +48,11 @@ pub(crate) fn to_cursor<T: Serialize>(place: &T) -> String {
 pub(crate) fn cursor<T: DeserializeOwned>(params: &Params) -> Result<Option<T>, Problem> {
     let Some(value) = text(params, "cursor") else { return Ok(None) };
     let place = URL_SAFE_NO_PAD.decode(value).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    place.map(Some).ok_or_else(|| {
-        Problem::new(400, "bad_cursor", "cursor is the next_cursor of an answer to this same request")
-            .at("cursor", "cursor")
-    })
+    place.map(Some).ok_or_else(bad_cursor)
+}
+
+/// The refusal of a cursor that is not one of this request.
+pub(crate) fn bad_cursor() -> Problem {
+    Problem::new(400, "bad_cursor", "cursor is the next_cursor of an answer to this same request")
+        .at("cursor", "cursor")
 }

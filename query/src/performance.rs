@@ -2,29 +2,27 @@
 
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use axum::Json;
 use axum::extract::{Extension, Query as QueryString, State};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
-use schemas::{Principal, Scope as Permission};
+use schemas::{Principal, Scope as Permission, Timestamp};
 use serde::Serialize;
 
 use crate::Query;
 use crate::answer::Refused;
-use crate::local_time::{Range, named_range};
+use crate::fixed::{int, time_param};
+use crate::local_time::{QUARTER, Range, named_range};
 use crate::params::{self, Params};
 use crate::pinned::AtCommit;
 use crate::scope::Scope;
-use crate::usage::time_param;
 
 /// The app's own shape.
 #[derive(Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PerformanceReport {
     total_events: i64,
-    /// Rebuffers of at least 250 ms that the player told the length of.
+    /// Rebuffers of at least 250 ms.
     buffering_events: i64,
     /// Playback errors.
     connection_errors: i64,
@@ -37,8 +35,15 @@ pub(crate) struct PerformanceReport {
     health_score: f64,
 }
 
-/// Counts of what needs no playback to be followed from event to event; the header says what is left out.
-const COUNTS: &str = "SELECT count(*), \
+/// Over whole quarters of an hour: what was played, however it was reported.
+const OF_SLICES: &str = "SELECT n, rebuffers, errors, renditions, rebuffer_ms FROM \
+    (SELECT count(*) AS n FROM events WHERE corrected_at >= $1 AND corrected_at <= $2) CROSS JOIN \
+    (SELECT sum(rebuffer_count) AS rebuffers, sum(errors_fatal + errors_warning) AS errors, \
+      sum(rendition_changes) AS renditions, sum(rebuffer_ms) AS rebuffer_ms \
+      FROM slices WHERE bucket_start >= $1 AND bucket_start < $2)";
+
+/// Over any range: what single events tell, without following playback from one to the next.
+const OF_EVENTS: &str = "SELECT count(*), \
     count(*) FILTER (WHERE type = 'playback.rebuffer_ended' AND json_get_int(data, 'duration_ms') >= 250), \
     count(*) FILTER (WHERE type = 'playback.error'), \
     count(*) FILTER (WHERE type = 'playback.rendition_changed'), \
@@ -46,8 +51,32 @@ const COUNTS: &str = "SELECT count(*), \
       AND json_get_int(data, 'duration_ms') >= 250), 0) \
     FROM events WHERE corrected_at >= $1 AND corrected_at <= $2";
 
-/// Said with each answer whose counts leave something out.
-pub(crate) const LEFT_OUT: &str = "rebuffers, errors and renditions of CMCD views";
+/// What the counts are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Slices,
+    Events,
+}
+
+impl Source {
+    /// Slices, if a range is whole quarters of an hour: it starts at a border, and ends at one or goes on until now.
+    pub(crate) fn of(range: Range, now: Timestamp) -> Self {
+        let is_border = |at: Timestamp| at == at.floor(QUARTER);
+        let is_whole = is_border(range.start) && (is_border(range.end) || range.end >= now);
+        if is_whole { Self::Slices } else { Self::Events }
+    }
+
+    /// Said with each answer: what its counts leave out.
+    pub(crate) const fn left_out(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Slices => "rebuffers, errors and renditions of events without order or view",
+            Self::Events => LEFT_OUT_OF_EVENTS,
+        })
+    }
+}
+
+/// What single events do not tell.
+pub(crate) const LEFT_OUT_OF_EVENTS: &str = "rebuffers, errors and renditions of CMCD views";
 
 pub(crate) async fn performance(
     State(query): State<Query>,
@@ -61,7 +90,7 @@ pub(crate) async fn performance(
         let range = range(&params, at.now)?;
         let report = asked.performance_report(&at, &scope, range).await?;
         let mut headers = at.meta().headers();
-        headers.insert("streamgauge-not-counted", HeaderValue::from_static(LEFT_OUT));
+        headers.insert("streamgauge-not-counted", Source::of(range, at.now).left_out());
         Ok((headers, Json(report)).into_response())
     };
     query.turn(&project, work).await
@@ -88,10 +117,12 @@ impl Query {
         range: Range,
     ) -> Result<PerformanceReport, Refused> {
         let params = vec![time_param(range.start), time_param(range.end)];
-        let rows = self.over_events(at, scope, 1, COUNTS, params).await?;
-        let count = |column: usize| {
-            rows.batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0))
+        let statement = match Source::of(range, at.now) {
+            Source::Slices => OF_SLICES,
+            Source::Events => OF_EVENTS,
         };
+        let rows = self.over_lake(at, scope, 1, statement, params).await?;
+        let count = |column| int(&rows, column).unwrap_or(0);
         Ok(report(count(0), count(1), count(2), count(3), count(4)))
     }
 }
@@ -113,6 +144,17 @@ fn report(events: i64, rebuffers: i64, errors: i64, quality_changes: i64, rebuff
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slices_answer_for_whole_quarters_of_an_hour() {
+        let at = |text: &str| Timestamp::parse_rfc3339(text).unwrap();
+        let now = at("2026-11-23T09:03:00Z");
+        let source = |start: &str, end: &str| Source::of(Range { start: at(start), end: at(end) }, now);
+        assert_eq!(source("2026-11-22T18:15:00Z", "2026-11-23T09:03:00Z"), Source::Slices);
+        assert_eq!(source("2026-11-22T18:15:00Z", "2026-11-23T08:30:00Z"), Source::Slices);
+        assert_eq!(source("2026-11-22T18:15:00Z", "2026-11-23T08:31:00Z"), Source::Events);
+        assert_eq!(source("2026-11-16T09:03:00Z", "2026-11-23T09:03:00Z"), Source::Events);
+    }
 
     #[test]
     fn the_formulas_are_the_apps() {

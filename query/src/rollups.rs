@@ -1,30 +1,35 @@
-//! `GET /v1/rollups/{name}`: flat rows of a rollup.
+//! `GET /v1/rollups/{name}`: flat rows of a rollup, with ratios and percentiles.
 
-use std::collections::BTreeMap;
+mod table;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Query as QueryString, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::NaiveDate;
-use schemas::rollups::{self, Column, Grain, Rollup};
+use schemas::rollups::{self, Grain, Rollup};
 use schemas::{Principal, Problem, Scope as Permission, Timestamp};
 use serde_json::{Map, Value};
 use warehouse::{RollupQuery, RollupRow};
 
 use crate::Query;
 use crate::answer::{Answer, Refused};
+use crate::derived::Distributions;
 use crate::local_time::Zone;
 use crate::params::{self, Params};
 use crate::pinned::Pinned;
 use crate::scope::Scope;
 
+use table::{Cells, Columns};
+
 /// Rows of a page when the caller asks for no number, and at most.
 const DEFAULT_ROWS: u32 = 1_000;
 const MAX_ROWS: u32 = 50_000;
-/// Buckets that are summed up to local days: minutes of a month by some hundred keys.
-const MAX_FINE_ROWS: u32 = 2_000_000;
+/// Local days of one request; each is a read of its own.
+const MAX_DAYS: usize = 1_100;
 
 pub(crate) async fn rollup(
     State(query): State<Query>,
@@ -50,17 +55,24 @@ impl Query {
         let mut pinned = self.pin().await?;
         let request = Request::read(rollup, params, pinned.at.now)?;
         let (rows, next_cursor) = request.rows(&mut pinned, scope).await?;
-        let meta = pinned.release().meta();
+        let bins = request.distributions(&mut pinned, scope, &rows).await?;
+        let mut meta = pinned.release().meta();
+        if let Some(rel_error) = request.columns.rel_error() {
+            meta = meta.within(rel_error);
+        }
         match request.format {
             Format::Json => {
-                let data: Vec<Map<String, Value>> = rows.iter().map(|row| request.object(row)).collect();
+                let object = |row| request.columns.object(row, request.length(row), &bins);
+                let data: Vec<Map<String, Value>> = rows.iter().map(object).collect();
                 Ok(Answer { data, meta, next_cursor }.into_response())
             }
             Format::Csv(cells) => {
                 let mut headers = meta.headers();
                 let csv = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
                 headers.insert(header::CONTENT_TYPE, csv);
-                Ok((headers, request.csv(&rows, cells)).into_response())
+                let line = |row| request.columns.csv_line(row, request.length(row), &bins, cells);
+                let lines: String = rows.iter().map(line).collect();
+                Ok((headers, request.columns.csv_header() + &lines).into_response())
             }
         }
     }
@@ -72,26 +84,17 @@ enum Format {
     Csv(Cells),
 }
 
-/// How texts are written to a CSV.
-#[derive(Debug, Clone, Copy)]
-enum Cells {
-    /// What a spreadsheet would take for a formula gets a leading `'`.
-    Defused,
-    /// With `raw=true`, for programs.
-    Raw,
-}
-
 /// What is asked for.
 struct Request {
     rollup: &'static Rollup,
     grain: Grain,
     from: Timestamp,
     to: Timestamp,
-    group_by: Vec<&'static str>,
-    measures: Vec<usize>,
+    columns: Columns,
     zone: Zone,
     limit: u32,
-    after: Option<(i64, Vec<String>)>,
+    /// The last row of the page before.
+    after: Option<(Timestamp, Vec<String>)>,
     format: Format,
 }
 
@@ -112,37 +115,44 @@ impl Request {
             ("csv", Some(_)) => return Err(Problem::new(400, "bad_raw", "raw is true or false").at("raw", "one_of")),
             _ => return Err(Problem::new(400, "bad_format", "format is json or csv").at("format", "one_of")),
         };
-        let all_keys = || rollup.keys.iter().map(|key| key.name).collect();
-        let group_by = match params.get("group_by") {
-            None => all_keys(),
-            Some(names) => pick(names, rollup.keys, "group_by")?.into_iter().map(|idx| rollup.keys[idx].name).collect(),
-        };
-        let measures = match params::text(params, "measures") {
-            None => (0..rollup.measures.len()).collect(),
-            Some(names) => pick(names, rollup.measures, "measures")?,
-        };
+        let group_by = params.get("group_by").map(String::as_str);
+        let columns = Columns::pick(rollup, group_by, params::text(params, "measures"))?;
         let zone = params::zone(params)?;
         let limit = params::limit(params, DEFAULT_ROWS, MAX_ROWS)?;
-        let after = params::cursor(params)?;
-        Ok(Self { rollup, grain, from, to, group_by, measures, zone, limit, after, format })
+        let after: Option<(i64, Vec<String>)> = params::cursor(params)?;
+        let after = after.map(|(us, keys)| (Timestamp::from_micros(us), keys));
+        if after.as_ref().is_some_and(|(_, keys)| keys.len() != columns.keys.len()) {
+            return Err(params::bad_cursor());
+        }
+        Ok(Self { rollup, grain, from, to, columns, zone, limit, after, format })
+    }
+
+    /// Whether buckets are days of the caller's zone, which no table has.
+    fn has_local_days(&self) -> bool {
+        self.grain == Grain::Day && self.zone != Zone::UTC
+    }
+
+    /// How long the bucket of a row is: a local day may have 23 or 25 hours.
+    fn length(&self, row: &RollupRow) -> Duration {
+        if !self.has_local_days() {
+            return self.grain.length();
+        }
+        let (from, to) = self.local_day(self.zone.date(row.bucket_start));
+        Duration::from_millis(u64::try_from(to.millis_since(from)).unwrap_or(0))
+    }
+
+    fn query<'a>(&self, scope: &'a Scope, grain: Grain, range: (Timestamp, Timestamp)) -> RollupQuery<'a> {
+        let group_by = self.columns.keys.clone();
+        RollupQuery { group_by, ..RollupQuery::new(self.rollup, grain, &scope.project, range) }
     }
 
     async fn rows(&self, pinned: &mut Pinned, scope: &Scope) -> Result<(Vec<RollupRow>, Option<String>), Refused> {
-        let is_local_day = self.grain == Grain::Day && self.zone != Zone::UTC;
-        let mut rows = if is_local_day {
+        let mut rows = if self.has_local_days() {
             self.local_days(pinned, scope).await?
         } else {
-            let query = RollupQuery {
-                rollup: self.rollup,
-                grain: self.grain,
-                project: &scope.project,
-                // A range that begins within a bucket takes the bucket in.
-                from: self.from.floor(self.grain.length()),
-                to: self.to,
-                group_by: self.group_by.clone(),
-                after: self.after.clone().map(|(us, keys)| (Timestamp::from_micros(us), keys)),
-                limit: self.limit + 1,
-            };
+            // A range that begins within a bucket takes the bucket in.
+            let query = self.query(scope, self.grain, (self.from.floor(self.grain.length()), self.to));
+            let query = RollupQuery { after: self.after.clone(), limit: self.limit + 1, ..query };
             pinned.read.rollup(&query).await?
         };
         let has_more = rows.len() > self.limit as usize;
@@ -152,107 +162,60 @@ impl Request {
         Ok((rows, next_cursor))
     }
 
-    /// Days of the caller's zone, summed up from hours, or from minutes where its offset is no whole hour.
+    /// Rows of local days, each added up by the database, one more than asked for if there are more.
     async fn local_days(&self, pinned: &mut Pinned, scope: &Scope) -> Result<Vec<RollupRow>, Refused> {
-        let from = self.zone.midnight(self.zone.date(self.from));
-        let query = RollupQuery {
-            rollup: self.rollup,
-            grain: if self.zone.is_whole_hours(from, self.to) { Grain::Hour } else { Grain::Minute },
-            project: &scope.project,
-            from,
-            to: self.to,
-            group_by: self.group_by.clone(),
-            after: None,
-            limit: MAX_FINE_ROWS + 1,
-        };
-        let fine = pinned.read.rollup(&query).await?;
-        if fine.len() > MAX_FINE_ROWS as usize {
-            return Err(Problem::new(422, "range_too_large", "the range has too many buckets: ask for fewer days")
-                .at("from", "max_rows")
-                .into());
-        }
-        let mut days: BTreeMap<(NaiveDate, Vec<String>), Vec<i64>> = BTreeMap::new();
-        for row in fine {
-            let sums =
-                days.entry((self.zone.date(row.bucket_start), row.keys)).or_insert_with(|| vec![0; row.measures.len()]);
-            for (sum, measure) in sums.iter_mut().zip(row.measures) {
-                *sum += measure;
+        let mut rows = Vec::new();
+        let from = self.after.as_ref().map_or(self.from, |(at, _)| (*at).max(self.from));
+        for (count, day) in self.zone.date(from).iter_days().enumerate() {
+            let missing = (self.limit + 1).saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            if self.zone.midnight(day) >= self.to || missing == 0 {
+                break;
             }
+            if count == MAX_DAYS {
+                let detail = format!("a request may span {MAX_DAYS} local days: ask for fewer");
+                return Err(Problem::new(422, "range_too_large", detail).at("from", "max_days").into());
+            }
+            let query = self.of_local_day(scope, day);
+            let query = RollupQuery { after: self.after.clone(), limit: missing, ..query };
+            rows.extend(pinned.read.rollup(&query).await?);
         }
-        let rows = days.into_iter().map(|((day, keys), measures)| RollupRow {
-            bucket_start: self.zone.midnight(day),
-            keys,
-            measures,
-        });
-        let after = self.after.clone().map(|(us, keys)| (Timestamp::from_micros(us), keys));
-        let is_wanted =
-            |row: &RollupRow| after.as_ref().is_none_or(|(at, keys)| (row.bucket_start, &row.keys) > (*at, keys));
-        Ok(rows.filter(is_wanted).take(self.limit as usize + 1).collect())
+        Ok(rows)
     }
 
-    fn object(&self, row: &RollupRow) -> Map<String, Value> {
-        let mut object = Map::new();
-        object.insert("bucket_start".into(), row.bucket_start.to_string().into());
-        for (name, value) in self.group_by.iter().zip(&row.keys) {
-            object.insert((*name).into(), value.clone().into());
-        }
-        for idx in &self.measures {
-            object.insert(self.rollup.measures[*idx].name.into(), row.measures[*idx].into());
-        }
-        object
+    /// From a local midnight to the next.
+    fn local_day(&self, day: NaiveDate) -> (Timestamp, Timestamp) {
+        let next = day.succ_opt().unwrap_or(day);
+        (self.zone.midnight(day), self.zone.midnight(next))
     }
 
-    fn csv(&self, rows: &[RollupRow], cells: Cells) -> String {
-        let names = self.measures.iter().map(|idx| self.rollup.measures[*idx].name);
-        let header: Vec<&str> =
-            ["bucket_start"].into_iter().chain(self.group_by.iter().copied()).chain(names).collect();
-        let mut text = header.join(",") + "\n";
-        for row in rows {
-            let keys = row.keys.iter().map(|key| cells.write(key));
-            let measures = self.measures.iter().map(|idx| row.measures[*idx].to_string());
-            let cells: Vec<String> = [row.bucket_start.to_string()].into_iter().chain(keys).chain(measures).collect();
-            text.push_str(&cells.join(","));
-            text.push('\n');
-        }
-        text
+    /// The sums of a local day: from hours, or from minutes where a midnight is within an hour.
+    fn of_local_day<'a>(&self, scope: &'a Scope, day: NaiveDate) -> RollupQuery<'a> {
+        let (from, to) = self.local_day(day);
+        let hour = Grain::Hour.length();
+        let grain = if [from, to].iter().all(|at| at.floor(hour) == *at) { Grain::Hour } else { Grain::Minute };
+        RollupQuery { as_one: true, ..self.query(scope, grain, (from, to)) }
     }
-}
 
-impl Cells {
-    /// A text as a cell (RFC 4180).
-    fn write(self, text: &str) -> String {
-        let is_formula = matches!(self, Self::Defused) && text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-        let text = if is_formula { format!("'{text}") } else { text.to_owned() };
-        if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-    }
-}
-
-/// Places of comma-separated names among columns.
-fn pick(names: &str, columns: &[Column], parameter: &'static str) -> Result<Vec<usize>, Problem> {
-    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            columns.iter().position(|column| column.name == name).ok_or_else(|| {
-                let known: Vec<&str> = columns.iter().map(|column| column.name).collect();
-                let detail = format!("`{name}` is none of {}", known.join(", "));
-                Problem::new(400, "no_such_column", detail).at(parameter, "one_of")
-            })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formulas_are_defused_unless_raw_cells_are_asked_for() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"] {
-            assert_eq!(Cells::Defused.write(formula), format!("'{formula}"));
-            assert_eq!(Cells::Raw.write(formula), formula);
+    /// What percentiles of these rows are computed from; nothing is read where none is asked for.
+    async fn distributions(
+        &self,
+        pinned: &mut Pinned,
+        scope: &Scope,
+        rows: &[RollupRow],
+    ) -> Result<Distributions, Refused> {
+        let mut bins = Distributions::default();
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(bins) };
+        let columns = self.columns.derived();
+        if self.has_local_days() {
+            let mut days: Vec<NaiveDate> = rows.iter().map(|row| self.zone.date(row.bucket_start)).collect();
+            days.dedup();
+            for day in days {
+                bins.read(&mut pinned.read, &self.of_local_day(scope, day), &columns).await?;
+            }
+        } else {
+            let range = (first.bucket_start, last.bucket_start + self.grain.length());
+            bins.read(&mut pinned.read, &self.query(scope, self.grain, range), &columns).await?;
         }
-        assert_eq!(Cells::Defused.write("=HYPERLINK(\"x\",1)"), "\"'=HYPERLINK(\"\"x\"\",1)\"");
-        assert_eq!(Cells::Defused.write("\rx"), "\"'\rx\"");
-        assert_eq!(Cells::Defused.write("feature.used"), "feature.used");
+        Ok(bins)
     }
 }

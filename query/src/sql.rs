@@ -17,11 +17,12 @@ use axum::response::{IntoResponse, Response};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
+use schemas::fold::sketch::RELATIVE_ERROR;
 use schemas::{Principal, Problem, Scope as Permission};
 use serde::Deserialize;
 use serde_json::Value;
 use warehouse::CommitId;
-use warehouse::tables::LAKE_TABLES;
+use warehouse::tables::{LAKE_TABLES, VIEWS};
 
 use crate::Query;
 use crate::accept::accepted;
@@ -37,6 +38,9 @@ use crate::{body, catalogue, database_tables};
 
 /// Rows of a result when the caller asks for no number.
 const DEFAULT_ROWS: usize = 10_000;
+
+/// Columns of `views` that come from distributions.
+const VIEW_PERCENTILES: [&str; 2] = ["latency_ms_p50", "latency_ms_p95"];
 
 /// What is posted.
 #[derive(Debug, Deserialize)]
@@ -102,10 +106,11 @@ impl Query {
             None => self.pin().await?,
         };
         let at = add_tables(&context, pinned, scope, &parsed, statement.as_of.is_some()).await?;
+        let has_percentiles = reads_percentiles(&parsed);
         let frame = plan(&context, parsed, params).await?;
         format.check(frame.schema().as_arrow())?;
         let rows = engine.collect(frame, statement.limit.unwrap_or(DEFAULT_ROWS)).await?;
-        let meta = at.meta();
+        let meta = if has_percentiles { at.meta().within(RELATIVE_ERROR) } else { at.meta() };
         let bytes = format.encode(&rows, &meta, engine.config.max_result_bytes)?;
         let mut response = (meta.headers(), bytes).into_response();
         let headers = response.headers_mut();
@@ -139,11 +144,19 @@ async fn add_tables(
             );
             return Err(gate::refused("not_as_of", detail, "lake_tables_only").into());
         }
-        let rows = table.load(&mut pinned, scope).await?;
+        let rows = table.load(&mut pinned, scope, parsed).await?;
         context.register_table(name.as_str(), Arc::new(rows)).map_err(refusal)?;
     }
     catalogue::describe(context, scope)?;
     Ok(pinned.release())
+}
+
+/// Whether a statement may read a column that is right within [`RELATIVE_ERROR`] only.
+fn reads_percentiles(parsed: &Parsed) -> bool {
+    let is_named = |name: &str| parsed.tables.contains(name);
+    let mut of_rollups = database_tables::all().into_iter().filter(|(name, _)| is_named(name));
+    is_named(VIEWS.name) && VIEW_PERCENTILES.iter().any(|column| parsed.may_read(column))
+        || of_rollups.any(|(_, table)| table.has_percentiles_for(parsed))
 }
 
 /// Plans a statement, parameters put in, and holds the plan against the allow list.

@@ -2,30 +2,24 @@
 
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use axum::Json;
 use axum::extract::{Extension, Query as QueryString, State};
 use axum::response::{IntoResponse, Response};
-use datafusion::common::ScalarValue;
-use datafusion::dataframe::DataFrame;
 use schemas::rollups::{Grain, USAGE};
 use schemas::{Principal, Scope as Permission, Timestamp};
 use serde::Serialize;
 use warehouse::RollupQuery;
-use warehouse::tables::EVENTS;
 
 use crate::Query;
 use crate::answer::Refused;
-use crate::engine::Rows;
-use crate::failures::refusal;
-use crate::lake_table::LakeScan;
+use crate::fixed::{int, texts, time_param};
 use crate::local_time::{Zone, usage_periods};
 use crate::params::{self, Params};
 use crate::pinned::{AtCommit, Pinned};
 use crate::scope::Scope;
 
-/// The app's own shape. Watch times are null while they are not measured: zero would be a lie.
+/// The app's own shape. Watch times are viewer time. A time is null where nothing was played or tried to: then it was not
+/// measured, and zero would be a lie. All times are in seconds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UsageStats {
@@ -35,7 +29,9 @@ struct UsageStats {
     daily_watch_time: Option<f64>,
     weekly_watch_time: Option<f64>,
     monthly_watch_time: Option<f64>,
+    /// At least one tile of a session playing, of the month.
     viewer_time: Option<f64>,
+    /// Over all tiles, of the month.
     tile_time: Option<f64>,
     top_categories: Vec<String>,
     last_updated: String,
@@ -65,17 +61,18 @@ impl Query {
             Some(counts) => counts,
             None => self.person_counts(&at, scope, starts).await?,
         };
+        let watched = self.watched(&at, scope, starts).await?;
         let top_categories = self.top_categories(&at, scope, starts[2]).await?;
         let meta = at.meta();
         let stats = UsageStats {
             daily_events,
             weekly_events,
             monthly_events,
-            daily_watch_time: None,
-            weekly_watch_time: None,
-            monthly_watch_time: None,
-            viewer_time: None,
-            tile_time: None,
+            daily_watch_time: watched.viewer_s[0],
+            weekly_watch_time: watched.viewer_s[1],
+            monthly_watch_time: watched.viewer_s[2],
+            viewer_time: watched.viewer_s[2],
+            tile_time: watched.tile_s,
             top_categories,
             last_updated: whole_seconds(meta.complete_through.unwrap_or(at.now)),
         };
@@ -84,25 +81,37 @@ impl Query {
 
     /// A person has no rollup in the database: counted over the lake.
     async fn person_counts(&self, at: &AtCommit, scope: &Scope, starts: [Timestamp; 3]) -> Result<[i64; 3], Refused> {
-        let rows = self.over_events(at, scope, 1, COUNTS, starts.map(time_param).to_vec()).await?;
-        let count = |column: usize| {
-            rows.batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0))
-        };
-        Ok([count(0), count(1), count(2)])
+        let rows = self.over_lake(at, scope, 1, COUNTS, starts.map(time_param).to_vec()).await?;
+        Ok([0, 1, 2].map(|column| int(&rows, column).unwrap_or(0)))
     }
 
-    /// The five categories with most events of the period. An event is of the category that its view was started with:
-    /// no other kind names one.
-    async fn top_categories(&self, at: &AtCommit, scope: &Scope, since: Timestamp) -> Result<Vec<String>, Refused> {
-        let started_since = since.plus_millis(-VIEW_MAX_MS);
-        let params = vec![time_param(since), time_param(started_since)];
-        let rows = self.over_events(at, scope, 5, CATEGORIES, params).await?;
-        let names = rows
-            .batches
-            .iter()
-            .flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
-        Ok(names.collect())
+    /// Viewer time of the three periods and tile time of the longest.
+    async fn watched(&self, at: &AtCommit, scope: &Scope, starts: [Timestamp; 3]) -> Result<Watched, Refused> {
+        let rows = self.over_lake(at, scope, 1, WATCHED, starts.map(time_param).to_vec()).await?;
+        // Whatever a view did adds to the second of each pair.
+        let is_measured = |period: usize| int(&rows, 2 * period + 1).unwrap_or(0) > 0;
+        let time_s = |column, period| int(&rows, column).filter(|_| is_measured(period)).map(seconds);
+        Ok(Watched { viewer_s: [0, 1, 2].map(|period| time_s(2 * period, period)), tile_s: time_s(6, 2) })
     }
+
+    /// The five categories with most tile time of the period.
+    async fn top_categories(&self, at: &AtCommit, scope: &Scope, since: Timestamp) -> Result<Vec<String>, Refused> {
+        let rows = self.over_lake(at, scope, 5, CATEGORIES, vec![time_param(since)]).await?;
+        Ok(texts(&rows, 0).collect())
+    }
+}
+
+/// Times of playback; none where there was no playback to measure.
+struct Watched {
+    /// Viewer time of the day, the week and the month, seconds.
+    viewer_s: [Option<f64>; 3],
+    /// Tile time of the month, seconds.
+    tile_s: Option<f64>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the app's shape has floats; sums stay far below 2^53")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
 }
 
 /// `2026-11-23T08:56:01Z`: the only form that the app's decoder accepts reliably.
@@ -119,16 +128,8 @@ async fn project_counts(pinned: &mut Pinned, scope: &Scope, starts: [Timestamp; 
         let first_hour = if floor == start { start } else { floor + hour };
         for (grain, from, to) in [(Grain::Minute, start, first_hour), (Grain::Hour, first_hour, Timestamp::MAX)] {
             if from < to {
-                let query = RollupQuery {
-                    rollup: &USAGE,
-                    grain,
-                    project: &scope.project,
-                    from,
-                    to,
-                    group_by: Vec::new(),
-                    after: None,
-                    limit: u32::MAX,
-                };
+                let query = RollupQuery::new(&USAGE, grain, &scope.project, (from, to));
+                let query = RollupQuery { as_one: true, ..query };
                 *count += pinned.read.rollup(&query).await?.iter().map(|row| row.measures[0]).sum::<i64>();
             }
         }
@@ -139,36 +140,13 @@ async fn project_counts(pinned: &mut Pinned, scope: &Scope, starts: [Timestamp; 
 const COUNTS: &str = "SELECT count(*) FILTER (WHERE corrected_at >= $1), count(*) FILTER (WHERE corrected_at >= $2), \
     count(*) FROM events WHERE corrected_at >= $3";
 
-/// A view that runs longer than this when the period begins counts without its category, ms.
-const VIEW_MAX_MS: i64 = 86_400_000;
+/// Pairs of viewer time and what views did at all, for three periods; then tile time. Periods begin at local midnights,
+/// which are borders of quarters of an hour in every zone.
+const WATCHED: &str = "SELECT sum(viewer_ms) FILTER (WHERE bucket_start >= $1), \
+    sum(attempts + watch_ms + paused_ms) FILTER (WHERE bucket_start >= $1), \
+    sum(viewer_ms) FILTER (WHERE bucket_start >= $2), \
+    sum(attempts + watch_ms + paused_ms) FILTER (WHERE bucket_start >= $2), \
+    sum(viewer_ms), sum(attempts + watch_ms + paused_ms), sum(playing_ms) FROM slices WHERE bucket_start >= $3";
 
-const CATEGORIES: &str = "SELECT v.category FROM events e JOIN (SELECT view_id, max(json_get_str(data, 'category')) AS category \
-      FROM events WHERE corrected_at >= $2 AND type = 'playback.view_started' GROUP BY view_id) v ON e.view_id = v.view_id \
-    WHERE e.corrected_at >= $1 AND v.category IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 5";
-
-/// An instant as a query's parameter.
-pub(crate) fn time_param(at: Timestamp) -> ScalarValue {
-    ScalarValue::TimestampMicrosecond(Some(at.micros()), Some("UTC".into()))
-}
-
-impl Query {
-    /// Runs a fixed statement over the events that `scope` may see.
-    pub(crate) async fn over_events(
-        &self,
-        at: &AtCommit,
-        scope: &Scope,
-        limit: usize,
-        sql: &'static str,
-        params: Vec<ScalarValue>,
-    ) -> Result<Rows, Refused> {
-        let engine = &self.shared.engine;
-        let context = engine.session()?;
-        if let Some(scan) = LakeScan::new(&EVENTS, &at.snapshot, scope) {
-            context.register_table(EVENTS.name, Arc::new(scan)).map_err(refusal)?;
-        }
-        let state = context.state();
-        let plan = state.create_logical_plan(sql).await.map_err(refusal)?;
-        let plan = plan.with_param_values(params).map_err(refusal)?;
-        engine.collect(DataFrame::new(state, plan), limit).await
-    }
-}
+const CATEGORIES: &str = "SELECT category FROM slices WHERE bucket_start >= $1 AND category IS NOT NULL GROUP BY category \
+    HAVING sum(playing_ms) > 0 ORDER BY sum(playing_ms) DESC, category LIMIT 5";

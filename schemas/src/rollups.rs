@@ -4,6 +4,13 @@
 //! integer that adds; hours and days are sums of minutes. The SQL tables, the API and the documentation are made from
 //! these definitions.
 
+mod derived;
+
+pub use derived::{
+    Derived, EBVS_RATE, FAILURE_RATE, Formula, HEALTH_SCORE, OF_VIEWS, REBUFFER_RATIO, REBUFFERS_PER_MIN,
+    STARTUP_MS_P95, Sum,
+};
+
 use crate::fold::measures::MEASURES;
 
 /// A rollup: what is counted, by what.
@@ -19,6 +26,10 @@ pub struct Rollup {
     pub keys: &'static [Column],
     /// The measures, all integers.
     pub measures: &'static [Column],
+    /// What is computed of them when they are read.
+    pub derived: &'static [Derived],
+    /// The rollup that holds its distributions, with the keys `metric` and `bin` after its own.
+    pub bins: Option<&'static Rollup>,
 }
 
 /// A column of a rollup.
@@ -43,6 +54,8 @@ pub const USAGE: Rollup = Rollup {
         Column { name: "events", doc: "Number of stored events." },
         Column { name: "late_events", doc: "Of these, how many arrived more than 1 h after they happened." },
     ],
+    derived: &[],
+    bins: None,
 };
 
 /// Received events by what became of them, in the minute of their arrival.
@@ -68,6 +81,8 @@ pub const QUALITY: Rollup = Rollup {
             doc: "Of the stored ones, how many had their time corrected by a clock offset.",
         },
     ],
+    derived: &[],
+    bins: None,
 };
 
 /// The books: every received event, by what became of it, in the hour of its arrival. They must balance against the
@@ -84,6 +99,8 @@ pub const LEDGER: Rollup = Rollup {
         Column { name: "reason", doc: "Why, for quarantined and suppressed; else empty." },
     ],
     measures: &[Column { name: "events", doc: "Number of received events." }],
+    derived: &[],
+    bins: None,
 };
 
 const STREAM_KEYS: [Column; 2] = [
@@ -114,8 +131,15 @@ const BIN_MEASURES: &[Column] =
 macro_rules! view_rollups {
     ($(#[doc = $doc:literal] $sums:ident $name:literal $bins:ident $bins_name:literal [$($key:expr),+]);+ $(;)?) => {$(
         #[doc = $doc]
-        pub const $sums: Rollup =
-            Rollup { name: $name, doc: $doc, grains: &Grain::ALL, keys: &[$($key),+], measures: MEASURES };
+        pub const $sums: Rollup = Rollup {
+            name: $name,
+            doc: $doc,
+            grains: &Grain::ALL,
+            keys: &[$($key),+],
+            measures: MEASURES,
+            derived: OF_VIEWS,
+            bins: Some(&$bins),
+        };
         #[doc = $doc]
         #[doc = " Distributions."]
         pub const $bins: Rollup = Rollup {
@@ -124,6 +148,8 @@ macro_rules! view_rollups {
             grains: &Grain::ALL,
             keys: &[$($key,)+ METRIC_KEY, BIN_KEY],
             measures: BIN_MEASURES,
+            derived: &[],
+            bins: None,
         };
     )+};
 }
@@ -151,6 +177,8 @@ pub const ERROR: Rollup = Rollup {
         Column { name: "app_version", doc: "Version of the app; empty if unknown." },
     ],
     measures: &[Column { name: "errors", doc: "Number of stored error events." }],
+    derived: &[],
+    bins: None,
 };
 
 /// What is kept like a rollup in the database: the rollups and the books.
@@ -206,5 +234,25 @@ impl Grain {
             Self::Hour => 3600,
             Self::Day => 86_400,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollup_names_a_column_once_and_its_distributions_have_its_keys() {
+        for rollup in ALL_STORED {
+            let columns = rollup.keys.iter().chain(rollup.measures).map(|column| column.name);
+            let names: Vec<&str> = columns.chain(rollup.derived.iter().map(|derived| derived.name)).collect();
+            let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+            assert_eq!(distinct.len(), names.len(), "{}", rollup.name);
+            assert!(rollup.derived.iter().all(|derived| !derived.is_percentile()) || rollup.bins.is_some());
+            if let Some(bins) = rollup.bins {
+                let keys = rollup.keys.iter().map(|key| key.name).chain(["metric", "bin"]);
+                assert!(bins.keys.iter().map(|key| key.name).eq(keys), "{}", rollup.name);
+            }
+        }
     }
 }

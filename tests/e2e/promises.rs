@@ -306,9 +306,12 @@ async fn promise_8_a_caller_sees_its_own_project_only() {
         "/v1/stats/performance",
         "/v1/stats/export",
         "/v1/stats/export?format=csv",
+        "/v1/stats/streams",
+        "/v1/health/streams",
         "/v1/events",
         "/v1/rollups/usage",
         "/v1/rollups/quality",
+        "/v1/rollups/stream",
         "/v1/stats/usage?person=anon:x",
     ] {
         answers.push(server.get(path).await);

@@ -252,18 +252,21 @@ async fn the_tail_tells_five_hundred_events_of_a_commit_and_how_many_more() {
 }
 
 #[tokio::test]
-async fn statistics_name_categories_by_all_events_of_their_views() {
+async fn statistics_name_categories_by_tile_time() {
     let server = start().start().await.unwrap();
     let mut device = Device::new();
     let at = Utc::now() - TimeDelta::minutes(1);
-    let mut view = |view: &str, category: &str, heartbeats: usize| {
+    let mut view = |view: &str, category: &str, from_s: i64, to_s: i64| {
         let started = json!({ "stream_id": "twitch:a", "stream_platform": "twitch", "category": category });
-        let mut events = vec![device.view_event(view, "playback.view_started", at, started)];
-        events.extend((0..heartbeats).map(|_| device.heartbeat(view, at)));
-        events
+        let (from, to) = (at + TimeDelta::seconds(from_s), at + TimeDelta::seconds(to_s));
+        [
+            device.view_event(view, "playback.view_started", from, started),
+            device.view_event(view, "playback.first_frame", from, json!({})),
+            device.view_event(view, "playback.view_ended", to, json!({ "reason": "completed" })),
+        ]
     };
     // Two views of little, one of much.
-    let events = [view("v1", "chess", 0), view("v2", "chess", 0), view("v3", "music", 5)].concat();
+    let events = [view("v1", "chess", 0, 1), view("v2", "chess", 2, 3), view("v3", "music", 4, 9)].concat();
     assert_eq!(server.upload(&events).await.status, 202);
     let odd = with(Device::new().event("feature.used", at, json!({ "feature": "=1+1" })), "id", "odd");
     assert_eq!(server.upload(&[odd]).await.status, 202);

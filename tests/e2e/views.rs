@@ -9,12 +9,12 @@ use crate::fixtures::replay;
 use crate::{numbers, start};
 
 /// When the tests of this file happen.
-fn base() -> DateTime<Utc> {
+pub(crate) fn base() -> DateTime<Utc> {
     DateTime::parse_from_rfc3339("2026-03-02T10:00:00Z").unwrap().to_utc()
 }
 
 /// Uploads as of an instant of the test clock.
-async fn upload_at(server: &Server, events: &[Value], received_at: DateTime<Utc>) {
+pub(crate) async fn upload_at(server: &Server, events: &[Value], received_at: DateTime<Utc>) {
     let stamp = received_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let request = server
         .request("POST", &format!("/v1/events?key={}", server.upload_key))
@@ -33,7 +33,7 @@ async fn pass_time(server: &Server, received_at: DateTime<Utc>) {
 }
 
 /// A session with two views: one with a stall, a seek and an error; one that is left before it starts.
-fn session(device: &mut Device, begin: DateTime<Utc>) -> Vec<Value> {
+pub(crate) fn session(device: &mut Device, begin: DateTime<Utc>) -> Vec<Value> {
     let at = |ms: i64| begin + TimeDelta::milliseconds(ms);
     let (one, other) = (format!("view-{}-1", device.session), format!("view-{}-2", device.session));
     let stream = json!({"stream_id": "twitch:chess", "category": "chess", "tile_width_px": 640, "tile_height_px": 360});

@@ -30,6 +30,70 @@ pub struct RollupQuery<'a> {
     pub after: Option<(Timestamp, Vec<String>)>,
     /// At most that many rows.
     pub limit: u32,
+    /// Only rows whose key has one of these values.
+    pub only: Vec<(&'static str, Vec<String>)>,
+    /// Whether all buckets are added up to one, which starts at `from`.
+    pub as_one: bool,
+}
+
+impl<'a> RollupQuery<'a> {
+    /// The sums over all keys of the buckets that start in `[from, to)`.
+    #[must_use]
+    pub const fn new(
+        rollup: &'static Rollup,
+        grain: Grain,
+        project: &'a str,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Self {
+        Self {
+            rollup,
+            grain,
+            project,
+            from,
+            to,
+            group_by: Vec::new(),
+            after: None,
+            limit: u32::MAX,
+            only: Vec::new(),
+            as_one: false,
+        }
+    }
+
+    /// The statement; its parameters beyond the sixth are the places of `after`, then the values of `only`.
+    fn statement(&self) -> String {
+        let name = self.rollup.name;
+        let keys: String = self.group_by.iter().map(|key| format!(", {key}")).collect();
+        let measures: String = self.rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
+        let sums: String = self.rollup.measures.iter().map(|measure| format!(", SUM({})", measure.name)).collect();
+        // What was taken away again is nothing.
+        let is_something: Vec<String> =
+            self.rollup.measures.iter().map(|measure| format!("SUM({}) <> 0", measure.name)).collect();
+        let is_something = is_something.join(" OR ");
+        let mut places = 7..;
+        let mut list = |count: usize| -> String {
+            let places: Vec<String> = places.by_ref().take(count).map(|place| format!("?{place}")).collect();
+            places.join(", ")
+        };
+        let after = self
+            .after
+            .as_ref()
+            .map_or_else(String::new, |(_, values)| format!("WHERE (bucket_us{keys}) > ({})", list(1 + values.len())));
+        let only: String =
+            self.only.iter().map(|(key, values)| format!(" AND {key} IN ({})", list(values.len()))).collect();
+        // A delta is in the bucket that its minute is floored to.
+        let floored = format!("(bucket_us - bucket_us % {})", self.grain.length().as_micros());
+        let (of_merged, of_delta) = if self.as_one { ("?3", "?3") } else { ("bucket_us", floored.as_str()) };
+        format!(
+            "SELECT bucket_us{keys}{sums} FROM (\
+               SELECT {of_merged} AS bucket_us{keys}{measures} FROM {name}_merged \
+               WHERE grain = ?1 AND project = ?2 AND bucket_us >= ?3 AND bucket_us < ?4{only} \
+               UNION ALL \
+               SELECT {of_delta} AS bucket_us{keys}{measures} FROM {name}_delta \
+               WHERE project = ?2 AND bucket_us >= ?3 AND bucket_us < ?5 \
+               AND {floored} >= ?3 AND {floored} < ?4{only}) \
+             {after} GROUP BY bucket_us{keys} HAVING {is_something} ORDER BY bucket_us{keys} LIMIT ?6",
+        )
+    }
 }
 
 /// A row of a rollup.
@@ -50,31 +114,7 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn rollup(&mut self, query: &RollupQuery<'_>) -> Result<Vec<RollupRow>, ReadError> {
-        let rollup = query.rollup;
-        let keys: String = query.group_by.iter().map(|key| format!(", {key}")).collect();
-        let measures: String = rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
-        let sums: String = rollup.measures.iter().map(|measure| format!(", SUM({})", measure.name)).collect();
-        // What was taken away again is nothing.
-        let is_something: Vec<String> =
-            rollup.measures.iter().map(|measure| format!("SUM({}) <> 0", measure.name)).collect();
-        let length_us = query.grain.length().as_micros();
-        let after = query.after.as_ref().map_or_else(String::new, |_| {
-            let places: String = (0..query.group_by.len()).map(|idx| format!(", ?{}", idx + 8)).collect();
-            format!(" AND (bucket_us{keys}) > (?7{places})")
-        });
-        let sql = format!(
-            "SELECT bucket_us{keys}{sums} FROM (\
-               SELECT bucket_us{keys}{measures} FROM {name}_merged \
-               WHERE grain = ?1 AND project = ?2 AND bucket_us >= ?3 AND bucket_us < ?4 \
-               UNION ALL \
-               SELECT bucket_us - bucket_us % {length_us} AS bucket_us{keys}{measures} FROM {name}_delta \
-               WHERE project = ?2 AND bucket_us >= ?3 AND bucket_us < ?5) \
-             WHERE bucket_us >= ?3 AND bucket_us < ?4{after} \
-             GROUP BY bucket_us{keys} HAVING {is_something} ORDER BY bucket_us{keys} LIMIT ?6",
-            name = rollup.name,
-            is_something = is_something.join(" OR "),
-        );
-        let mut statement = sqlx::query(AssertSqlSafe(sql))
+        let mut statement = sqlx::query(AssertSqlSafe(query.statement()))
             .bind(query.grain.as_str())
             .bind(query.project)
             .bind(query.from.micros())
@@ -87,12 +127,15 @@ impl Read {
                 statement = statement.bind(key);
             }
         }
+        for value in query.only.iter().flat_map(|(_, values)| values) {
+            statement = statement.bind(value);
+        }
         let rows = statement.fetch_all(&mut *self.transaction).await?;
         let key_count = query.group_by.len();
         let row = |row: &SqliteRow| RollupRow {
             bucket_start: Timestamp::from_micros(row.get(0)),
             keys: (1..=key_count).map(|idx| row.get(idx)).collect(),
-            measures: (0..rollup.measures.len()).map(|idx| row.get(1 + key_count + idx)).collect(),
+            measures: (0..query.rollup.measures.len()).map(|idx| row.get(1 + key_count + idx)).collect(),
         };
         Ok(rows.iter().map(row).collect())
     }

@@ -62,16 +62,7 @@ impl Setup {
     async fn counted(&self) -> (i64, i64) {
         let mut read = self.warehouse.read().await.unwrap();
         let files = read.snapshot().await.unwrap().files(&QUARANTINE);
-        let query = RollupQuery {
-            rollup: &USAGE,
-            grain: Grain::Day,
-            project: "p",
-            from: Timestamp::MIN,
-            to: Timestamp::MAX,
-            group_by: Vec::new(),
-            after: None,
-            limit: 10,
-        };
+        let query = RollupQuery::new(&USAGE, Grain::Day, "p", (Timestamp::MIN, Timestamp::MAX));
         let events = read.rollup(&query).await.unwrap().iter().map(|row| row.measures[0]).sum();
         (self.rows(files.iter().map(|file| file.path.clone())), events)
     }

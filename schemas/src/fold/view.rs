@@ -4,11 +4,12 @@
 
 mod counters;
 mod ending;
+mod spending;
 
 use std::sync::Arc;
 
 use super::input::{Act, ViewInput};
-use super::measures::{Band, Dims, Measure, Metric, Sums, minute_starts, minutes};
+use super::measures::{Band, Dims, Measure, Metric, Sums};
 use super::scores::Scores;
 use super::session_time::SessionTime;
 use super::sketch::bin_of;
@@ -512,94 +513,6 @@ impl Part {
             if !self.state_only {
                 values[Measure::WatchMsRebufferCapable as usize] += ms;
             }
-        }
-    }
-
-    fn spend(&mut self, measure: Measure, from: i64, to: i64, around: &mut Around<'_>) {
-        for (at, ms) in minutes(from, to) {
-            self.count_ms(measure, at, ms, around);
-        }
-        if measure != Measure::PausedMs && measure != Measure::RebufferMs {
-            self.active(from, to, around);
-        }
-    }
-
-    /// Counts the view in the minutes that begin in `[from, to)`.
-    fn active(&self, from: i64, to: i64, around: &mut Around<'_>) {
-        for minute in minute_starts(from, to) {
-            around.sums.add(&self.dims, around.band, minute, Measure::ViewsAtStart, 1);
-            around.time.active_at(around.sums, around.session, minute);
-        }
-    }
-
-    fn play(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
-        self.spend(Measure::PlayingMs, from, to, around);
-        around.time.play(around.sums, around.session, from, to);
-        let upscale = self.upscale();
-        for (at, ms) in minutes(from, to) {
-            let media_ms = ms * self.rate_milli / 1000;
-            let is_attended = self.focused || self.audible;
-            let sums = &mut self.sums;
-            let values = around.sums.at(&self.dims, around.band, at);
-            let mut add = |measure: Measure, sum: &mut i64, value: i64| {
-                *sum += value;
-                values[measure as usize] += value;
-            };
-            add(Measure::MediaMs, &mut sums.media_ms, media_ms);
-            if let Some(kbps) = self.kbps {
-                add(Measure::RatedMediaMs, &mut sums.rated_media_ms, media_ms);
-                add(Measure::BitrateMs, &mut sums.bitrate_ms, kbps * media_ms);
-            }
-            add(Measure::FocusMs, &mut sums.focus_ms, if self.focused { ms } else { 0 });
-            add(Measure::AudibleMs, &mut sums.audible_ms, if self.audible { ms } else { 0 });
-            add(Measure::AttentionMs, &mut sums.attention_ms, if is_attended { ms } else { 0 });
-            if let Some(upscale) = upscale {
-                sums.upscale_max = sums.upscale_max.max(upscale);
-                sums.upscale_sum += upscale * ms;
-                sums.upscale_ms += ms;
-            }
-        }
-    }
-
-    /// How much the video is stretched beyond its own size, in ten-thousandths.
-    fn upscale(&self) -> Option<i64> {
-        let ((tile_w, tile_h), (video_w, video_h)) = self.tile.zip(self.video)?;
-        Some(((tile_w * 10_000 / video_w).min(tile_h * 10_000 / video_h) - 10_000).max(0))
-    }
-
-    fn stall_until(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
-        let Some(mut stall) = self.stall else { return };
-        let length = to - stall.from_ms;
-        if length < STALL_MIN_MS {
-            return;
-        }
-        let begin = if stall.counted { from } else { stall.from_ms };
-        if !stall.counted {
-            stall.counted = true;
-            self.sums.rebuffer_count += 1;
-            self.counters.counted.rebuffers += 1;
-            around.sums.add(&self.dims, around.band, stall.from_ms, Measure::RebufferCount, 1);
-            let (from_ms, dims, band) = (stall.from_ms, Arc::clone(&self.dims), around.band);
-            around.stalled = Some(Stalled { from_ms, dims, band });
-        }
-        if length >= SUSTAINED_MS && !stall.sustained {
-            stall.sustained = true;
-            self.sums.sustained += 1;
-            around.sums.add(&self.dims, around.band, stall.from_ms, Measure::SustainedRebuffers, 1);
-        }
-        self.stall = Some(stall);
-        self.spend(Measure::RebufferMs, begin, to, around);
-        self.active(begin, to.min(stall.from_ms + ACTIVE_STALL_MS + 1), around);
-    }
-
-    fn stall_ends(&mut self, around: &mut Around<'_>) {
-        let Some(stall) = self.stall.take() else { return };
-        if stall.counted {
-            let length = self.last_ms - stall.from_ms;
-            self.sums.max_rebuffer_ms = self.sums.max_rebuffer_ms.max(length);
-            around.sums.observe(&self.dims, around.band, stall.from_ms, Metric::RebufferMs, length);
-        } else {
-            self.play(stall.from_ms, self.last_ms, around);
         }
     }
 }
