@@ -182,7 +182,7 @@ fn connect(config: &Config, options: &Options) -> Result<(Door, Reader)> {
 fn summary(options: &Options, books: &Books, distinct: usize, posted_s: f64) -> String {
     format!(
         "seed {}: {} devices, {} days, {distinct} events\n{} uploads in {posted_s:.1} s: {} events sent, {} accepted, \
-         {} duplicate within an upload, {} quarantined; {} attempts refused and repeated",
+         {} duplicate within an upload, {} quarantined; {} attempts refused, {} without an answer",
         options.seed,
         options.devices,
         options.days,
@@ -191,6 +191,7 @@ fn summary(options: &Options, books: &Books, distinct: usize, posted_s: f64) -> 
         books.accepted,
         books.duplicate,
         books.quarantined,
-        books.refused
+        books.refused,
+        books.unanswered
     )
 }

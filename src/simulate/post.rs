@@ -18,6 +18,8 @@ use super::wire::{self, Event};
 const WINDOW: usize = 96;
 /// Requests under way at once.
 const AT_ONCE: usize = 8;
+/// A post that gets no answer is tried again that often.
+const PATIENCE: u64 = 15;
 /// A post is tried that often.
 const TRIES: u32 = 60;
 
@@ -33,6 +35,8 @@ pub(super) struct Books {
     pub(super) quarantined: u64,
     /// Attempts that were refused and repeated.
     pub(super) refused: u64,
+    /// Attempts without an answer that were repeated: their events may be there twice.
+    pub(super) unanswered: u64,
 }
 
 impl Books {
@@ -43,6 +47,7 @@ impl Books {
         self.duplicate += other.duplicate;
         self.quarantined += other.quarantined;
         self.refused += other.refused;
+        self.unanswered += other.unanswered;
     }
 }
 
@@ -93,7 +98,17 @@ async fn post(door: &Door, sender: &Sender, delivery: &Delivery) -> Result<Books
     let mut books = Books { uploads: 1, sent: count, ..Books::default() };
     for _ in 0..TRIES {
         let request = headers(door, &sender.device, delivery).body(body.clone());
-        let response = request.send().await.with_context(|| format!("post to {}", door.base))?;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if books.unanswered >= PATIENCE => {
+                return Err(error).with_context(|| format!("post to {}", door.base));
+            }
+            Err(_) => {
+                books.unanswered += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        };
         let status = response.status();
         if status == StatusCode::NO_CONTENT {
             books.accepted += count;

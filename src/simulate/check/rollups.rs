@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use chrono::DateTime;
 use serde_json::Value;
 
-use super::server::{Reader, Row, whole};
+use super::server::{Reader, Row, instant, whole};
 use super::{OF_THE_CLOCK, Report, bins};
 use crate::simulate::timeline::{DAY_MS, HOUR_MS, MINUTE_MS, Ms};
 use crate::simulate::truth::{Grid, Key};
@@ -22,6 +21,8 @@ pub(super) struct RollupTable {
 
 const GRAINS: [(&str, Ms); 3] = [("minute", MINUTE_MS), ("hour", HOUR_MS), ("day", DAY_MS)];
 const SLICE_MS: Ms = 15 * MINUTE_MS;
+/// Sums that are asked for at once span so long.
+const PAGE_MS: Ms = 6 * HOUR_MS;
 
 /// Bucket (`None`: all together, where clocks are wrong) and key.
 type Cell = (Option<Ms>, Key);
@@ -53,7 +54,7 @@ impl Comparison<'_> {
             }
             let mut got = Cells::new();
             let columns: Vec<&str> = table.keys.iter().chain(&measures).copied().collect();
-            for row in self.read(&name, &columns, "").await? {
+            for row in self.read(&name, length.max(PAGE_MS), &columns, "").await? {
                 let cell = got.entry(cell(Some(bucket_of(&row)?), &key_of(&row, table.keys), &blurred)).or_default();
                 for measure in &measures {
                     let n = row.get(*measure).and_then(whole).unwrap_or_default();
@@ -86,7 +87,7 @@ impl Comparison<'_> {
             }
             let mut got = Cells::new();
             let columns: Vec<&str> = keys.iter().copied().chain(["bin", "n"]).collect();
-            for row in self.read(&name, &columns, "").await? {
+            for row in self.read(&name, length.max(PAGE_MS), &columns, "").await? {
                 let (bucket, mut key) = cell(Some(bucket_of(&row)?), &key_of(&row, table.keys), &blurred);
                 key.extend(key_of(&row, &["metric"]));
                 let bin = row.get("bin").and_then(whole).unwrap_or_default().to_string();
@@ -122,7 +123,7 @@ impl Comparison<'_> {
         let sums: Vec<String> = measures.iter().map(|measure| format!("sum({measure}) AS {measure}")).collect();
         let sums: Vec<&str> = sums.iter().map(String::as_str).collect();
         let mut got = Cells::new();
-        for row in self.read("slices", &sums, " GROUP BY bucket_start").await? {
+        for row in self.read("slices", DAY_MS, &sums, " GROUP BY bucket_start").await? {
             let cell = got.entry((bucket(bucket_of(&row)?), Key::new())).or_default();
             for measure in &measures {
                 *cell.entry((*measure).to_owned()).or_default() +=
@@ -150,23 +151,10 @@ impl Comparison<'_> {
         Some(measures.iter().copied().filter(|measure| has(measure)).collect())
     }
 
-    /// The rows of a table, a day at a time, since an answer has a limit.
-    async fn read(&self, table: &str, columns: &[&str], behind: &str) -> Result<Vec<Row>> {
-        let bounds = format!("SELECT min(bucket_start) AS first, max(bucket_start) AS last FROM {table}");
-        let bounds = self.reader.rows(&bounds).await?;
-        let bound = |name: &str| bounds.first().and_then(|row| row.get(name)).and_then(instant);
-        let (Some(first), Some(last)) = (bound("first"), bound("last")) else { return Ok(Vec::new()) };
+    /// The rows of a table of sums.
+    async fn read(&self, table: &str, page: Ms, columns: &[&str], behind: &str) -> Result<Vec<Row>> {
         let columns: String = columns.iter().map(|column| format!(", {column}")).collect();
-        let mut rows = Vec::new();
-        for day in first.div_euclid(DAY_MS)..=last.div_euclid(DAY_MS) {
-            let (from, to) = (rfc3339(day * DAY_MS), rfc3339((day + 1) * DAY_MS));
-            let sql = format!(
-                "SELECT bucket_start{columns} FROM {table} \
-                 WHERE bucket_start >= TIMESTAMP '{from}' AND bucket_start < TIMESTAMP '{to}'{behind}"
-            );
-            rows.extend(self.reader.rows(&sql).await?);
-        }
-        Ok(rows)
+        self.reader.pages(table, "bucket_start", page, &columns, behind).await
     }
 
     fn cells(&mut self, table: &str, expected: &Cells, got: &Cells, measures: &[&str]) {
@@ -201,7 +189,10 @@ impl Comparison<'_> {
             let (wanted, found) = (counts(expected), counts(got));
             let metric = cell.1.last().map_or("", String::as_str);
             self.report.compare(table, metric, wanted == found, || {
-                format!("{table} {} bins: expected {wanted:?}, got {found:?}", name_of(cell))
+                let differs = |bin: &&String| wanted.get(*bin) != found.get(*bin);
+                let bin = wanted.keys().chain(found.keys()).find(differs).map_or("", String::as_str);
+                let of = |counts: &BTreeMap<String, i64>| counts.get(bin).copied().unwrap_or_default();
+                format!("{table} {} bin {bin}: expected {}, got {}", name_of(cell), of(&wanted), of(&found))
             });
         }
     }
@@ -264,9 +255,4 @@ fn key_of(row: &Row, keys: &[&str]) -> Key {
 
 fn bucket_of(row: &Row) -> Result<Ms> {
     row.get("bucket_start").and_then(instant).context("a row without bucket_start")
-}
-
-/// A time, however exact it is written.
-pub(super) fn instant(value: &Value) -> Option<Ms> {
-    DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|at| at.timestamp_millis())
 }

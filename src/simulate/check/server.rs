@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use chrono::DateTime;
 use reqwest::Client;
 use serde_json::{Map, Value, json};
+
+use crate::simulate::timeline::Ms;
+use crate::simulate::wire::rfc3339;
 
 /// The server, as one who may read it.
 #[derive(Debug)]
@@ -40,6 +44,31 @@ impl Reader {
         lines.map(|line| serde_json::from_str(line).with_context(|| format!("read `{line}`"))).collect()
     }
 
+    /// The rows of a table by a column of times, a page at a time, since an answer has a limit. `columns` are what is
+    /// selected beside the time, `behind` stands behind the condition.
+    pub(super) async fn pages(
+        &self,
+        table: &str,
+        time: &str,
+        page: Ms,
+        columns: &str,
+        behind: &str,
+    ) -> Result<Vec<Row>> {
+        let bounds = format!("SELECT min({time}) AS first, max({time}) AS last FROM {table}");
+        let bounds = self.rows(&bounds).await?;
+        let bound = |name: &str| bounds.first().and_then(|row| row.get(name)).and_then(instant);
+        let (Some(first), Some(last)) = (bound("first"), bound("last")) else { return Ok(Vec::new()) };
+        let mut rows = Vec::new();
+        for number in first.div_euclid(page)..=last.div_euclid(page) {
+            let (from, to) = (rfc3339(number * page), rfc3339((number + 1) * page));
+            let sql = format!(
+                "SELECT {time}{columns} FROM {table} WHERE {time} >= TIMESTAMP '{from}' AND {time} < TIMESTAMP '{to}'{behind}"
+            );
+            rows.extend(self.rows(&sql).await?);
+        }
+        Ok(rows)
+    }
+
     /// One whole number; 0 for null.
     pub(in crate::simulate) async fn number(&self, sql: &str) -> Result<i64> {
         let rows = self.rows(sql).await?;
@@ -55,6 +84,11 @@ impl Reader {
         }
         Ok(tables)
     }
+}
+
+/// A time, however exact it is written.
+pub(super) fn instant(value: &Value) -> Option<Ms> {
+    DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|at| at.timestamp_millis())
 }
 
 /// A whole number, however it is written.

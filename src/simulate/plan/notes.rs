@@ -11,6 +11,8 @@ struct Traits {
     /// Focused, muted.
     attention: (bool, bool),
     rate: Option<i64>,
+    /// Whether heartbeats tell errors, too.
+    tells_errors: bool,
     /// The heartbeat at which its counters begin anew.
     restarts_at: Option<i64>,
 }
@@ -27,6 +29,7 @@ pub(super) fn draw(view: &mut View, tongue: Tongue, random: &mut Random, instant
         tells_attention: is_native && random.chance(90),
         attention: (random.chance(40), random.chance(60)),
         rate: (is_native && !view.stream.is_live && random.chance(40)).then_some(2),
+        tells_errors: !is_native,
         restarts_at: random.chance(3).then_some(2),
     };
     let mut drawn: Vec<(Ms, Kind)> = kinds(view, tongue, &traits, random);
@@ -172,6 +175,7 @@ fn fill(view: &View, traits: &Traits, placed: Vec<(Ms, Kind)>, random: &mut Rand
                     rate: traits.rate.filter(|_| is_playing),
                     dropped: traits.has_counters.then_some(dropped),
                     rendered: traits.has_counters.then_some(rendered),
+                    error: (traits.tells_errors && random.chance(4)).then(|| random.pick(&words::ERRORS).0),
                 })
             }
         };

@@ -6,6 +6,7 @@ mod grid;
 mod places;
 mod scores;
 mod session;
+mod stretch;
 mod view;
 
 use std::collections::BTreeMap;

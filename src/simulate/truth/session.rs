@@ -77,6 +77,9 @@ fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to)
         fact.extend([("started_at", json!(rfc3339(from))), ("ended_at", json!(rfc3339(to)))]);
     }
     if places.device.tongue == Tongue::Native {
+        let enters = |deed| matches!(deed, Deed::LayoutCreated { .. } | Deed::LayoutSwitched { .. });
+        let layouts = session.acts.iter().filter(|act| is_within(act.at) && enters(act.deed)).count();
+        fact.insert("layouts", json!(layouts));
         fact.insert("person_id", json!(format!("anon:{}", places.device.anon)));
     }
     truth.app_sessions.insert((session.id.to_string(), part), fact);

@@ -112,3 +112,39 @@ fn a_silent_view_lasts_a_little_longer_for_concurrency_alone() {
     assert_eq!(by_minute(&truth, "playing_ms"), []);
     assert!(truth.stream.sums.keys().all(|(minute, _)| *minute < Some(145_000 / MINUTE_MS + 1)));
 }
+
+#[test]
+fn the_truth_of_a_fleet_keeps_the_invariants() {
+    let wish = super::super::plan::Wish { seed: 8, devices: 20, days: 1, wrong_clocks: true };
+    let mut truth = Truth::default();
+    for device in &super::super::plan::fleet(&wish).devices {
+        truth.add(device);
+    }
+    for grid in [&truth.stream, &truth.release, &truth.layout] {
+        for sums in grid.sums.values() {
+            let of = |measure: &str| sums.get(measure).copied().unwrap_or_default();
+            assert_eq!(of("watch_ms"), of("join_ms") + of("playing_ms") + of("rebuffer_ms") + of("seek_ms"));
+            let unstarted = ["startup_failures", "startup_business", "ebvs", "abandoned_early", "left_unstarted"];
+            assert_eq!(of("attempts"), of("started") + unstarted.into_iter().map(of).sum::<i64>());
+            assert!(of("startup_valid") <= of("started") && of("playback_failures") <= of("attempts"));
+            assert!(of("views_with_rebuffer") <= of("rebuffer_capable_views"));
+        }
+        let total = |measure: &str| -> i64 { grid.sums.values().filter_map(|sums| sums.get(measure)).sum() };
+        let counted = |metric: &str| -> i64 {
+            grid.values.iter().filter(|((.., name), _)| *name == metric).flat_map(|(_, values)| values.values()).sum()
+        };
+        assert_eq!(counted("startup_ms"), total("startup_valid"));
+        assert_eq!(counted("rebuffer_ms"), total("rebuffer_count"));
+        assert_eq!(counted("tile_count"), total("viewer_ms"));
+        assert!(total("viewer_ms") <= total("playing_ms") && total("playing_ms") <= 32 * total("viewer_ms"));
+        for measure in ["attempts", "playing_ms", "rebuffer_count", "health_sum"] {
+            let facts: i64 = truth.views.values().filter_map(|fact| fact.get(measure)?.as_i64()).sum();
+            assert_eq!(facts, total(measure), "{measure}");
+        }
+    }
+    // A fleet of this size has met nearly everything.
+    let met = |measure: &str| truth.stream.sums.values().any(|sums| sums.get(measure).is_some_and(|n| *n > 0));
+    for measure in ["ebvs", "abandoned_early", "left_unstarted", "startup_failures", "seeks", "crashed_sessions"] {
+        assert!(met(measure), "{measure}");
+    }
+}

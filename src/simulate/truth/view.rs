@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::grid::{minute_of, starts};
 use super::places::{Dims, Places, STALL_MIN_MS, Settled};
-use super::scores::{self, Outcome, Report, float};
+use super::scores::{self, Outcome, Report};
+use super::stretch::{stretches, upscale};
 use super::{Place, Truth};
-use crate::simulate::timeline::{Beat, End, MINUTE_MS, Ms, Note, Size, State, Tongue, View, What};
+use crate::simulate::timeline::{End, MINUTE_MS, Ms, Note, State, Tongue, View, What};
 use crate::simulate::wire::rfc3339;
 
 /// From this on a stall is sustained.
@@ -27,7 +28,7 @@ pub(super) fn add(truth: &mut Truth, places: &Places<'_>, view: &View) {
     teller.stalls_and_seeks();
     teller.notes();
     teller.starts();
-    let upscale = teller.upscale();
+    let upscale = if teller.is_native() { upscale(view, settled) } else { None };
     teller.end(startup_ms, upscale);
     let fact = teller.finish(startup_ms);
     truth.views.insert((view.id.to_string(), 0), fact);
@@ -40,43 +41,6 @@ struct Teller<'a> {
     settled: &'a Settled,
     dims: &'a Dims,
     fact: BTreeMap<&'static str, i64>,
-}
-
-/// What holds between two inputs.
-#[derive(Clone, Copy)]
-struct Force {
-    kbps: Option<i64>,
-    rate: i64,
-    is_focused: bool,
-    is_audible: bool,
-    tile: Size,
-    video: Option<Size>,
-}
-
-impl Force {
-    const fn first(view: &View) -> Self {
-        Self { kbps: None, rate: 1, is_focused: false, is_audible: false, tile: view.tile, video: None }
-    }
-
-    /// What the input at that instant tells.
-    fn learn(&mut self, view: &View, at: Ms) {
-        if view.first_play() == Some(at) {
-            self.kbps = view.first_video.map(|video| video.kbps);
-            self.video = view.first_video.map(|video| video.size);
-        }
-        match view.notes.iter().find(|note| note.at == at).map(|note| note.what) {
-            Some(What::Heartbeat(Beat { kbps, is_focused, is_muted, rate, .. })) => {
-                self.kbps = kbps.or(self.kbps);
-                self.rate = rate.unwrap_or(self.rate);
-                self.is_focused = is_focused.unwrap_or(self.is_focused);
-                self.is_audible = is_muted.map_or(self.is_audible, |is_muted| !is_muted);
-            }
-            Some(What::Rendition { to, .. }) => (self.kbps, self.video) = (Some(to.kbps), Some(to.size)),
-            Some(What::Audio { is_muted }) => self.is_audible = !is_muted,
-            Some(What::Resized { tile }) => self.tile = tile,
-            _ => {}
-        }
-    }
 }
 
 /// From the order to play to the first frame, unless something else came between them.
@@ -121,22 +85,9 @@ impl Teller<'_> {
         }
     }
 
-    /// The stretches between inputs, each with its state and what holds in it.
-    fn stretches(&self) -> Vec<(Ms, Ms, State, Force)> {
-        let inputs = self.view.inputs();
-        let mut force = Force::first(self.view);
-        let mut stretches = Vec::with_capacity(inputs.len());
-        for pair in inputs.windows(2) {
-            force.learn(self.view, pair[0]);
-            let state = self.settled.phases.iter().find(|phase| phase.from <= pair[0] && pair[0] < phase.to);
-            stretches.extend(state.map(|phase| (pair[0], pair[1], phase.state, force)));
-        }
-        stretches
-    }
-
     fn time(&mut self) {
         let is_capable = !self.view.is_state_only;
-        for (from, to, state, force) in self.stretches() {
+        for (from, to, state, force) in stretches(self.view, self.settled) {
             let measure = match state {
                 State::Joining => "join_ms",
                 State::Playing => "playing_ms",
@@ -188,6 +139,7 @@ impl Teller<'_> {
                         self.count("rendered_frames", at, grown(now, rendered));
                         rendered = now;
                     }
+                    self.count("errors_warning", at, i64::from(beat.error.is_some()));
                     self.latency(at, beat.latency_ms);
                     if let Some(kbps) = beat.kbps {
                         self.value("bitrate_kbps", at, kbps);
@@ -228,21 +180,6 @@ impl Teller<'_> {
                 self.truth.count(place, "views_at_start", at, 1);
             }
         }
-    }
-
-    /// Greatest upscaling, its sum over playing time, and that time.
-    fn upscale(&self) -> Option<(f64, f64, f64)> {
-        let (mut greatest, mut weighted, mut total) = (0.0_f64, 0.0, 0.0);
-        for (from, to, state, force) in self.stretches() {
-            let Some(video) = force.video.filter(|_| self.is_native() && state == State::Playing) else { continue };
-            let width = float(force.tile.width_px) / float(video.width_px);
-            let height = float(force.tile.height_px) / float(video.height_px);
-            let upscale = (width.min(height) - 1.0).max(0.0);
-            greatest = greatest.max(upscale);
-            weighted += upscale * float(to - from);
-            total += float(to - from);
-        }
-        (total > 0.0).then_some((greatest, weighted, total))
     }
 
     fn end(&mut self, startup_ms: Option<Ms>, upscale: Option<(f64, f64, f64)>) {

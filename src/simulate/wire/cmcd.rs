@@ -78,6 +78,7 @@ fn moment(beat: Beat) -> String {
         beat.kbps.map(|kbps| format!("br=({kbps};v)")),
         beat.latency_ms.map(|ms| format!("ltc={ms}")),
         beat.dropped.map(|frames| format!("dfa={frames}")),
+        beat.error.map(|code| format!("ec=(\"{code}\")")),
     ];
     said.into_iter().flatten().collect::<Vec<_>>().join(",")
 }
