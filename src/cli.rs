@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::client;
 use crate::config::{Config, Flags, Loaded};
 use crate::serve::{self, KeyMaterial};
+use crate::simulate;
 use crate::telemetry;
 use access::{KeysVerb, TokensVerb};
 
@@ -67,6 +68,11 @@ enum Verb {
         /// Print JSON lines.
         #[arg(long)]
         json: bool,
+    },
+    /// Let simulated devices post, and hold the answers against the truth.
+    Simulate {
+        #[command(flatten)]
+        options: simulate::Options,
     },
     /// Upload keys.
     Keys {
@@ -147,6 +153,11 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             block_on(client::sql(&config, &client::Statement { sql, limit, as_of }, output.as_ref(), json))?;
         }
         Verb::Tail { json } => block_on(client::tail(&config, json))?,
+        Verb::Simulate { options } => {
+            if !block_on(simulate::simulate(&config, &options))? {
+                return Ok(ExitCode::from(FAILED));
+            }
+        }
         Verb::Keys { verb } => block_on(access::keys(&config, verb))?,
         Verb::Tokens { verb } => block_on(access::tokens(&config, verb))?,
         Verb::Config { verb: ConfigVerb::Show } => print(&config.show()?)?,

@@ -56,14 +56,14 @@ impl FromStr for OutputFile {
 }
 
 /// The running server of a data directory.
-struct Server {
-    base: String,
+pub(crate) struct Server {
+    pub(crate) base: String,
     token: String,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Server {
-    fn find(config: &Config) -> Result<Self> {
+    pub(crate) fn find(config: &Config) -> Result<Self> {
         let run = read_run(&config.data_dir)?;
         let http = run.http.context("the running server has no HTTP address")?;
         let credentials = read_credentials(&config.data_dir)?;

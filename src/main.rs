@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod data_dir;
 mod serve;
+mod simulate;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -1,0 +1,85 @@
+//! Views and app sessions, row by row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::Report;
+use super::server::{Reader, Row, instant, whole};
+use crate::simulate::timeline::DAY_MS;
+use crate::simulate::truth::Facts;
+
+/// A table of facts.
+#[derive(Debug)]
+pub(super) struct FactTable {
+    pub(super) name: &'static str,
+    /// The column that, with `part`, names a row.
+    pub(super) id: &'static str,
+}
+
+/// The column of times that facts are read by.
+const STARTED_AT: &str = "started_at";
+
+/// Compares the columns that both have.
+pub(super) async fn compare(
+    reader: &Reader,
+    tables: &BTreeMap<String, Vec<String>>,
+    report: &mut Report,
+    table: &FactTable,
+    expected: &Facts,
+) -> Result<()> {
+    let Some(there) = tables.get(table.name) else {
+        report.missing(table.name, "the table");
+        return Ok(());
+    };
+    let wanted: BTreeSet<&str> = expected.values().flat_map(|fact| fact.keys().copied()).collect();
+    let (columns, absent): (Vec<&str>, Vec<&str>) =
+        wanted.into_iter().partition(|column| there.iter().any(|name| name == column));
+    if !absent.is_empty() {
+        report.note(format!("{} has no columns {}", table.name, absent.join(", ")));
+    }
+    let mut names: BTreeSet<&str> = columns.iter().copied().chain([table.id, "part"]).collect();
+    names.remove(STARTED_AT);
+    let names: String = names.iter().map(|name| format!(", {name}")).collect();
+    let rows = reader.pages(table.name, STARTED_AT, DAY_MS, &names, "").await?;
+    report.numbers(table.name, "all", "rows", i64::try_from(expected.len())?, i64::try_from(rows.len())?);
+    let id_of = |row: &Row| {
+        let id = row.get(table.id).and_then(Value::as_str).unwrap_or_default().to_owned();
+        (id, row.get("part").and_then(whole).unwrap_or_default())
+    };
+    let got: BTreeMap<(String, i64), Row> = rows.into_iter().map(|row| (id_of(&row), row)).collect();
+    for (id, fact) in expected {
+        let row = got.get(id);
+        report
+            .compare(table.name, "present", row.is_some(), || format!("{} {}#{} is not there", table.name, id.0, id.1));
+        let Some(row) = row else { continue };
+        for column in &columns {
+            let Some(wanted) = fact.get(column) else { continue };
+            let found = row.get(*column).unwrap_or(&Value::Null);
+            report.compare(table.name, column, is_same(column, wanted, found), || {
+                format!("{} {}#{} {column}: expected {wanted}, got {found}", table.name, id.0, id.1)
+            });
+        }
+    }
+    for id in got.keys().filter(|id| !expected.contains_key(id)) {
+        report.compare(table.name, "unexpected", false, || {
+            format!("{} {}#{} should not be there", table.name, id.0, id.1)
+        });
+    }
+    Ok(())
+}
+
+/// Whether two values say the same: numbers and times however they are written; nothing counted may be null.
+fn is_same(column: &str, wanted: &Value, found: &Value) -> bool {
+    match (wanted, found) {
+        (Value::Number(number), Value::Null) => number.as_i64() == Some(0),
+        (Value::Number(_), _) => {
+            // The last digit of a score is no part of the rules.
+            let slack = i64::from(column.ends_with("_sum") && column != "latency_ms_sum");
+            whole(wanted).zip(whole(found)).is_some_and(|(wanted, found)| (wanted - found).abs() <= slack)
+        }
+        (Value::String(_), Value::String(_)) if column.ends_with("_at") => instant(wanted) == instant(found),
+        _ => wanted == found,
+    }
+}

@@ -1,0 +1,164 @@
+//! Holds what the server answers against the truth.
+
+mod bins;
+mod facts;
+mod report;
+mod rollups;
+mod server;
+mod settle;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::Value;
+
+pub(super) use report::Report;
+pub(super) use server::Reader;
+pub(super) use settle::settle;
+
+use super::post::Books;
+use super::truth::Truth;
+use facts::FactTable;
+use rollups::RollupTable;
+
+/// Every measure of the rollups of views and sessions.
+const MEASURES: &[&str] = &[
+    "attempts",
+    "started",
+    "startup_valid",
+    "startup_failures",
+    "startup_business",
+    "ebvs",
+    "abandoned_early",
+    "left_unstarted",
+    "playback_failures",
+    "errors_fatal",
+    "errors_warning",
+    "rebuffer_count",
+    "sustained_rebuffers",
+    "seeks",
+    "rendition_changes",
+    "shifts_up",
+    "shifts_down",
+    "dropped_frames",
+    "rendered_frames",
+    "join_ms",
+    "playing_ms",
+    "rebuffer_ms",
+    "seek_ms",
+    "paused_ms",
+    "watch_ms",
+    "watch_ms_rebuffer_capable",
+    "media_ms",
+    "bitrate_ms",
+    "focus_ms",
+    "audible_ms",
+    "attention_ms",
+    "latency_ms_sum",
+    "latency_n",
+    "views_ended",
+    "views_with_rebuffer",
+    "rebuffer_capable_views",
+    "success_sum",
+    "success_n",
+    "startup_sum",
+    "startup_n",
+    "smoothness_sum",
+    "smoothness_n",
+    "video_quality_sum",
+    "video_quality_n",
+    "health_sum",
+    "health_n",
+    "health_healthy",
+    "health_good",
+    "health_warning",
+    "health_error",
+    "health_unknown",
+    "views_at_start",
+    "viewers_at_start",
+    "viewer_ms",
+    "sessions",
+    "crashed_sessions",
+    "failed_sessions",
+    "stalled_sessions",
+];
+
+/// Measures that depend on where in a minute or hour something happens: unknown where a clock is wrong.
+const OF_THE_CLOCK: &[&str] = &["views_at_start", "viewers_at_start", "late_events"];
+
+const STREAM: RollupTable = RollupTable { name: "stream", keys: &["stream_id", "stream_platform"], measures: MEASURES };
+const RELEASE: RollupTable = RollupTable {
+    name: "release",
+    keys: &["app_version", "device_platform", "os_major", "device_class", "network"],
+    measures: MEASURES,
+};
+const LAYOUT: RollupTable = RollupTable { name: "layout", keys: &["layout_type", "tile_band"], measures: MEASURES };
+const USAGE: RollupTable =
+    RollupTable { name: "usage", keys: &["type", "feature"], measures: &["events", "late_events"] };
+
+const VIEWS: FactTable = FactTable { name: "views", id: "view_id" };
+const APP_SESSIONS: FactTable = FactTable { name: "app_sessions", id: "session_id" };
+
+/// Compares everything that the server should know.
+pub(super) async fn all(reader: &Reader, truth: &Truth, books: &Books, distinct: i64) -> Result<Report> {
+    let mut report = Report::default();
+    let tables = reader.tables().await?;
+    compare_books(reader, &mut report, books, distinct).await?;
+    compare_kinds(reader, &mut report, truth).await?;
+    let mut session = rollups::Comparison { reader, tables: &tables, report: &mut report };
+    session.sums(&USAGE, &truth.usage).await?;
+    for (table, grid) in [(&STREAM, &truth.stream), (&RELEASE, &truth.release), (&LAYOUT, &truth.layout)] {
+        session.sums(table, grid).await?;
+        session.distributions(table, grid).await?;
+    }
+    session.slices(&truth.stream, MEASURES).await?;
+    facts::compare(reader, &tables, &mut report, &VIEWS, &truth.views).await?;
+    facts::compare(reader, &tables, &mut report, &APP_SESSIONS, &truth.app_sessions).await?;
+    Ok(report)
+}
+
+/// What was sent must be what the server says it received, to the last event.
+async fn compare_books(reader: &Reader, report: &mut Report, books: &Books, distinct: i64) -> Result<()> {
+    let sent = i64::try_from(books.sent)?;
+    let within = i64::try_from(books.duplicate)?;
+    report.numbers("books", "all", "taken", sent, i64::try_from(books.accepted + books.duplicate)?);
+    report.numbers("books", "all", "quarantined", 0, i64::try_from(books.quarantined)?);
+    let mut outcomes: BTreeMap<String, i64> = BTreeMap::new();
+    for row in reader.rows("SELECT outcome, sum(events) AS n FROM ledger GROUP BY outcome").await? {
+        let outcome = row.get("outcome").and_then(Value::as_str).unwrap_or_default().to_owned();
+        outcomes.insert(outcome, row.get("n").and_then(server::whole).unwrap_or_default());
+    }
+    // What got no answer may have been taken all the same.
+    let is_known = books.unanswered == 0;
+    for (outcome, expected) in
+        [("stored", distinct), ("duplicate", sent - distinct), ("quarantined", 0), ("suppressed", 0)]
+    {
+        if is_known || outcome != "duplicate" {
+            report.numbers("ledger", "all", outcome, expected, outcomes.get(outcome).copied().unwrap_or_default());
+        }
+    }
+    report.numbers("quarantine", "all", "rows", 0, reader.number("SELECT count(*) AS n FROM quarantine").await?);
+    if within > 0 {
+        report.note(format!("{within} copies within one upload"));
+    }
+    Ok(())
+}
+
+/// Stored events by kind.
+async fn compare_kinds(reader: &Reader, report: &mut Report, truth: &Truth) -> Result<()> {
+    let mut expected: BTreeMap<String, i64> = BTreeMap::new();
+    for ((_, key), sums) in &truth.usage.sums {
+        *expected.entry(key[0].clone()).or_default() += sums.get("events").copied().unwrap_or_default();
+    }
+    let mut got: BTreeMap<String, i64> = BTreeMap::new();
+    for row in reader.rows("SELECT type, count(*) AS n FROM events GROUP BY type").await? {
+        let kind = row.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        got.insert(kind, row.get("n").and_then(server::whole).unwrap_or_default());
+    }
+    let kinds: std::collections::BTreeSet<&String> = expected.keys().chain(got.keys()).collect();
+    for kind in kinds {
+        let of = |counts: &BTreeMap<String, i64>| counts.get(kind).copied().unwrap_or_default();
+        report.numbers("events", kind, "rows", of(&expected), of(&got));
+    }
+    Ok(())
+}

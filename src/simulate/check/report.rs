@@ -1,0 +1,117 @@
+//! What was compared and where it differs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Lines that are printed at most.
+const LINES_MAX: usize = 20;
+/// Lines of one table and measure that are printed at most: one cause makes many differences.
+const LINES_PER_MEASURE: usize = 3;
+
+/// What was compared and where it differs.
+#[derive(Debug, Default, Serialize)]
+pub(in crate::simulate) struct Report {
+    /// By table: numbers that were compared, and those that differ.
+    tables: BTreeMap<String, Tally>,
+    /// By table and measure: lines.
+    differences: BTreeMap<(String, String), Vec<String>>,
+    /// What could not be compared and need not be.
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+struct Tally {
+    cells: u64,
+    differences: u64,
+}
+
+impl Report {
+    /// One number was compared.
+    pub(in crate::simulate) fn compare(
+        &mut self,
+        table: &str,
+        measure: &str,
+        is_equal: bool,
+        say: impl FnOnce() -> String,
+    ) {
+        let tally = self.tables.entry(table.to_owned()).or_default();
+        tally.cells += 1;
+        if !is_equal {
+            tally.differences += 1;
+            let lines = self.differences.entry((table.to_owned(), measure.to_owned())).or_default();
+            lines.push(say());
+        }
+    }
+
+    /// Two whole numbers were compared.
+    pub(in crate::simulate) fn numbers(&mut self, table: &str, key: &str, measure: &str, expected: i64, got: i64) {
+        self.compare(table, measure, expected == got, || {
+            format!("{table} {key} {measure}: expected {expected}, got {got}")
+        });
+    }
+
+    /// Something that should be there is not.
+    pub(super) fn missing(&mut self, table: &str, what: &str) {
+        self.compare(table, what, false, || format!("{table}: {what} is not there"));
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    pub(in crate::simulate) fn has_differences(&self) -> bool {
+        !self.differences.is_empty()
+    }
+
+    /// As JSON.
+    pub(in crate::simulate) fn to_json(&self) -> serde_json::Value {
+        let differences: Vec<_> = self
+            .differences
+            .iter()
+            .map(|((table, measure), lines)| {
+                let first: Vec<&String> = lines.iter().take(LINES_PER_MEASURE).collect();
+                serde_json::json!({ "table": table, "measure": measure, "count": lines.len(), "first": first })
+            })
+            .collect();
+        serde_json::json!({ "tables": self.tables, "differences": differences, "notes": self.notes })
+    }
+
+    /// As lines to read.
+    pub(in crate::simulate) fn to_text(&self) -> String {
+        let mut lines = Vec::new();
+        for of_measure in self.differences.values() {
+            lines.extend(of_measure.iter().take(LINES_PER_MEASURE).cloned());
+            if of_measure.len() > LINES_PER_MEASURE {
+                lines.push(format!("  .. and {} more of this measure", of_measure.len() - LINES_PER_MEASURE));
+            }
+        }
+        let hidden = lines.len().saturating_sub(LINES_MAX);
+        lines.truncate(LINES_MAX);
+        if hidden > 0 {
+            lines.push(format!(".. and {hidden} more lines"));
+        }
+        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
+        for (table, tally) in &self.tables {
+            lines.push(format!("{table:<28} {:>9} compared {:>7} different", tally.cells, tally.differences));
+        }
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_differences_of_one_cause_are_a_few_lines() {
+        let mut report = Report::default();
+        for number in 0..100 {
+            report.numbers("t", "k", "m", number, 1);
+        }
+        let text = report.to_text();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(text.contains(".. and 96 more of this measure"), "{text}");
+        assert!(text.contains("100 compared      99 different"), "{text}");
+    }
+}

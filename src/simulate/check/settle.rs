@@ -1,0 +1,75 @@
+//! Waits until the server has committed everything and its answers stand still.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::server::Reader;
+use crate::simulate::timeline::Ms;
+use crate::simulate::wire::rfc3339;
+
+/// How long nothing may move before waiting is given up.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(700);
+/// Answers stand still when they are the same for so long: longer than a tick and a commit.
+const STILL: Duration = Duration::from_secs(6);
+
+/// Waits until `distinct` events are stored and the sums stand still. The last of them arrived at `last`.
+pub(in crate::simulate) async fn settle(reader: &Reader, distinct: i64, last: Ms) -> Result<()> {
+    let mut seen = -1;
+    let mut moved = Instant::now();
+    while seen != distinct {
+        let count = reader.number("SELECT count(*) AS n FROM events").await?;
+        if count > distinct {
+            bail!("the project holds {count} events, {distinct} were sent: simulate on a fresh project");
+        }
+        if count != seen {
+            (seen, moved) = (count, Instant::now());
+        } else if moved.elapsed() > PATIENCE {
+            bail!("only {count} of {distinct} events are stored, and nothing moves");
+        }
+        if seen != distinct {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    let said = format!("SELECT count(*) AS n FROM events WHERE received_at > TIMESTAMP '{}'", rfc3339(last));
+    if reader.number(&said).await? > 0 {
+        bail!("the server takes its own time of arrival: start it with `serve --test-clock`");
+    }
+    still(reader).await
+}
+
+async fn still(reader: &Reader) -> Result<()> {
+    let tables = reader.tables().await?;
+    let mut questions = Vec::new();
+    for table in ["views", "app_sessions"] {
+        if tables.contains_key(table) {
+            questions.push(format!("SELECT count(*) AS n FROM {table}"));
+        }
+    }
+    for (table, measure) in [("rollup_stream_minute", "watch_ms"), ("rollup_stream_minute", "views_ended")] {
+        if tables.get(table).is_some_and(|columns| columns.iter().any(|column| column == measure)) {
+            questions.push(format!("SELECT sum({measure}) AS n FROM {table}"));
+        }
+    }
+    if questions.is_empty() {
+        return Ok(());
+    }
+    let (begun, mut moved) = (Instant::now(), Instant::now());
+    let mut seen = Vec::new();
+    while moved.elapsed() < STILL {
+        let mut answers = Vec::with_capacity(questions.len());
+        for question in &questions {
+            answers.push(reader.number(question).await?);
+        }
+        if answers != seen {
+            (seen, moved) = (answers, Instant::now());
+        }
+        if begun.elapsed() > 4 * PATIENCE {
+            bail!("the sums do not stand still");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What happens in one tile.
+
+use uuid::Uuid;
+
+use super::{Ms, Stream};
+
+/// One stream in one tile.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::simulate) struct View {
+    pub(in crate::simulate) id: Uuid,
+    pub(in crate::simulate) stream: Stream,
+    /// A place in [`Session::layouts`].
+    pub(in crate::simulate) layout: usize,
+    pub(in crate::simulate) slot: u8,
+    /// Whether the player tells no more than its state.
+    pub(in crate::simulate) is_state_only: bool,
+    pub(in crate::simulate) tile: Size,
+    /// What the first frame says of the video.
+    pub(in crate::simulate) first_video: Option<Video>,
+    /// States without a hole between them. The first one is joining, and each begins with an event.
+    pub(in crate::simulate) phases: Vec<Phase>,
+    /// What else is reported of it, by rising time.
+    pub(in crate::simulate) notes: Vec<Note>,
+    pub(in crate::simulate) end: End,
+}
+
+/// Width and height in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) struct Size {
+    pub(in crate::simulate) width_px: i64,
+    pub(in crate::simulate) height_px: i64,
+}
+
+/// A rendition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) struct Video {
+    pub(in crate::simulate) kbps: i64,
+    pub(in crate::simulate) size: Size,
+}
+
+/// What a view is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) enum State {
+    Joining,
+    Playing,
+    Stalled,
+    Seeking,
+    Paused,
+}
+
+/// A state from one instant to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) struct Phase {
+    pub(in crate::simulate) state: State,
+    pub(in crate::simulate) from: Ms,
+    pub(in crate::simulate) to: Ms,
+}
+
+/// Something that a view reports without changing its state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::simulate) struct Note {
+    pub(in crate::simulate) at: Ms,
+    pub(in crate::simulate) what: What,
+}
+
+/// What a view reports without changing its state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::simulate) enum What {
+    /// CMCD: the player loads before it was told to play. No part of the view yet.
+    Preload,
+    Heartbeat(Beat),
+    Rendition {
+        from: Video,
+        to: Video,
+    },
+    Warning {
+        code: &'static str,
+        domain: &'static str,
+    },
+    FramesDropped {
+        frames: i64,
+    },
+    Latency {
+        ms: i64,
+    },
+    Audio {
+        is_muted: bool,
+    },
+    Resized {
+        tile: Size,
+    },
+    /// The buffer runs dry before the first frame, or within a seek: no stall.
+    BufferingAnyway,
+    /// A seek before the first frame: the startup time becomes invalid.
+    SeekWhileJoining,
+    /// CMCD: an answer was received.
+    Response,
+}
+
+/// What a heartbeat says of its moment; its totals follow from the phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) struct Beat {
+    pub(in crate::simulate) kbps: Option<i64>,
+    pub(in crate::simulate) latency_ms: Option<i64>,
+    pub(in crate::simulate) is_focused: Option<bool>,
+    pub(in crate::simulate) is_muted: Option<bool>,
+    /// Playback rate, a whole number, so that no rounding is in doubt.
+    pub(in crate::simulate) rate: Option<i64>,
+    pub(in crate::simulate) dropped: Option<i64>,
+    pub(in crate::simulate) rendered: Option<i64>,
+    /// CMCD: the code of an error since the last report.
+    pub(in crate::simulate) error: Option<&'static str>,
+}
+
+/// How a view ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) enum End {
+    /// With an end event.
+    Said { at: Ms, reason: &'static str },
+    /// With a fatal error, and perhaps an end event behind it that changes nothing.
+    Fatal { at: Ms, code: &'static str, domain: &'static str, said_at: Option<Ms> },
+    /// Nothing more is heard of it.
+    Silent,
+}
+
+/// How often views send heartbeats.
+pub(in crate::simulate) const HEARTBEAT_MS: Ms = 10_000;
+
+impl View {
+    /// When it was told to play.
+    pub(in crate::simulate) fn begin(&self) -> Ms {
+        self.phases.first().map_or(0, |phase| phase.from)
+    }
+
+    /// When its first frame was shown.
+    pub(in crate::simulate) fn first_play(&self) -> Option<Ms> {
+        self.phases.iter().find(|phase| phase.state == State::Playing).map(|phase| phase.from)
+    }
+
+    /// When it said that it was over.
+    pub(in crate::simulate) const fn ended(&self) -> Option<Ms> {
+        match self.end {
+            End::Said { at, .. } | End::Fatal { at, .. } => Some(at),
+            End::Silent => None,
+        }
+    }
+
+    /// Its own instants, rising: begin, changes of state, notes, end.
+    pub(in crate::simulate) fn inputs(&self) -> Vec<Ms> {
+        let notes = self.notes.iter().filter(|note| note.what != What::Preload).map(|note| note.at);
+        let mut all: Vec<Ms> = self.phases.iter().map(|phase| phase.from).chain(notes).chain(self.ended()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Every instant at which it reports something, also those that are none of its inputs.
+    pub(super) fn reports(&self) -> Vec<Ms> {
+        let mut all = self.inputs();
+        all.extend(self.notes.iter().filter(|note| note.what == What::Preload).map(|note| note.at));
+        if let End::Fatal { said_at, .. } = self.end {
+            all.extend(said_at);
+        }
+        all
+    }
+
+    /// The state at that instant, a change at it included.
+    pub(in crate::simulate) fn state_at(&self, at: Ms) -> Option<State> {
+        self.phases.iter().find(|phase| phase.from <= at && at < phase.to).map(|phase| phase.state)
+    }
+}

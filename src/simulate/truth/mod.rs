@@ -1,0 +1,137 @@
+//! The truth: what the server should answer, computed from what happened and not from events.
+//!
+//! `docs/views.md` says how; this is a second reading of it that shares no code with the server.
+
+mod grid;
+mod places;
+mod scores;
+mod session;
+mod stretch;
+mod view;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+pub(super) use grid::{Grid, Key, Minute, minute_of};
+use places::{Dims, Places};
+
+use super::timeline::{Device, HOUR_MS, Ms, Tongue};
+use super::wire::Event;
+use grid::split;
+
+/// Facts by id and part: column and value.
+pub(super) type Facts = BTreeMap<(String, i64), BTreeMap<&'static str, Value>>;
+
+/// Everything that can be compared.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub(super) stream: Grid,
+    pub(super) release: Grid,
+    pub(super) layout: Grid,
+    pub(super) usage: Grid,
+    pub(super) views: Facts,
+    pub(super) app_sessions: Facts,
+    /// Whether the clock of the device at hand is right.
+    is_timed: bool,
+}
+
+/// Where something is counted: dimensions, and the band of tiles at that moment.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    dims: &'a Dims,
+    band: &'static str,
+}
+
+impl Truth {
+    /// Adds what happens to a device.
+    pub(super) fn add(&mut self, device: &Device) {
+        self.is_timed = device.is_timed();
+        for session in &device.sessions {
+            if device.tongue == Tongue::Cmcd {
+                // Without a session key every view is a unit of its own.
+                for view in &session.views {
+                    let places = Places::of_view(device, view);
+                    view::add(self, &places, view);
+                    session::add_viewer(self, &places);
+                }
+            } else {
+                let places = Places::of_session(device, session);
+                for view in &session.views {
+                    view::add(self, &places, view);
+                }
+                session::add_viewer(self, &places);
+                session::add_app_sessions(self, &places);
+            }
+        }
+    }
+
+    /// Adds an event and when its first copy arrived.
+    pub(super) fn add_event(&mut self, event: &Event, is_timed: bool, received: Ms) {
+        let minute = is_timed.then(|| minute_of(event.at));
+        let key = vec![event.kind.clone(), event.feature.to_owned()];
+        self.usage.add(minute, &key, "events", 1);
+        self.usage.add(minute, &key, "late_events", i64::from(received - event.at > HOUR_MS));
+    }
+
+    fn minute(&self, minute: i64) -> Minute {
+        self.is_timed.then_some(minute)
+    }
+
+    fn grids(&mut self, place: Place<'_>) -> [(&mut Grid, Key); 3] {
+        let Place { dims, band } = place;
+        [
+            (&mut self.stream, dims.stream.clone()),
+            (&mut self.release, dims.release.clone()),
+            (&mut self.layout, vec![dims.layout_type.clone(), band.to_owned()]),
+        ]
+    }
+
+    /// Counts something at an instant.
+    fn count(&mut self, place: Place<'_>, measure: &'static str, at: Ms, n: i64) {
+        let minute = self.minute(minute_of(at));
+        for (grid, key) in self.grids(place) {
+            grid.add(minute, &key, measure, n);
+        }
+    }
+
+    /// Counts a stretch of time, `weight` for each of its milliseconds.
+    fn spend(&mut self, place: Place<'_>, measure: &'static str, from: Ms, to: Ms, weight: i64) {
+        for (minute, ms) in split(from, to) {
+            let minute = self.minute(minute);
+            for (grid, key) in self.grids(place) {
+                grid.add(minute, &key, measure, ms * weight);
+            }
+        }
+    }
+
+    /// A value of a distribution.
+    fn value(&mut self, place: Place<'_>, metric: &'static str, minute: i64, value: i64, n: i64) {
+        let minute = self.minute(minute);
+        for (grid, key) in self.grids(place) {
+            grid.add_value(minute, &key, metric, value, n);
+        }
+    }
+
+    /// For a file.
+    pub(super) fn to_json(&self) -> Value {
+        let grid = |grid: &Grid| {
+            let sums =
+                grid.sums.iter().map(|((minute, key), sums)| json!({"minute": minute, "key": key, "sums": sums}));
+            let values = grid.values.iter().map(|((minute, key, metric), values)| {
+                json!({"minute": minute, "key": key, "metric": metric, "values": values.iter().collect::<Vec<_>>()})
+            });
+            json!({ "sums": sums.collect::<Vec<_>>(), "values": values.collect::<Vec<_>>() })
+        };
+        let facts = |facts: &Facts| -> Vec<Value> {
+            facts.iter().map(|((id, part), fact)| json!({"id": id, "part": part, "fact": fact})).collect()
+        };
+        json!({
+            "stream": grid(&self.stream), "release": grid(&self.release), "layout": grid(&self.layout),
+            "usage": grid(&self.usage), "views": facts(&self.views), "app_sessions": facts(&self.app_sessions),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! The time of a view between its inputs, and what holds in it: bitrate, rate, attention, sizes.
+
+use super::places::Settled;
+use super::scores::float;
+use crate::simulate::timeline::{Beat, Ms, Size, State, View, What};
+
+/// What holds between two inputs.
+#[derive(Clone, Copy)]
+pub(super) struct Force {
+    pub(super) kbps: Option<i64>,
+    pub(super) rate: i64,
+    pub(super) is_focused: bool,
+    pub(super) is_audible: bool,
+    tile: Size,
+    video: Option<Size>,
+}
+
+impl Force {
+    const fn first(view: &View) -> Self {
+        Self { kbps: None, rate: 1, is_focused: false, is_audible: false, tile: view.tile, video: None }
+    }
+
+    /// What the input at that instant tells.
+    fn learn(&mut self, view: &View, at: Ms) {
+        if view.first_play() == Some(at) {
+            self.kbps = view.first_video.map(|video| video.kbps);
+            self.video = view.first_video.map(|video| video.size);
+        }
+        match view.notes.iter().find(|note| note.at == at).map(|note| note.what) {
+            Some(What::Heartbeat(Beat { kbps, is_focused, is_muted, rate, .. })) => {
+                self.kbps = kbps.or(self.kbps);
+                self.rate = rate.unwrap_or(self.rate);
+                self.is_focused = is_focused.unwrap_or(self.is_focused);
+                self.is_audible = is_muted.map_or(self.is_audible, |is_muted| !is_muted);
+            }
+            Some(What::Rendition { to, .. }) => (self.kbps, self.video) = (Some(to.kbps), Some(to.size)),
+            Some(What::Audio { is_muted }) => self.is_audible = !is_muted,
+            Some(What::Resized { tile }) => self.tile = tile,
+            _ => {}
+        }
+    }
+}
+
+/// The stretches between inputs, each with its state and what holds in it.
+pub(super) fn stretches(view: &View, settled: &Settled) -> Vec<(Ms, Ms, State, Force)> {
+    let inputs = view.inputs();
+    let mut force = Force::first(view);
+    let mut stretches = Vec::with_capacity(inputs.len());
+    for pair in inputs.windows(2) {
+        force.learn(view, pair[0]);
+        let state = settled.phases.iter().find(|phase| phase.from <= pair[0] && pair[0] < phase.to);
+        stretches.extend(state.map(|phase| (pair[0], pair[1], phase.state, force)));
+    }
+    stretches
+}
+
+/// Greatest upscaling, its sum over playing time, and that time. CMCD does not tell it.
+pub(super) fn upscale(view: &View, settled: &Settled) -> Option<(f64, f64, f64)> {
+    let (mut greatest, mut weighted, mut total) = (0.0_f64, 0.0, 0.0);
+    for (from, to, state, force) in stretches(view, settled) {
+        let Some(video) = force.video.filter(|_| state == State::Playing) else { continue };
+        let width = float(force.tile.width_px) / float(video.width_px);
+        let height = float(force.tile.height_px) / float(video.height_px);
+        let upscale = (width.min(height) - 1.0).max(0.0);
+        greatest = greatest.max(upscale);
+        weighted += upscale * float(to - from);
+        total += float(to - from);
+    }
+    (total > 0.0).then_some((greatest, weighted, total))
+}

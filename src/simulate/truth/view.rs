@@ -1,0 +1,275 @@
+//! What one view adds: its time in each state, what happened to it, and how good it was.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::grid::{minute_of, starts};
+use super::places::{Dims, Places, STALL_MIN_MS, Settled};
+use super::scores::{self, Outcome, Report};
+use super::stretch::{stretches, upscale};
+use super::{Place, Truth};
+use crate::simulate::timeline::{End, MINUTE_MS, Ms, Note, State, Tongue, View, What};
+use crate::simulate::wire::rfc3339;
+
+/// From this on a stall is sustained.
+const SUSTAINED_MS: Ms = 1_000;
+/// Who waits shorter than this before leaving is in no rate.
+const WAIT_MIN_MS: Ms = 1_000;
+
+/// Adds a view to the sums and its fact to the facts.
+pub(super) fn add(truth: &mut Truth, places: &Places<'_>, view: &View) {
+    let Some(settled) = places.settled_of(view) else { return };
+    let dims = places.dims_of(view);
+    let mut teller = Teller { truth, places, view, settled, dims: &dims, fact: BTreeMap::new() };
+    let startup_ms = startup_ms(view);
+    teller.attempt(startup_ms);
+    teller.time();
+    teller.stalls_and_seeks();
+    teller.notes();
+    teller.starts();
+    let upscale = if teller.is_native() { upscale(view, settled) } else { None };
+    teller.end(startup_ms, upscale);
+    let fact = teller.finish(startup_ms);
+    truth.views.insert((view.id.to_string(), 0), fact);
+}
+
+struct Teller<'a> {
+    truth: &'a mut Truth,
+    places: &'a Places<'a>,
+    view: &'a View,
+    settled: &'a Settled,
+    dims: &'a Dims,
+    fact: BTreeMap<&'static str, i64>,
+}
+
+/// From the order to play to the first frame, unless something else came between them.
+fn startup_ms(view: &View) -> Option<Ms> {
+    let first = view.first_play()?;
+    let is_paused = view.phases.iter().any(|phase| phase.from < first && phase.state == State::Paused);
+    let is_sought = view.notes.iter().any(|note| note.what == What::SeekWhileJoining);
+    (!is_paused && !is_sought).then(|| first - view.begin())
+}
+
+impl Teller<'_> {
+    fn is_native(&self) -> bool {
+        self.places.device.tongue == Tongue::Native
+    }
+
+    /// Counts something at an instant, under the tiles that are open then.
+    fn count(&mut self, measure: &'static str, at: Ms, n: i64) {
+        let place = Place { dims: self.dims, band: self.places.band_at(at) };
+        self.truth.count(place, measure, at, n);
+        *self.fact.entry(measure).or_default() += n;
+    }
+
+    fn spend(&mut self, measure: &'static str, from: Ms, to: Ms, weight: i64) {
+        // Time is spent when the later input comes.
+        let place = Place { dims: self.dims, band: self.places.band_at(to) };
+        self.truth.spend(place, measure, from, to, weight);
+        *self.fact.entry(measure).or_default() += (to - from) * weight;
+    }
+
+    fn value(&mut self, metric: &'static str, at: Ms, value: i64) {
+        let place = Place { dims: self.dims, band: self.places.band_at(at) };
+        self.truth.value(place, metric, minute_of(at), value, 1);
+    }
+
+    fn attempt(&mut self, startup_ms: Option<Ms>) {
+        let begin = self.view.begin();
+        self.count("attempts", begin, 1);
+        self.count("started", begin, i64::from(self.view.first_play().is_some()));
+        self.count("startup_valid", begin, i64::from(startup_ms.is_some()));
+        if let Some(startup_ms) = startup_ms {
+            self.value("startup_ms", begin, startup_ms);
+        }
+    }
+
+    fn time(&mut self) {
+        let is_capable = !self.view.is_state_only;
+        for (from, to, state, force) in stretches(self.view, self.settled) {
+            let measure = match state {
+                State::Joining => "join_ms",
+                State::Playing => "playing_ms",
+                State::Stalled => "rebuffer_ms",
+                State::Seeking => "seek_ms",
+                State::Paused => "paused_ms",
+            };
+            self.spend(measure, from, to, 1);
+            if state != State::Paused {
+                self.spend("watch_ms", from, to, 1);
+                self.spend("watch_ms_rebuffer_capable", from, to, i64::from(is_capable));
+            }
+            if state == State::Playing {
+                self.spend("media_ms", from, to, force.rate);
+                self.spend("bitrate_ms", from, to, force.rate * force.kbps.unwrap_or_default());
+                self.spend("focus_ms", from, to, i64::from(force.is_focused));
+                self.spend("audible_ms", from, to, i64::from(force.is_audible));
+                self.spend("attention_ms", from, to, i64::from(force.is_focused || force.is_audible));
+            }
+        }
+    }
+
+    fn stalls_and_seeks(&mut self) {
+        for phase in &self.view.phases {
+            let length = phase.to - phase.from;
+            if phase.state == State::Stalled && length >= STALL_MIN_MS {
+                self.count("rebuffer_count", phase.from, 1);
+                self.count("sustained_rebuffers", phase.from, i64::from(length >= SUSTAINED_MS));
+                self.value("rebuffer_ms", phase.from, length);
+            }
+            if phase.state == State::Seeking {
+                self.count("seeks", phase.from, 1);
+            }
+        }
+    }
+
+    fn notes(&mut self) {
+        let (mut dropped, mut rendered) = (0, 0);
+        for &Note { at, what } in &self.view.notes {
+            match what {
+                What::Heartbeat(beat) => {
+                    let is_native = self.is_native();
+                    let grown = |now: i64, before: i64| if now < before { now } else { now - before };
+                    if let Some(now) = beat.dropped {
+                        self.count("dropped_frames", at, grown(now, dropped));
+                        dropped = now;
+                    }
+                    if let Some(now) = beat.rendered.filter(|_| is_native) {
+                        self.count("rendered_frames", at, grown(now, rendered));
+                        rendered = now;
+                    }
+                    self.count("errors_warning", at, i64::from(beat.error.is_some()));
+                    self.latency(at, beat.latency_ms);
+                    if let Some(kbps) = beat.kbps {
+                        self.value("bitrate_kbps", at, kbps);
+                    }
+                }
+                What::Rendition { from, to } => {
+                    self.count("rendition_changes", at, 1);
+                    self.count(if to.kbps > from.kbps { "shifts_up" } else { "shifts_down" }, at, 1);
+                }
+                What::Warning { .. } => self.count("errors_warning", at, 1),
+                What::FramesDropped { frames } => self.count("dropped_frames", at, frames),
+                What::Latency { ms } => self.latency(at, Some(ms)),
+                _ => {}
+            }
+        }
+        if let End::Fatal { at, .. } = self.view.end {
+            self.count("errors_fatal", at, 1);
+        }
+    }
+
+    fn latency(&mut self, at: Ms, latency_ms: Option<i64>) {
+        if let Some(ms) = latency_ms {
+            self.count("latency_ms_sum", at, ms);
+            self.count("latency_n", at, 1);
+            self.value("latency_ms", at, ms);
+        }
+    }
+
+    /// Whether it is watched at the first instants of minutes.
+    fn starts(&mut self) {
+        let inputs = self.view.inputs();
+        let last = self.settled.last();
+        for minute in starts(self.view.begin(), self.settled.lingers_until()) {
+            let at = minute * MINUTE_MS;
+            if self.settled.is_active_at(at) {
+                let later = inputs.iter().copied().find(|input| at < *input).unwrap_or(last);
+                let place = Place { dims: self.dims, band: self.places.band_at(later) };
+                self.truth.count(place, "views_at_start", at, 1);
+            }
+        }
+    }
+
+    fn end(&mut self, startup_ms: Option<Ms>, upscale: Option<(f64, f64, f64)>) {
+        let (begin, end) = (self.view.begin(), self.settled.last());
+        let has_started = self.view.first_play().is_some();
+        let fatal_domain = match self.view.end {
+            // CMCD has no domains.
+            End::Fatal { domain, .. } => Some(if self.is_native() { domain } else { "" }),
+            _ => None,
+        };
+        let mut report = Report { startup_ms, is_state_only: self.view.is_state_only, upscale, ..Report::default() };
+        if fatal_domain.is_some() {
+            report.outcome = Outcome::Failed;
+        }
+        match fatal_domain {
+            Some("business") => self.count("startup_business", begin, i64::from(!has_started)),
+            Some(_) => {
+                self.count("startup_failures", begin, i64::from(!has_started));
+                self.count("playback_failures", begin, 1);
+            }
+            None if has_started => {}
+            None => {
+                let measure = self.exit(end - begin);
+                self.count(measure, begin, 1);
+                report.outcome = if measure == "ebvs" { Outcome::Ebvs } else { Outcome::Left };
+            }
+        }
+        let of = |measure: &str| self.fact.get(measure).copied().unwrap_or_default();
+        (report.rebuffers, report.rebuffer_ms, report.watch_ms) =
+            (of("rebuffer_count"), of("rebuffer_ms"), of("watch_ms"));
+        self.count("views_ended", end, 1);
+        self.count("views_with_rebuffer", end, i64::from(report.rebuffers > 0));
+        self.count("rebuffer_capable_views", end, i64::from(!report.is_state_only));
+        self.scores(&report, end);
+    }
+
+    /// What it is to end without having started.
+    fn exit(&self, waited_ms: Ms) -> &'static str {
+        let is_switch = matches!(self.view.end, End::Said { reason: "layout_switch", .. });
+        let by_then = |other: &&View| other.first_play().is_some_and(|first| first < self.settled.last());
+        let mut siblings = self.places.session.into_iter().flat_map(|session| &session.views);
+        if is_switch && siblings.any(|other| other.layout == self.view.layout && by_then(&other)) {
+            "left_unstarted"
+        } else if waited_ms >= WAIT_MIN_MS {
+            "ebvs"
+        } else {
+            "abandoned_early"
+        }
+    }
+
+    fn scores(&mut self, report: &Report, end: Ms) {
+        let health = scores::health(report);
+        let all = [
+            ("success_sum", "success_n", scores::success(report)),
+            ("startup_sum", "startup_n", scores::startup(report)),
+            ("smoothness_sum", "smoothness_n", scores::smoothness(report)),
+            ("video_quality_sum", "video_quality_n", scores::video_quality(report)),
+            ("health_sum", "health_n", health),
+        ];
+        for (sum, number, points) in all {
+            if let Some(points) = points {
+                self.count(sum, end, scores::hundredths(points));
+                self.count(number, end, 1);
+            }
+        }
+        self.count(scores::band(health.map(scores::hundredths)), end, 1);
+    }
+
+    fn finish(self, startup_ms: Option<Ms>) -> BTreeMap<&'static str, Value> {
+        let view = self.view;
+        let mut fact: BTreeMap<&'static str, Value> = self.fact.into_iter().map(|(name, n)| (name, json!(n))).collect();
+        let exit_reason = match view.end {
+            End::Said { reason, .. } => reason,
+            End::Fatal { .. } => "error",
+            End::Silent => "timeout",
+        };
+        fact.extend([
+            ("stream_id", json!(view.stream.id)),
+            ("stream_platform", json!(view.stream.platform)),
+            ("startup_ms", json!(startup_ms)),
+            ("exit_reason", json!(exit_reason)),
+        ]);
+        if self.places.device.is_timed() {
+            let times = (rfc3339(view.begin()), rfc3339(self.settled.last()));
+            fact.extend([("started_at", json!(times.0)), ("ended_at", json!(times.1))]);
+        }
+        if let Some(session) = self.places.session {
+            fact.insert("session_id", json!(session.id));
+            fact.insert("person_id", json!(format!("anon:{}", self.places.device.anon)));
+        }
+        fact
+    }
+}
