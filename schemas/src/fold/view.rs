@@ -94,6 +94,7 @@ pub(super) struct Stalled {
 #[derive(Debug, Clone, Copy)]
 struct Stall {
     from_ms: i64,
+    band: Band,
     counted: bool,
     sustained: bool,
 }
@@ -108,6 +109,8 @@ pub(super) struct Part {
     before_seek: State,
     /// Time of the last input.
     pub(super) last_ms: i64,
+    /// Parts that were under way at that input.
+    pub(super) last_band: Band,
     attempt: Option<(i64, Band)>,
     start_ms: Option<i64>,
     /// Whether any change of state was ever told.
@@ -184,6 +187,7 @@ impl Part {
             state: State::Idle,
             before_seek: State::Playing,
             last_ms: now_ms,
+            last_band: Band::UNKNOWN,
             attempt: None,
             start_ms: None,
             is_stateful: false,
@@ -253,6 +257,7 @@ impl Part {
 
     /// Takes in what an input tells, at the time that was [spent until](Self::spend_until).
     pub(super) fn take(&mut self, input: &ViewInput, around: &mut Around<'_>) {
+        self.last_band = around.band;
         self.note(input);
         if let Some(act) = &input.act {
             self.is_stateful = true;
@@ -382,7 +387,8 @@ impl Part {
             self.stall_ends(around);
         }
         if next == State::Rebuffering && self.state != State::Rebuffering {
-            self.stall = Some(Stall { from_ms: self.last_ms, counted: false, sustained: false });
+            let (from_ms, band) = (self.last_ms, around.band);
+            self.stall = Some(Stall { from_ms, band, counted: false, sustained: false });
         }
         self.state = next;
     }

@@ -54,6 +54,8 @@ impl Part {
         if self.has_ended() {
             return;
         }
+        // It ends with its last input, and is counted as things were then.
+        around.band = self.last_band;
         let is_active = !matches!(self.state, State::Idle | State::Paused);
         let lingers_ms = (3 * self.period_ms).min(LINGERS_MS);
         if is_active {

@@ -69,14 +69,14 @@ impl Part {
             stall.counted = true;
             self.sums.rebuffer_count += 1;
             self.counters.counted.rebuffers += 1;
-            around.sums.add(&self.dims, around.band, stall.from_ms, Measure::RebufferCount, 1);
-            let (from_ms, dims, band) = (stall.from_ms, Arc::clone(&self.dims), around.band);
+            around.sums.add(&self.dims, stall.band, stall.from_ms, Measure::RebufferCount, 1);
+            let (from_ms, dims, band) = (stall.from_ms, Arc::clone(&self.dims), stall.band);
             around.stalled = Some(Stalled { from_ms, dims, band });
         }
         if length >= SUSTAINED_MS && !stall.sustained {
             stall.sustained = true;
             self.sums.sustained += 1;
-            around.sums.add(&self.dims, around.band, stall.from_ms, Measure::SustainedRebuffers, 1);
+            around.sums.add(&self.dims, stall.band, stall.from_ms, Measure::SustainedRebuffers, 1);
         }
         self.stall = Some(stall);
         self.spend(Measure::RebufferMs, begin, to, around);
@@ -88,7 +88,7 @@ impl Part {
         if stall.counted {
             let length = self.last_ms - stall.from_ms;
             self.sums.max_rebuffer_ms = self.sums.max_rebuffer_ms.max(length);
-            around.sums.observe(&self.dims, around.band, stall.from_ms, Metric::RebufferMs, length);
+            around.sums.observe(&self.dims, stall.band, stall.from_ms, Metric::RebufferMs, length);
         } else {
             self.play(stall.from_ms, self.last_ms, around);
         }
