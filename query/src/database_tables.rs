@@ -154,7 +154,7 @@ async fn rollup_arrays(
         let measure = |row: &RollupRow| row.measures[idx];
         arrays.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(measure))));
     }
-    let mut bins = Distributions::default();
+    let mut bins = Distributions::new("/sql");
     bins.read(&mut pinned.read, &query, derived).await?;
     for derived in derived {
         let value = |row| derived::value(derived, row, grain.length(), &bins);

@@ -38,13 +38,19 @@ fn ratio(part: i64, whole: i64) -> Option<f64> {
 type Place = (Timestamp, Vec<String>);
 
 /// Distributions of the rows of an answer: ascending bins and how many values each counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Distributions {
     of: HashMap<Place, HashMap<String, Vec<(i32, i64)>>>,
     bins: u32,
+    asked_by: &'static str,
 }
 
 impl Distributions {
+    /// None yet; `asked_by` is the parameter that a refusal names.
+    pub(crate) fn new(asked_by: &'static str) -> Self {
+        Self { of: HashMap::new(), bins: 0, asked_by }
+    }
+
     /// Reads the distributions that `columns` are computed from, for the rows of a query; its `after` and `limit` do not
     /// count.
     ///
@@ -67,7 +73,7 @@ impl Distributions {
         let rows = read.rollup(&query).await?;
         if rows.len() > left as usize {
             let detail = "the answer needs too many distributions: ask for fewer rows, or for no percentiles";
-            return Err(Problem::new(422, "range_too_large", detail).at("measures", "max_bins").into());
+            return Err(Problem::new(422, "range_too_large", detail).at(self.asked_by, "max_bins").into());
         }
         self.bins += u32::try_from(rows.len()).unwrap_or(MAX_BINS);
         for row in rows {
@@ -130,7 +136,7 @@ mod tests {
 
     #[test]
     fn nothing_to_divide_by_is_null_and_not_zero() {
-        let (empty, bins) = (row(&[]), Distributions::default());
+        let (empty, bins) = (row(&[]), Distributions::new("measures"));
         for derived in OF_VIEWS.iter().filter(|derived| derived.name != "mean_concurrent_views") {
             assert_eq!(value(derived, &empty, Duration::from_secs(60), &bins), None, "{}", derived.name);
         }
@@ -174,13 +180,13 @@ mod tests {
             ("health_score", 75.0),
             ("mean_concurrent_views", 1.5),
         ] {
-            assert_eq!(column(name, &row, &Distributions::default()), Some(expected), "{name}");
+            assert_eq!(column(name, &row, &Distributions::new("measures")), Some(expected), "{name}");
         }
     }
 
     #[test]
     fn percentiles_are_of_the_rows_own_bins_in_the_order_of_numbers() {
-        let mut bins = Distributions::default();
+        let mut bins = Distributions::new("measures");
         for value in 1..=100 {
             let keys = ["startup_ms".to_owned(), bin_of(value * 10).to_string()].to_vec();
             bins.add(RollupRow { bucket_start: Timestamp::MIN, keys, measures: vec![1] });

@@ -114,7 +114,7 @@ impl StreamHealth {
     fn unknown(stream_id: &str) -> Self {
         let keys = vec![stream_id.to_owned(), String::new()];
         let row = RollupRow { bucket_start: Timestamp::MIN, keys, measures: vec![0; STREAM.measures.len()] };
-        Self::of(&row, 0, Duration::ZERO, &Distributions::default())
+        Self::of(&row, 0, Duration::ZERO, &Distributions::new("window"))
     }
 
     /// By status, then by stalled time; equals by name.
@@ -201,7 +201,7 @@ impl Query {
             let detail = format!("more than {MAX_STREAMS} streams: ask for a shorter window");
             return Err(Problem::new(422, "range_too_large", detail).at("window", "max_streams").into());
         }
-        let mut bins = Distributions::default();
+        let mut bins = Distributions::new("window");
         bins.read(&mut pinned.read, &over_window, &[&STARTUP_MS_P95]).await?;
         let meta = pinned.at.meta().within(RELATIVE_ERROR);
         let through = meta.complete_through.map_or(pinned.at.now, |through| through.min(pinned.at.now));
@@ -231,7 +231,7 @@ mod tests {
         for (measure, value) in values {
             row.measures[*measure as usize] = *value;
         }
-        StreamHealth::of(&row, 0, Duration::from_secs(300), &Distributions::default())
+        StreamHealth::of(&row, 0, Duration::from_secs(300), &Distributions::new("window"))
     }
 
     fn stalled(stream_id: &str, rebuffer_ms: i64) -> StreamHealth {

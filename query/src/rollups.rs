@@ -165,7 +165,7 @@ impl Request {
     /// Rows of local days, each added up by the database, one more than asked for if there are more.
     async fn local_days(&self, pinned: &mut Pinned, scope: &Scope) -> Result<Vec<RollupRow>, Refused> {
         let mut rows = Vec::new();
-        let from = self.after.as_ref().map_or(self.from, |(at, _)| (*at).max(self.from));
+        let from = self.after.as_ref().map_or(self.from, |(at, _)| (*at).clamp(self.from, self.to));
         for (count, day) in self.zone.date(from).iter_days().enumerate() {
             let missing = (self.limit + 1).saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
             if self.zone.midnight(day) >= self.to || missing == 0 {
@@ -203,7 +203,7 @@ impl Request {
         scope: &Scope,
         rows: &[RollupRow],
     ) -> Result<Distributions, Refused> {
-        let mut bins = Distributions::default();
+        let mut bins = Distributions::new("measures");
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(bins) };
         let columns = self.columns.derived();
         if self.has_local_days() {

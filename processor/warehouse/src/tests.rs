@@ -304,6 +304,43 @@ async fn every_rollup_has_the_columns_of_its_definition() {
 }
 
 #[tokio::test]
+async fn any_range_can_be_one_bucket_merged_or_not() {
+    let setup = Setup::new().await;
+    let minute =
+        |minute: u64| Timestamp::parse_rfc3339("2026-11-23T10:00:00Z").unwrap() + Duration::from_secs(60 * minute);
+    // The minutes 0, 20, .. 180 of three hours, the first five of them merged.
+    for n in 0..10 {
+        setup.warehouse.commit(&setup.commit(n, 1, minute(20 * n))).await.unwrap();
+        if n == 4 {
+            setup.warehouse.merge_rollups(minute(81), Duration::from_secs(0)).await.unwrap();
+        }
+    }
+    let mut read = setup.warehouse.read().await.unwrap();
+    for (grain, from, to, events) in [
+        (Grain::Minute, 20, 180, 8),
+        (Grain::Minute, 20, 181, 9),
+        (Grain::Hour, 60, 180, 6),
+        // An hour that starts in the range is in it whole.
+        (Grain::Hour, 60, 130, 6),
+    ] {
+        let group_by = vec!["type"];
+        let only = vec![("type", vec!["layout.saved".to_owned(), "other".to_owned()])];
+        let range = (minute(from), minute(to));
+        let query = RollupQuery { group_by, only, as_one: true, ..RollupQuery::new(&USAGE, grain, "p", range) };
+        let rows = read.rollup(&query).await.unwrap();
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((row.bucket_start, row.measures[0]), (minute(from), events), "{from} {to}");
+        let after = |keys: &str| Some((minute(from), vec![keys.to_owned()]));
+        let behind = RollupQuery { after: after("layout.saved"), ..query.clone() };
+        assert_eq!(read.rollup(&behind).await.unwrap(), []);
+        let not_behind = RollupQuery { after: after("layout"), ..query.clone() };
+        assert_eq!(read.rollup(&not_behind).await.unwrap(), rows);
+        let none = RollupQuery { only: vec![("type", vec!["other".to_owned()])], ..query };
+        assert_eq!(read.rollup(&none).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
 async fn a_catalogue_from_before_a_table_gets_it() {
     let setup = Setup::new().await;
     setup.land(0, 5, at(0)).await;

@@ -96,6 +96,12 @@ async fn a_user_sees_the_own_person_only() {
         }
         let foreign = read(&server, "/v1/events?person=bob", &alice).await;
         assert_eq!((foreign.status, code(&foreign.text()).as_str()), (403, "person_not_yours"));
+        // What is kept of the project alone is not for its users.
+        for path in ["/v1/rollups/stream", "/v1/health/streams", "/v1/health/stream?stream_id=x"] {
+            let refused = read(&server, path, &alice).await;
+            assert_eq!((refused.status, code(&refused.text()).as_str()), (403, "project_only"), "{path}");
+        }
+        assert_eq!(read(&server, "/v1/stats/streams", &alice).await.status, 200);
         let sql = server.request("POST", "/v1/sql").bearer_auth(&alice).json(&json!({"sql": "SELECT 1"}));
         assert_eq!(server::send(sql).await.unwrap().status, 403);
 
