@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_log::{EventLog, LogConsumer, LogRecord, Polled};
-use schemas::fold::Unit;
 use schemas::{Timestamp, record};
 use warehouse::{Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, Warehouse};
 
@@ -13,10 +12,9 @@ use crate::EVENTS_TOPIC;
 use crate::dedup::KeyIndex;
 use crate::files;
 use crate::fold::{PartitionState, Pending, Retention, fold, replay_clocks};
-use crate::history::PartitionUnit;
 use crate::metrics::ProcessorMetrics;
 use crate::runner::{ProcessorConfig, RunError, Step};
-use crate::units::{self, Facts, Units};
+use crate::units::{self, Facts};
 
 /// How long the first event after a pause waits for company.
 const LINGER: Duration = Duration::from_millis(40);
@@ -61,8 +59,7 @@ impl Assignment {
         for checkpoint in &checkpoints {
             partitions.insert(checkpoint.log_partition, open_partition(warehouse, config, checkpoint).await?);
         }
-        let begun = checkpoints.iter().filter_map(|checkpoint| Some((checkpoint.log_partition, checkpoint.log_time?)));
-        keep_open(&mut partitions, units::restore(warehouse, begun.collect()).await?);
+        units::restore(warehouse, &mut partitions).await?;
         let mut consumer = log.subscribe();
         while !matches!(consumer.poll(POLL_BYTES, Duration::from_secs(1)).await?, Polled::Assigned(_)) {}
         for checkpoint in &checkpoints {
@@ -219,7 +216,8 @@ impl Assignment {
             let inputs = inputs.remove(&state.partition).unwrap_or_default();
             late.extend(units::fold_open(state, inputs, pending, &mut facts)?);
         }
-        keep_open(&mut self.partitions, units::refold(warehouse, late, pending, &mut facts).await?);
+        let open = units::refold(warehouse, late, pending, &mut facts).await?;
+        units::keep_open(&mut self.partitions, open);
         Ok(facts)
     }
 
@@ -319,16 +317,7 @@ async fn commit_with(
     unreachable!("the last attempt returns")
 }
 
-/// Puts units that were read back among the open ones of their partitions.
-fn keep_open(partitions: &mut BTreeMap<u16, PartitionState>, open: Vec<(PartitionUnit, Unit)>) {
-    for ((partition, key), unit) in open {
-        if let Some(state) = partitions.get_mut(&partition) {
-            state.units.insert(key, unit);
-        }
-    }
-}
-
-/// What is known of a partition at its checkpoint: the keys of its runs, and the clocks of its newest state file with what
+/// What is known of a partition at its checkpoint: the keys of its runs, and the clocks and units of its newest state file, the clocks with what
 /// was committed after that folded in.
 async fn open_partition(
     warehouse: &Warehouse,
@@ -340,7 +329,9 @@ async fn open_partition(
     let listed = warehouse.id_runs(partition).await?;
     let keys = KeyIndex::open(lake.clone(), partition, listed, config.hot_keys)?;
     let state = warehouse.state_file(partition).await?;
-    let (mut clocks, from) = state.and_then(|state| files::read_state(&lake, &state)).unwrap_or_default();
+    let state = state.and_then(|state| files::read_state(&lake, &state));
+    let restored_from = state.as_ref().map(|state| state.position);
+    let files::State { position: from, mut clocks, units } = state.unwrap_or_default();
     if from < checkpoint.position {
         let snapshot = warehouse.read().await?.snapshot().await?;
         let replay = |source| RunError::Replay { log_partition: partition, source };
@@ -355,6 +346,7 @@ async fn open_partition(
         committed_log_time: checkpoint.log_time.unwrap_or_default(),
         clocks,
         keys,
-        units: Units::default(),
+        units,
+        restored_from,
     })
 }

@@ -2,12 +2,14 @@
 
 use arrow::array::RecordBatch;
 use schemas::clock::Clocks;
+use schemas::fold::{units_from_bytes, units_to_bytes};
 use warehouse::tables::LakeTable;
 use warehouse::{FileName, Lake, NewFile, NewIdRun, StateFile, encode_parquet};
 
 use crate::dedup::encode_run;
 use crate::fold::PartitionState;
 use crate::runner::RunError;
+use crate::units::Units;
 
 /// A commit's files live for minutes until they are merged: the fastest level.
 const COMMIT_ZSTD_LEVEL: i32 = 1;
@@ -33,16 +35,35 @@ fn write(lake: &Lake, path: String, bytes: &[u8]) -> Result<(), RunError> {
     lake.write(&path, bytes).map_err(|source| RunError::Write { path, source })
 }
 
-/// The state of a state file and the position it holds; `None` if it is missing or damaged: then records are folded
+/// What is known of a partition at a position.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) position: u64,
+    pub(crate) clocks: Clocks,
+    pub(crate) units: Units,
+}
+
+impl State {
+    /// Length of the clocks, clocks, units.
+    fn from_bytes(bytes: &[u8], position: u64) -> Option<Self> {
+        let (length, bytes) = bytes.split_first_chunk::<4>()?;
+        let (clocks, units) = bytes.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let units = units_from_bytes(units)?.into_iter().collect();
+        Some(Self { position, clocks: Clocks::from_bytes(clocks)?, units })
+    }
+}
+
+/// The state of a state file; `None` if it is missing or damaged: then records are folded
 /// again instead.
-pub(crate) fn read_state(lake: &Lake, state: &StateFile) -> Option<(Clocks, u64)> {
+pub(crate) fn read_state(lake: &Lake, state: &StateFile) -> Option<State> {
     let bytes = lake.read(&state.path).ok()?;
     let (crc, bytes) = bytes.split_at_checked(4)?;
-    let clocks = (crc32fast::hash(bytes).to_be_bytes() == crc).then(|| Clocks::from_bytes(bytes)).flatten();
-    if clocks.is_none() {
+    let found =
+        (crc32fast::hash(bytes).to_be_bytes() == crc).then(|| State::from_bytes(bytes, state.position)).flatten();
+    if found.is_none() {
         tracing::warn!(file.path = state.path, "a state file is damaged: its records are folded again");
     }
-    Some((clocks?, state.position))
+    found
 }
 
 /// Writes the fresh keys of all partitions as one file, a run each.
@@ -69,7 +90,7 @@ pub(crate) fn write_id_runs<'a>(
     Ok(runs)
 }
 
-/// Writes the clocks of all partitions, a file each.
+/// Writes the clocks and open units of all partitions, a file each.
 pub(crate) fn write_state<'a>(
     lake: &Lake,
     name: &FileName,
@@ -77,8 +98,10 @@ pub(crate) fn write_state<'a>(
 ) -> Result<Vec<StateFile>, RunError> {
     let mut files = Vec::new();
     for state in partitions {
-        let path = format!("state/{}", name.path(&format!("{}.clocks", state.partition)));
-        let bytes = state.clocks.to_bytes();
+        let path = format!("state/{}", name.path(&format!("{}.state", state.partition)));
+        let clocks = state.clocks.to_bytes();
+        let length = u32::try_from(clocks.len()).unwrap_or(u32::MAX);
+        let bytes = [&length.to_be_bytes()[..], &clocks, &units_to_bytes(state.units.iter())].concat();
         write(lake, path.clone(), &[&crc32fast::hash(&bytes).to_be_bytes()[..], &bytes].concat())?;
         files.push(StateFile { log_partition: state.partition, position: state.position, path });
     }

@@ -41,6 +41,42 @@ pub(crate) fn units_since(
     Ok(units)
 }
 
+/// The stored inputs of these partitions from a position on, by unit, each in the sender's order.
+pub(crate) fn inputs_from(
+    lake: &Lake,
+    snapshot: &Snapshot,
+    from: &HashMap<u16, u64>,
+) -> Result<HashMap<PartitionUnit, Vec<Input>>, ScanError> {
+    let mut inputs: HashMap<PartitionUnit, Vec<Input>> = HashMap::new();
+    let Some(earliest) = from.values().min() else { return Ok(inputs) };
+    let log_position = EVENTS.index_of("log_position");
+    for file in snapshot.files(&EVENTS).iter() {
+        let last = file.bounds.get(log_position).and_then(|bounds| bounds.as_ref()?.1.parse::<u64>().ok());
+        if last.is_some_and(|last| last < *earliest) {
+            continue;
+        }
+        for batch in scan_parquet(lake, &file.path, &EventRows::INPUT_COLUMNS, BATCH_ROWS)? {
+            let rows = EventRows::of(&batch?);
+            for row in 0..rows.len() {
+                let partition = rows.partition(row);
+                if from.get(&partition).is_some_and(|from| rows.position(row) >= *from)
+                    && let Some((key, input)) = Input::of(&rows.stored(row))
+                {
+                    inputs.entry((partition, key)).or_default().push(input);
+                }
+            }
+        }
+    }
+    sort(&mut inputs);
+    Ok(inputs)
+}
+
+fn sort(inputs: &mut HashMap<PartitionUnit, Vec<Input>>) {
+    for inputs in inputs.values_mut() {
+        inputs.sort_unstable_by_key(|input| input.place);
+    }
+}
+
 /// All stored inputs of these units, each in the sender's order.
 pub(crate) fn inputs_of(
     lake: &Lake,
@@ -73,8 +109,6 @@ pub(crate) fn inputs_of(
             }
         }
     }
-    for inputs in inputs.values_mut() {
-        inputs.sort_unstable_by_key(|input| input.place);
-    }
+    sort(&mut inputs);
     Ok(inputs)
 }

@@ -4,7 +4,7 @@
 //! continue what is in memory (late ones, or of a unit that was closed) have the unit read back from the lake and folded
 //! without and with them, in the same commit: the difference is what they change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -16,7 +16,7 @@ use warehouse::{Lake, MergeError, Replacement, ScanError, Snapshot, Warehouse, r
 
 use crate::dedup::DedupError;
 use crate::fold::{PartitionState, Pending};
-use crate::history::{PartitionUnit, inputs_of, units_since};
+use crate::history::{PartitionUnit, inputs_from, inputs_of, units_since};
 use crate::rows::FactRows;
 
 /// The open units of one partition.
@@ -122,23 +122,58 @@ pub(crate) async fn refold(
     Ok(open)
 }
 
-/// The open units of partitions at their checkpoints, from what the lake holds.
+/// Brings the open units of partitions to their checkpoints, from what the lake holds: from the position of a state file
+/// on, else from the beginning of the units that had an arrival of late.
 pub(crate) async fn restore(
     warehouse: &Warehouse,
-    checkpoints: HashMap<u16, Timestamp>,
-) -> Result<Vec<(PartitionUnit, Unit)>, RefoldError> {
-    read_back(warehouse, move |lake, snapshot| {
-        let since = checkpoints.iter().map(|(partition, at)| (*partition, at.plus_millis(-VIEW_SILENCE_MS))).collect();
-        let units = units_since(lake, snapshot, &since)?;
-        let mut open = Vec::new();
-        for (name, inputs) in inputs_of(lake, snapshot, &units)? {
-            let log_time = checkpoints.get(&name.0).copied().unwrap_or_default();
-            let (unit, _) = fold_all(&name.1, &inputs, log_time);
-            open.extend(unit.map(|unit| (name, unit)));
-        }
-        Ok(open)
+    partitions: &mut BTreeMap<u16, PartitionState>,
+) -> Result<(), RefoldError> {
+    let (mut from, mut since) = (HashMap::new(), HashMap::new());
+    for state in partitions.values().filter(|state| state.position > 0) {
+        match state.restored_from {
+            Some(position) => from.insert(state.partition, position).map(|_| ()),
+            None => since.insert(state.partition, state.log_time.plus_millis(-VIEW_SILENCE_MS)).map(|_| ()),
+        };
+    }
+    let (news, mut unknown) = read_back(warehouse, move |lake, snapshot| {
+        Ok((inputs_from(lake, snapshot, &from)?, units_since(lake, snapshot, &since)?))
     })
-    .await
+    .await?;
+    for ((partition, key), inputs) in news {
+        let Some(state) = partitions.get_mut(&partition) else { continue };
+        match state.units.get_mut(&key) {
+            Some(unit) if unit.continues_with(&inputs) => unit.fold(&inputs, &mut Folded::default()),
+            _ => {
+                state.units.remove(&key);
+                unknown.insert((partition, key));
+            }
+        }
+    }
+    let log_times: HashMap<u16, Timestamp> =
+        partitions.values().map(|state| (state.partition, state.log_time)).collect();
+    let open = read_back(warehouse, move |lake, snapshot| {
+        let of = |(name, inputs): (PartitionUnit, Vec<Input>)| {
+            let log_time = log_times.get(&name.0).copied().unwrap_or_default();
+            fold_all(&name.1, &inputs, log_time).0.map(|unit| (name, unit))
+        };
+        Ok(inputs_of(lake, snapshot, &unknown)?.into_iter().filter_map(of).collect::<Vec<_>>())
+    });
+    keep_open(partitions, open.await?);
+    for state in partitions.values_mut() {
+        state.restored_from = None;
+        // These were closed by a commit.
+        state.units.retain(|_, unit| !unit.is_silent(state.log_time));
+    }
+    Ok(())
+}
+
+/// Puts units that were read back among the open ones of their partitions.
+pub(crate) fn keep_open(partitions: &mut BTreeMap<u16, PartitionState>, open: Vec<(PartitionUnit, Unit)>) {
+    for ((partition, key), unit) in open {
+        if let Some(state) = partitions.get_mut(&partition) {
+            state.units.insert(key, unit);
+        }
+    }
 }
 
 /// Why units could not be read back.

@@ -88,6 +88,12 @@ impl EventRows {
         self.int32("log_partition", row).and_then(|partition| u16::try_from(partition).ok()).unwrap_or_default()
     }
 
+    /// The record of a row's event, by its position in the partition.
+    #[must_use]
+    pub fn position(&self, row: usize) -> u64 {
+        self.int64("log_position", row).and_then(|position| u64::try_from(position).ok()).unwrap_or_default()
+    }
+
     /// When a row's event arrived.
     #[must_use]
     pub fn received_at(&self, row: usize) -> Timestamp {
@@ -119,7 +125,7 @@ impl EventRows {
             app_version: self.text("app_version", row),
             data: self.text("data", row).unwrap_or("{}"),
             address: (
-                self.int64("log_position", row).and_then(|position| u64::try_from(position).ok()).unwrap_or_default(),
+                self.position(row),
                 self.int32("log_index", row).and_then(|index| u32::try_from(index).ok()).unwrap_or_default(),
             ),
         }

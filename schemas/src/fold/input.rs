@@ -1,6 +1,7 @@
 //! Stored events as the fold sees them: what an event tells of a view or a session, and when.
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::dedup::{EventKey, IdTime};
@@ -9,7 +10,7 @@ use crate::kinds::{self, ErrorDomain, Network, PlayerState, RebufferEnd, Severit
 use crate::time::Timestamp;
 
 /// What is folded together: a session, or a CMCD view that names none.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnitKey {
     /// The project.
     pub project: Box<str>,
@@ -22,7 +23,7 @@ pub struct UnitKey {
 }
 
 /// What orders the inputs of a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Order {
     /// Native: `seq` of the session.
     Session,
@@ -143,7 +144,7 @@ pub struct Input {
 }
 
 /// Order of inputs: the sender's number, then the address in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// `seq`, `sn`, or the clock in ms.
     pub number: i64,

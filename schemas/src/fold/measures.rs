@@ -7,7 +7,10 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use super::sketch::bin_of;
+use crate::event::{DEVICE_PLATFORMS, STREAM_PLATFORMS};
 use crate::rollups::Column;
 
 /// Declares the measures: an enum whose order is that of the columns, and their documentation.
@@ -129,7 +132,7 @@ impl Metric {
 }
 
 /// How many tiles: 1, 2, 3-4, 5-9, 10-16 or 17+; unknown is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Band(u8);
 
 impl Band {
@@ -157,8 +160,11 @@ impl Band {
     }
 }
 
+/// A word of the closed lists of platforms, or empty.
+pub type Platform = &'static str;
+
 /// By what contributions are told apart; what is not known is empty. Hashed once: it is looked up for every input.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dims {
     /// The session.
     pub session_id: Box<str>,
@@ -171,11 +177,13 @@ pub struct Dims {
     /// The stream.
     pub stream_id: Box<str>,
     /// Its platform.
-    pub stream_platform: &'static str,
+    #[serde(deserialize_with = "known_word")]
+    pub stream_platform: Platform,
     /// Its category.
     pub category: Box<str>,
     /// Platform of the device.
-    pub device_platform: &'static str,
+    #[serde(deserialize_with = "known_word")]
+    pub device_platform: Platform,
     /// Major version of its system.
     pub os_major: Box<str>,
     /// Class of the device.
@@ -186,6 +194,13 @@ pub struct Dims {
     pub app_version: Box<str>,
     /// Type of the layout.
     pub layout_type: Box<str>,
+}
+
+/// A word of the closed lists of platforms; anything else is empty.
+fn known_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
+    let word = Box::<str>::deserialize(deserializer)?;
+    let known = STREAM_PLATFORMS.into_iter().chain(DEVICE_PLATFORMS).find(|known| **known == *word);
+    Ok(known.unwrap_or_default())
 }
 
 /// What a sum is kept by.

@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::measures::{Band, Dims, Measure, Metric, Sums, minutes};
 
 /// Stretches and minutes remembered per session. What is older is taken as if no other tile had played then.
 const REMEMBERED: usize = 1024;
 
 /// How many tiles play at once, and how many are active when a minute begins.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct SessionTime {
     /// Disjoint stretches in which at least one tile plays, by their start.
     playing: BTreeMap<i64, Stretch>,
@@ -21,7 +23,7 @@ pub(super) struct SessionTime {
     pub(super) viewer_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Stretch {
     to_ms: i64,
     tiles: usize,

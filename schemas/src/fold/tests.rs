@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::measures::{Measure, SortedSums, Sums};
-use super::{Folded, Input, Stored, Unit, UnitKey, ViewFact};
+use super::{Folded, Input, Stored, Unit, UnitKey, ViewFact, units_from_bytes, units_to_bytes};
 use crate::event::Format;
 use crate::time::Timestamp;
 
@@ -362,6 +362,9 @@ proptest! {
             let inputs: Vec<Input> = now.iter().map(|event| event.input().1).collect();
             prop_assert!(unit.continues_with(&inputs));
             unit.fold(&inputs, &mut parts);
+            // Also when it was put away in between.
+            let bytes = units_to_bytes(std::iter::once((&key, &unit)));
+            unit = units_from_bytes(&bytes).unwrap().remove(0).1;
             rest = later;
         }
         unit.close(&mut parts);

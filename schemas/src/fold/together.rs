@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::measures::{Band, Dims, Measure, Metric, Sums};
 use super::view::Stalled;
 
@@ -12,7 +14,7 @@ pub(super) const TOGETHER_MS: i64 = 2_000;
 const REMEMBERED: usize = 64;
 
 /// The last stalls of a session.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Together {
     stalls: VecDeque<(Stalled, bool)>,
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::facts::{SessionFact, ViewFact};
 use super::input::{Act, Input, Order, Place, UnitKey, ViewInput, What};
 use super::measures::{Band, Dims, Measure, Metric, Sums};
@@ -22,6 +24,25 @@ const BOOTS_MAX: usize = 16;
 /// Layouts that are remembered per unit.
 const LAYOUTS_MAX: usize = 64;
 
+/// The first byte of units as bytes: another one for every change of the rules or of the state. Bytes of another version
+/// are no state, and the units are folded again from their events.
+const STATE_VERSION: u8 = 1;
+
+/// Units as bytes.
+#[must_use]
+pub fn units_to_bytes<'a>(units: impl Iterator<Item = (&'a UnitKey, &'a Unit)>) -> Vec<u8> {
+    let units: Vec<(&UnitKey, &Unit)> = units.collect();
+    let mut bytes = vec![STATE_VERSION];
+    bytes.extend(postcard::to_stdvec(&units).unwrap_or_default());
+    bytes
+}
+
+/// The units of these bytes; `None` if they are not units of this version.
+#[must_use]
+pub fn units_from_bytes(bytes: &[u8]) -> Option<Vec<(UnitKey, Unit)>> {
+    postcard::from_bytes(bytes.strip_prefix(&[STATE_VERSION])?).ok()
+}
+
 /// What folding gives: sums to add, facts to write.
 #[derive(Debug, Default, Clone)]
 pub struct Folded {
@@ -35,7 +56,7 @@ pub struct Folded {
 
 /// State of a unit. What it gives depends on the set of inputs alone, not on how they were dealt out to calls, as long
 /// as they come [in order](Self::continues_with).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Unit {
     order: Order,
     clock: UnitClock,
@@ -51,7 +72,7 @@ pub struct Unit {
 }
 
 /// A view of the unit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct View {
     parts: u32,
     live: Option<Box<Part>>,
@@ -64,7 +85,7 @@ struct View {
 }
 
 /// The time of inputs along one order.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct UnitClock {
     /// Offsets of boots; the empty name is the wall clock.
     offsets: Vec<(Box<str>, i64)>,
@@ -106,7 +127,7 @@ impl UnitClock {
 }
 
 /// The app session under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "what happened in it, each counted once")]
 struct AppSession {
     part: u32,
@@ -117,7 +138,8 @@ struct AppSession {
     tile_ms: i64,
     views: i64,
     layouts: Vec<Box<str>>,
-    last_word: Option<&'static str>,
+    /// Exit reason after the last of the events that tell of the app as a whole.
+    last_word: LastWord,
     ended: Option<Box<str>>,
     is_written: bool,
     crashed: bool,
@@ -277,7 +299,7 @@ impl Unit {
                 tile_ms: 0,
                 views: 0,
                 layouts: Vec::new(),
-                last_word: None,
+                last_word: LastWord::Foreground,
                 ended: None,
                 is_written: false,
                 crashed: false,
@@ -295,10 +317,10 @@ impl Unit {
             app.layouts.push(layout_id.clone());
         }
         match &input.what {
-            What::Foregrounded => app.last_word = Some("timeout"),
-            What::Backgrounded => app.last_word = Some("background"),
+            What::Foregrounded => app.last_word = LastWord::Foreground,
+            What::Backgrounded => app.last_word = LastWord::Background,
             What::Crashed => {
-                app.last_word = Some("crash");
+                app.last_word = LastWord::Crash;
                 app.note(&mut folded.sums, Measure::CrashedSessions);
             }
             What::SessionEnded(reason) => app.ended = Some(reason.clone()),
@@ -329,7 +351,7 @@ impl Unit {
             tile_ms: app.tile_ms,
             views: app.views,
             layouts: i64::try_from(app.layouts.len()).unwrap_or(i64::MAX),
-            exit_reason: app.ended.clone().unwrap_or_else(|| app.last_word.unwrap_or("timeout").into()),
+            exit_reason: app.ended.clone().unwrap_or_else(|| app.last_word.exit_reason().into()),
         });
     }
 
@@ -451,6 +473,25 @@ impl Unit {
         self.settle(view_id, folded);
         if let Some(view) = self.views.get_mut(view_id) {
             view.has_ended = false;
+        }
+    }
+}
+
+/// What was last heard of the app as a whole.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum LastWord {
+    Foreground,
+    Background,
+    Crash,
+}
+
+impl LastWord {
+    /// Why a session ended that its sender did not end.
+    const fn exit_reason(self) -> &'static str {
+        match self {
+            Self::Foreground => "timeout",
+            Self::Background => "background",
+            Self::Crash => "crash",
         }
     }
 }

@@ -8,6 +8,8 @@ mod spending;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::input::{Act, ViewInput};
 use super::measures::{Band, Dims, Measure, Metric, Sums};
 use super::scores::Scores;
@@ -33,7 +35,7 @@ pub const LATENCY_HOLDS_MS: i64 = 60_000;
 pub const LINGERS_MS: i64 = 90_000;
 
 /// What a part is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum State {
     /// Nothing was heard yet.
     #[default]
@@ -83,7 +85,7 @@ pub(super) struct Around<'a> {
 }
 
 /// A stall of a part: when it began, and where it is counted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Stalled {
     pub(super) from_ms: i64,
     pub(super) dims: Arc<Dims>,
@@ -91,7 +93,7 @@ pub(super) struct Stalled {
 }
 
 /// A stall under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Stall {
     from_ms: i64,
     band: Band,
@@ -100,7 +102,7 @@ struct Stall {
 }
 
 /// One part of a view.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that was told")]
 pub(super) struct Part {
     pub(super) dims: Arc<Dims>,
@@ -139,13 +141,14 @@ pub(super) struct Part {
     failure: Option<bool>,
     ended_ms: i64,
     exit_reason: Box<str>,
-    /// How it went, once it is over.
+    /// How it went, once it is over; a part that is over is put away at once.
+    #[serde(skip)]
     settled: Option<(&'static str, Scores)>,
     sums: PartSums,
 }
 
 /// What the part's fact will say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct PartSums {
     join_ms: i64,
     playing_ms: i64,

@@ -1,11 +1,13 @@
 //! The player's own counters: what they add where inputs are missing.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Around, Part, State};
 use crate::fold::input::Totals;
 use crate::fold::measures::Measure;
 
 /// A counter of a player: it begins anew when it falls.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Counter {
     base: i64,
     last: i64,
@@ -22,7 +24,7 @@ impl Counter {
 }
 
 /// What goes on from one part of a view to the next: the player's counters, and what of them was counted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in crate::fold) struct Counters {
     pub(super) playing: Counter,
     pub(super) rebuffer: Counter,
@@ -34,7 +36,7 @@ pub(in crate::fold) struct Counters {
     pub(super) counted: Counted,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Counted {
     pub(super) playing_ms: i64,
     pub(super) rebuffer_ms: i64,
