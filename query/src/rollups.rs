@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Query as QueryString, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use chrono::NaiveDate;
 use schemas::rollups::{self, Grain, Rollup};
 use schemas::{Principal, Problem, Scope as Permission, Timestamp};
@@ -18,6 +18,8 @@ use warehouse::{RollupQuery, RollupRow};
 use crate::Query;
 use crate::answer::{Answer, Refused};
 use crate::derived::Distributions;
+use crate::etag;
+use crate::failures::internal;
 use crate::local_time::Zone;
 use crate::params::{self, Params};
 use crate::pinned::Pinned;
@@ -35,6 +37,7 @@ pub(crate) async fn rollup(
     State(query): State<Query>,
     Extension(principal): Extension<Principal>,
     path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
     QueryString(params): QueryString<Params>,
 ) -> Result<Response, Refused> {
     let scope = Scope::of(&principal, Permission::StatsRead, None)?;
@@ -47,11 +50,17 @@ pub(crate) async fn rollup(
         return Err(Problem::new(404, "no_such_rollup", format!("a rollup is one of {}", names.join(", "))).into());
     };
     let (asked, project) = (query.clone(), Arc::clone(&scope.project));
-    query.turn(&project, async move { asked.rollup_rows(&scope, rollup, &params).await }).await
+    query.turn(&project, async move { asked.rollup_rows(&scope, rollup, &params, &headers).await }).await
 }
 
 impl Query {
-    async fn rollup_rows(&self, scope: &Scope, rollup: &'static Rollup, params: &Params) -> Result<Response, Refused> {
+    async fn rollup_rows(
+        &self,
+        scope: &Scope,
+        rollup: &'static Rollup,
+        params: &Params,
+        asked: &HeaderMap,
+    ) -> Result<Response, Refused> {
         let mut pinned = self.pin().await?;
         let request = Request::read(rollup, params, pinned.at.now)?;
         let (rows, next_cursor) = request.rows(&mut pinned, scope).await?;
@@ -64,7 +73,8 @@ impl Query {
             Format::Json => {
                 let object = |row| request.columns.object(row, request.length(row), &bins);
                 let data: Vec<Map<String, Value>> = rows.iter().map(object).collect();
-                Ok(Answer { data, meta, next_cursor }.into_response())
+                let tag = etag::of(&serde_json::to_vec(&(&data, &next_cursor)).map_err(|_| internal())?);
+                Ok(etag::answer(asked, tag, meta.headers(), Answer { data, meta, next_cursor }))
             }
             Format::Csv(cells) => {
                 let mut headers = meta.headers();
@@ -72,7 +82,8 @@ impl Query {
                 headers.insert(header::CONTENT_TYPE, csv);
                 let line = |row| request.columns.csv_line(row, request.length(row), &bins, cells);
                 let lines: String = rows.iter().map(line).collect();
-                Ok((headers, request.columns.csv_header() + &lines).into_response())
+                let text = request.columns.csv_header() + &lines;
+                Ok(etag::answer(asked, etag::of(text.as_bytes()), headers, text))
             }
         }
     }

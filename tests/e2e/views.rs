@@ -237,11 +237,20 @@ async fn a_very_late_event_changes_its_own_buckets_only() {
     );
 
     let commit = server.get("/v1/stats/usage").await.header("streamgauge-commit").to_owned();
+    let of_day =
+        |day: u8| format!("/v1/rollups/stream?grain=minute&from=2026-03-0{day}T00:00:00Z&to=2026-03-0{day}T23:00:00Z");
+    let (late_day, other_day) = (server.get(&of_day(2)).await, server.get(&of_day(3)).await);
     upload_at(&server, &[ended], base() + TimeDelta::days(40)).await;
     server.settle().await;
     let changes = server.get(&format!("/v1/rollups/changes?since={commit}&rollup=stream&grain=day")).await.json();
     let changed: Vec<_> = changes["data"].as_array().unwrap().iter().map(|change| &change["bucket_start"]).collect();
     assert_eq!(changed, [&json!("2026-03-02T00:00:00.000Z")], "{changes}");
+    // Tags of buckets that changed are others, tags of the rest are the same.
+    assert_ne!(server.get(&of_day(2)).await.header("etag"), late_day.header("etag"));
+    assert_eq!(server.get(&of_day(3)).await.header("etag"), other_day.header("etag"));
+    let again = server.request("GET", &of_day(3)).bearer_auth(&server.read_token);
+    let again = rig::server::send(again.header("if-none-match", other_day.header("etag"))).await.unwrap();
+    assert_eq!((again.status, again.text().len()), (304, 0));
     let newest = &changes["meta"]["commit"];
     let nothing = server.get(&format!("/v1/rollups/changes?since={newest}")).await.json();
     assert_eq!(nothing["data"], json!([]));
