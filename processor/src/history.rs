@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use schemas::Timestamp;
 use schemas::fold::{Input, UnitKey};
 use warehouse::tables::EVENTS;
-use warehouse::{EventRows, Lake, ScanError, Snapshot, scan_parquet};
+use warehouse::{EventRows, Lake, ScanError, Snapshot, may_hold_text, scan_parquet};
 
 /// Rows per batch.
 const BATCH_ROWS: usize = 8192;
@@ -87,7 +87,12 @@ pub(crate) fn inputs_of(
     if units.is_empty() {
         return Ok(inputs);
     }
+    // Of a CMCD view without a session the unit is named by the view.
+    let sessions: Vec<&str> = units.iter().map(|(_, key)| &*key.session_id).collect();
     for file in snapshot.files(&EVENTS).iter() {
+        if !may_hold_text(lake, &file.path, &["session_id", "view_id"], &sessions)? {
+            continue;
+        }
         let mut holds_some = false;
         for batch in scan_parquet(lake, &file.path, &EventRows::KEY_COLUMNS, BATCH_ROWS)? {
             let rows = EventRows::of(&batch?);

@@ -41,7 +41,8 @@ pub use database::{OpenError, Warehouse, WarehouseConfig};
 pub use event_rows::EventRows;
 pub use expire::Expired;
 pub use lake::{
-    ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, scan_parquet, sorted,
+    ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, may_hold_text, scan_parquet,
+    sorted,
 };
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};

@@ -21,6 +21,8 @@ pub struct LakeTable {
     pub sorted_by: &'static [&'static str],
     /// The time column by whose day files are split.
     pub day_column: &'static str,
+    /// Columns by whose values rows are looked up, and which no range narrows down: they have Bloom filters.
+    pub looked_up_by: &'static [&'static str],
     /// What names a row, where rows are replaced: see [`Warehouse::rows_replaced`](crate::Warehouse::rows_replaced).
     pub row_key: &'static [&'static str],
     schema: LazyLock<SchemaRef>,
@@ -118,6 +120,16 @@ fn schema_of(columns: &[LakeColumn]) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+/// Receipts look for a batch, late events for their session, and people for a view.
+const fn looked_up_by(table: &str) -> &'static [&'static str] {
+    match table.as_bytes() {
+        b"events" => &["session_id", "view_id"],
+        b"records" => &["batch_id"],
+        b"views" => &["view_id"],
+        _ => &[],
+    }
+}
+
 macro_rules! columns {
     ($($name:ident $ty:ident $doc:literal),+ $(,)?) => {
         &[$(LakeColumn { name: stringify!($name), ty: ColumnType::$ty, doc: $doc }),+]
@@ -133,6 +145,7 @@ macro_rules! table {
             columns: $columns,
             sorted_by: &$sorted,
             day_column: $day,
+            looked_up_by: looked_up_by($name),
             row_key: {
                 let key: &[&str] = &[];
                 $(let key: &[&str] = { let _ = key; &[$($key),+] };)?

@@ -9,10 +9,10 @@ use arrow::array::{
 use schemas::Timestamp;
 use schemas::rollups::{Grain, USAGE};
 
-use crate::tables::{ColumnType, LakeTable, QUARANTINE, VIEWS};
+use crate::tables::{ColumnType, EVENTS, LakeTable, QUARANTINE, VIEWS};
 use crate::{
     Advance, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, Lake, Lane, MergePolicy, NewFile, Origin,
-    ReadError, RollupQuery, Warehouse, WarehouseConfig, encode_parquet, row_name, scan_parquet,
+    ReadError, RollupQuery, Warehouse, WarehouseConfig, encode_parquet, may_hold_text, row_name, scan_parquet,
 };
 
 const TOPIC: &str = "events";
@@ -399,4 +399,17 @@ async fn rows_are_replaced_in_one_commit_with_what_takes_their_place() {
     let mut late = setup.commit(3, 4, at(2));
     late.replaced_files = commit.replaced_files;
     assert!(matches!(setup.warehouse.commit(&late).await, Err(CommitError::Replaced { .. })));
+}
+
+#[tokio::test]
+async fn a_file_tells_which_sessions_it_cannot_hold() {
+    let setup = Setup::new().await;
+    let encoded = encode_parquet(&EVENTS, &batch_of(&EVENTS, 3, at(0)), 1).unwrap();
+    setup.warehouse.lake().write("main/events/a.parquet", &encoded.bytes).unwrap();
+    let may_hold = |values: &[&str]| {
+        may_hold_text(setup.warehouse.lake(), "main/events/a.parquet", &["session_id", "view_id"], values).unwrap()
+    };
+    assert!(may_hold(&["y", "x"]) && !may_hold(&["y", "z"]) && !may_hold(&[]));
+    // Without a filter nothing is known.
+    assert!(may_hold_text(setup.warehouse.lake(), "main/events/a.parquet", &["event_id"], &["y"]).unwrap());
 }

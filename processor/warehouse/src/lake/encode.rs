@@ -115,9 +115,8 @@ fn properties(table: &LakeTable, zstd_level: i32) -> Result<WriterProperties, Pa
             ColumnType::Text | ColumnType::Int32 | ColumnType::Double => properties,
         };
     }
-    // Receipts look a batch up by its name, which no range narrows down.
-    if table.columns.iter().any(|column| column.name == "batch_id") {
-        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from("batch_id"), true);
+    for column in table.looked_up_by {
+        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(*column), true);
     }
     Ok(properties.build())
 }

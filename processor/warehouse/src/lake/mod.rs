@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 pub use encode::{ColumnBounds, EncodedFile, encode_parquet, sorted};
 pub use names::{FileName, Origin};
 pub(crate) use scan::plain_bytes;
-pub use scan::{ScanError, scan_parquet};
+pub use scan::{ScanError, may_hold_text, scan_parquet};
 
 use crate::tables::LakeTable;
 

@@ -42,6 +42,28 @@ pub(crate) fn plain_bytes(lake: &Lake, path: &str) -> Result<u64, ScanError> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
+/// Whether a file may hold one of these values in one of these columns, as far as its Bloom filters tell.
+///
+/// # Errors
+///
+/// [`ScanError`].
+pub fn may_hold_text(lake: &Lake, path: &str, columns: &[&str], values: &[&str]) -> Result<bool, ScanError> {
+    let failed = |source| ScanError::Read { path: path.to_owned(), source };
+    let file = lake.open_file(path).map_err(|source| ScanError::Open { path: path.to_owned(), source })?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    for row_group in 0..builder.metadata().num_row_groups() {
+        for column in columns {
+            let schema = builder.parquet_schema();
+            let Some(idx) = schema.columns().iter().position(|known| known.name() == *column) else { return Ok(true) };
+            match builder.get_row_group_column_bloom_filter(row_group, idx).map_err(failed)? {
+                Some(filter) if !values.iter().any(|value| filter.check(*value)) => {}
+                _ => return Ok(true),
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Reads a file in batches of `batch_rows`, these columns only (all if empty), in the table's order.
 ///
 /// # Errors
