@@ -20,7 +20,8 @@ pub(super) struct Stall<'a> {
 pub(super) fn stalls<'a>(places: &Places<'a>) -> Vec<Stall<'a>> {
     let mut stalls = Vec::new();
     for (view, settled) in places.views() {
-        let long = view.phases.iter().filter(|phase| phase.state == State::Stalled && phase.to - phase.from >= STALL_MIN_MS);
+        let long =
+            view.phases.iter().filter(|phase| phase.state == State::Stalled && phase.to - phase.from >= STALL_MIN_MS);
         for phase in long {
             let known = settled.spent_at(phase.from).unwrap_or(phase.to);
             stalls.push(Stall { view, from: phase.from, known });
@@ -46,7 +47,8 @@ fn client_rebuffers(truth: &mut Truth, places: &Places<'_>) {
         let near: Vec<usize> = (0..=place).filter(|other| is_near(&stalls[*other])).collect();
         let views: std::collections::BTreeSet<_> = near.iter().map(|other| stalls[*other].view.id).collect();
         let is_active = |state: State| matches!(state, State::Playing | State::Stalled);
-        let active = places.settled().filter(|settled| settled.known_before(stall.known).is_some_and(is_active)).count();
+        let active =
+            places.settled().filter(|settled| settled.known_before(stall.known).is_some_and(is_active)).count();
         if views.len() < 2 || 2 * views.len() < active {
             continue;
         }

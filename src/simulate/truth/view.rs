@@ -205,11 +205,10 @@ impl Teller<'_> {
         };
         let mut report = Report { startup_ms, is_state_only: self.view.is_state_only, upscale, ..Report::default() };
         report.outcome = match fatal_domain {
-            Some("business") if has_started => Outcome::Played,
+            Some("business") | None if has_started => Outcome::Played,
             Some("business") => Outcome::StartupBusiness,
             Some(_) if has_started => Outcome::PlaybackFailure,
             Some(_) => Outcome::StartupFailure,
-            None if has_started => Outcome::Played,
             None => self.exit(end - begin),
         };
         let measure = match report.outcome {
