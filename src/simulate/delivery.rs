@@ -160,6 +160,15 @@ pub(super) fn first_arrivals(deliveries: &[Delivery]) -> BTreeMap<usize, Ms> {
     arrivals
 }
 
+/// How often each event is sent.
+pub(super) fn copies(deliveries: &[Delivery]) -> BTreeMap<usize, i64> {
+    let mut copies = BTreeMap::new();
+    for event in deliveries.iter().flat_map(|delivery| delivery.events.clone()) {
+        *copies.entry(event).or_default() += 1;
+    }
+    copies
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{plan as fleet_plan, wire};

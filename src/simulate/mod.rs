@@ -152,8 +152,9 @@ impl Run {
         let events = wire::events(&device, &mut random);
         let deliveries = delivery::plan(number, &device, &events, order, &mut random);
         self.truth.add(&device);
+        let copies = delivery::copies(&deliveries);
         for (event, received) in delivery::first_arrivals(&deliveries) {
-            self.truth.add_event(&events[event], device.is_timed(), received);
+            self.truth.add_event(&events[event], &device, copies[&event], received);
         }
         self.last = deliveries.iter().map(|delivery| delivery.received).max().unwrap_or(self.last).max(self.last);
         self.deliveries.extend(deliveries);

@@ -14,6 +14,7 @@ mod fixtures;
 mod layout;
 mod program;
 mod promises;
+mod simulate;
 mod sql;
 mod uploads;
 mod views;

@@ -283,6 +283,47 @@ fn stalls_of_half_the_tiles_at_once_are_the_devices_own() {
 }
 
 #[test]
+fn stalled_time_that_was_watched_is_told_apart() {
+    let audio = |seq, at, is_muted: bool| told(seq, at, "playback.audio_changed", "v", json!({"muted": is_muted}));
+    let events = [
+        start(0, 0, "v"),
+        simple(1, 100, "playback.first_frame", "v"),
+        audio(2, 20_000, true),
+        simple(3, 21_000, "playback.rebuffer_started", "v"),
+        simple(4, 23_002, "playback.rebuffer_ended", "v"),
+        audio(5, 40_000, false),
+        simple(6, 41_000, "playback.rebuffer_started", "v"),
+        simple(7, 43_004, "playback.rebuffer_ended", "v"),
+        end(8, 60_000, "v", "user_choice"),
+    ];
+    let sums = totals(&folded(&events, true), [Measure::RebufferMs, Measure::AttentionRebufferMs]);
+    assert_eq!(sums, [4_006, 2_004]);
+}
+
+#[test]
+fn an_app_session_has_the_stalls_and_failures_that_came_in_it() {
+    // The first view stalls and is not heard of again; the second one ends with a business error while it plays.
+    let silence = 2_400_000;
+    let business = json!({"severity": "fatal", "domain": "business"});
+    let events = [
+        start(0, 0, "v"),
+        simple(1, 100, "playback.first_frame", "v"),
+        simple(2, 1_000, "playback.rebuffer_started", "v"),
+        simple(3, 3_000, "playback.rebuffer_ended", "v"),
+        start(4, silence, "w"),
+        simple(5, silence + 100, "playback.first_frame", "w"),
+        told(6, silence + 5_000, "playback.error", "w", business.clone()),
+    ];
+    let sessions = |events: &[Told]| {
+        totals(&folded(events, true), [Measure::Sessions, Measure::StalledSessions, Measure::FailedSessions])
+    };
+    assert_eq!(sessions(&events), [2, 1, 0]);
+    // Before the first frame it is a failure to start.
+    let unstarted = [start(0, 0, "v"), told(1, 500, "playback.error", "v", business)];
+    assert_eq!(sessions(&unstarted), [1, 0, 1]);
+}
+
+#[test]
 fn the_sync_spread_is_that_of_tiles_that_play() {
     let latency = |seq, at, view, latency_ms: i64| {
         told(seq, at, "playback.heartbeat", view, json!({"state": "playing", "latency_ms": latency_ms}))

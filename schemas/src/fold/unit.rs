@@ -426,7 +426,7 @@ impl Unit {
             sibling_started,
             stalled: None,
         };
-        let before = part.progress();
+        let (before, had_failed, stalls) = (part.progress(), part.failed(), part.stalls());
         work(part, &mut around);
         let after = part.progress();
         let stalled = around.stalled;
@@ -439,10 +439,11 @@ impl Unit {
         if let Some(app) = &mut self.app {
             app.views += i64::from(after.0 && !before.0);
             app.tile_ms += after.1 - before.1;
-            if part.failed() {
+            // What came in an earlier app session is not this one's.
+            if part.failed() && !had_failed {
                 app.note(&mut folded.sums, Measure::FailedSessions);
             }
-            if part.stalled() {
+            if part.stalls() > stalls {
                 app.note(&mut folded.sums, Measure::StalledSessions);
             }
         }

@@ -225,8 +225,14 @@ impl Part {
         self.state == State::Ended
     }
 
+    /// Whether it failed. A business error after the first frame is no failure.
     pub(super) fn failed(&self) -> bool {
-        self.failure.is_some()
+        self.failure.is_some_and(|is_business| !is_business || !self.started)
+    }
+
+    /// Stalls so far.
+    pub(super) const fn stalls(&self) -> i64 {
+        self.sums.rebuffer_count
     }
 
     /// The latency, if the part plays and it was told not long before.

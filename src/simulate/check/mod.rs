@@ -35,6 +35,7 @@ const MEASURES: &[&str] = &[
     "errors_fatal",
     "errors_warning",
     "rebuffer_count",
+    "client_rebuffers",
     "sustained_rebuffers",
     "seeks",
     "rendition_changes",
@@ -51,9 +52,11 @@ const MEASURES: &[&str] = &[
     "watch_ms_rebuffer_capable",
     "media_ms",
     "bitrate_ms",
+    "rated_media_ms",
     "focus_ms",
     "audible_ms",
     "attention_ms",
+    "attention_rebuffer_ms",
     "latency_ms_sum",
     "latency_n",
     "views_ended",
@@ -95,6 +98,11 @@ const RELEASE: RollupTable = RollupTable {
 const LAYOUT: RollupTable = RollupTable { name: "layout", keys: &["layout_type", "tile_band"], measures: MEASURES };
 const USAGE: RollupTable =
     RollupTable { name: "usage", keys: &["type", "feature"], measures: &["events", "late_events"] };
+const ERROR: RollupTable = RollupTable {
+    name: "error",
+    keys: &["origin", "code", "domain", "severity", "app_version"],
+    measures: &["errors"],
+};
 
 const VIEWS: FactTable = FactTable { name: "views", id: "view_id" };
 const APP_SESSIONS: FactTable = FactTable { name: "app_sessions", id: "session_id" };
@@ -105,13 +113,16 @@ pub(super) async fn all(reader: &Reader, truth: &Truth, books: &Books, distinct:
     let tables = reader.tables().await?;
     compare_books(reader, &mut report, books, distinct).await?;
     compare_kinds(reader, &mut report, truth).await?;
+    compare_quality(reader, &mut report, truth, books).await?;
     let mut session = rollups::Comparison { reader, tables: &tables, report: &mut report };
     session.sums(&USAGE, &truth.usage).await?;
+    session.sums(&ERROR, &truth.errors).await?;
     for (table, grid) in [(&STREAM, &truth.stream), (&RELEASE, &truth.release), (&LAYOUT, &truth.layout)] {
         session.sums(table, grid).await?;
         session.distributions(table, grid).await?;
     }
-    session.slices(&truth.stream, MEASURES).await?;
+    // Everything has a layout, if only an unknown one.
+    session.slices(&truth.layout, MEASURES).await?;
     facts::compare(reader, &tables, &mut report, &VIEWS, &truth.views).await?;
     facts::compare(reader, &tables, &mut report, &APP_SESSIONS, &truth.app_sessions).await?;
     Ok(report)
@@ -159,6 +170,23 @@ async fn compare_kinds(reader: &Reader, report: &mut Report, truth: &Truth) -> R
     for kind in kinds {
         let of = |counts: &BTreeMap<String, i64>| counts.get(kind).copied().unwrap_or_default();
         report.numbers("events", kind, "rows", of(&expected), of(&got));
+    }
+    Ok(())
+}
+
+/// Received events by format, kind and outcome.
+async fn compare_quality(reader: &Reader, report: &mut Report, truth: &Truth, books: &Books) -> Result<()> {
+    let mut got: BTreeMap<[String; 3], i64> = BTreeMap::new();
+    let sql = "SELECT format, type, outcome, sum(events) AS n FROM rollup_quality_day GROUP BY format, type, outcome";
+    for row in reader.rows(sql).await? {
+        let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let key = ["format", "type", "outcome"].map(text);
+        got.insert(key, row.get("n").and_then(server::whole).unwrap_or_default());
+    }
+    let keys: std::collections::BTreeSet<&[String; 3]> = truth.quality.keys().chain(got.keys()).collect();
+    for key in keys.into_iter().filter(|key| books.unanswered == 0 || key[2] != "duplicate") {
+        let of = |counts: &BTreeMap<[String; 3], i64>| counts.get(key).copied().unwrap_or_default();
+        report.numbers("rollup_quality_day", &key.join(" "), "events", of(&truth.quality), of(&got));
     }
     Ok(())
 }

@@ -19,6 +19,9 @@ pub(super) struct RollupTable {
     pub(super) measures: &'static [&'static str],
 }
 
+/// The metric whose bins are its values.
+const TILE_COUNT: &str = "tile_count";
+
 const GRAINS: [(&str, Ms); 3] = [("minute", MINUTE_MS), ("hour", HOUR_MS), ("day", DAY_MS)];
 const SLICE_MS: Ms = 15 * MINUTE_MS;
 /// Sums that are asked for at once span so long.
@@ -82,7 +85,9 @@ impl Comparison<'_> {
                 key.push((*metric).to_owned());
                 let counts = expected.entry((bucket, key)).or_default();
                 for (value, n) in values {
-                    *counts.entry(bins::bin_of(*value).to_string()).or_default() += n;
+                    // Numbers of tiles are their own bins.
+                    let bin = if *metric == TILE_COUNT { *value } else { bins::bin_of(*value) };
+                    *counts.entry(bin.to_string()).or_default() += n;
                 }
             }
             let mut got = Cells::new();
@@ -200,7 +205,7 @@ impl Comparison<'_> {
     /// Percentiles over everything, within 1 % of the exact value of that rank.
     fn percentiles(&mut self, table: &str, grid: &Grid, got: &Cells) {
         let mut exact: BTreeMap<&str, BTreeMap<i64, i64>> = BTreeMap::new();
-        for ((.., metric), values) in &grid.values {
+        for ((.., metric), values) in grid.values.iter().filter(|((.., metric), _)| *metric != TILE_COUNT) {
             let all = exact.entry(metric).or_default();
             for (value, n) in values {
                 *all.entry(*value).or_default() += n;

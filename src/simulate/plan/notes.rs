@@ -25,7 +25,8 @@ pub(super) fn draw(view: &mut View, tongue: Tongue, random: &mut Random, instant
         view.first_video = Some(random.pick(&words::VIDEOS));
     }
     let traits = Traits {
-        has_counters: is_full && random.chance(80),
+        // Counters go on from part to part; parts after the first one go without.
+        has_counters: is_full && view.part == 0 && random.chance(80),
         tells_attention: is_native && random.chance(90),
         attention: (random.chance(40), random.chance(60)),
         rate: (is_native && !view.stream.is_live && random.chance(40)).then_some(2),

@@ -1,5 +1,7 @@
 //! What happens in one session: layouts one after the other, tiles in each, and the app around them.
 
+mod away;
+
 use super::view::{self, Stage};
 use super::{Instants, words};
 use crate::simulate::random::Random;
@@ -89,6 +91,8 @@ impl Script<'_> {
             let pause_ms = self.random.between(31 * MINUTE_MS, 50 * MINUTE_MS);
             self.act(self.now + pause_ms, Deed::Foregrounded);
             self.change_network(network);
+        } else if self.random.chance(15) {
+            self.away();
         }
         self.layouts(close);
         self.close(close);
@@ -154,7 +158,7 @@ impl Script<'_> {
         let until = from + self.random.between(30_000, minutes * MINUTE_MS);
         for slot in 0..slots {
             let stream = self.stream();
-            self.tile(Stage { tongue: Tongue::Native, from, until, layout, slot, stream, closing });
+            self.tile(Stage { tongue: Tongue::Native, from, until, layout, slot, stream, closing, again: None });
         }
         self.surroundings(from, until);
         let last = self.session.instants().last().copied().unwrap_or(until);
@@ -165,11 +169,14 @@ impl Script<'_> {
     fn tile(&mut self, mut stage: Stage) {
         loop {
             let view = view::draw(&stage, self.random, &mut self.instants);
-            let over_at = view.ended();
+            let (over_at, id, part) = (view.ended(), view.id, view.part);
             self.session.views.push(view);
             match over_at {
                 Some(over_at) if over_at + 20_000 < stage.until && self.random.chance(50) => {
-                    stage = Stage { from: over_at + 100, stream: self.stream(), ..stage };
+                    // The same view again, or another one.
+                    let again = self.random.chance(25).then_some((id, part + 1));
+                    let stream = if again.is_some() { stage.stream } else { self.stream() };
+                    stage = Stage { from: over_at + 100, stream, again, ..stage };
                 }
                 _ => return,
             }
@@ -211,7 +218,8 @@ impl Script<'_> {
             let says = self.random.chance(75);
             let reason = self.random.pick(&["completed", "user_choice"]);
             let closing = says.then_some(reason);
-            let stage = Stage { tongue: Tongue::Cmcd, from, until, layout: 0, slot: 0, stream: self.stream(), closing };
+            let stream = self.stream();
+            let stage = Stage { tongue: Tongue::Cmcd, from, until, layout: 0, slot: 0, stream, closing, again: None };
             let view = view::draw(&stage, self.random, &mut self.instants);
             self.session.views.push(view);
             self.now = from;

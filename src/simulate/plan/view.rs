@@ -1,5 +1,7 @@
 //! What happens in one tile.
 
+use uuid::Uuid;
+
 use super::{Instants, notes, words};
 use crate::simulate::random::Random;
 use crate::simulate::timeline::{End, Ms, Phase, State, Stream, Tongue, View};
@@ -15,6 +17,8 @@ pub(super) struct Stage {
     pub(super) stream: Stream,
     /// Why the view ends at `until`, if it is still there; `None`: it is not heard of again.
     pub(super) closing: Option<&'static str>,
+    /// The view that is started anew, and how many parts it had.
+    pub(super) again: Option<(Uuid, i64)>,
 }
 
 /// Time after a seek in which no stall begins: one within 500 ms after its begin would count as part of the seek.
@@ -70,7 +74,7 @@ impl Script<'_> {
 
 /// Draws a view.
 pub(super) fn draw(stage: &Stage, random: &mut Random, instants: &mut Instants) -> View {
-    let id = random.uuid();
+    let (id, part) = stage.again.unwrap_or((random.uuid(), 0));
     let is_state_only = stage.tongue == Tongue::Native && random.chance(15);
     let tile = random.pick(&words::TILES);
     let fate = fate(random);
@@ -100,6 +104,7 @@ pub(super) fn draw(stage: &Stage, random: &mut Random, instants: &mut Instants) 
     let Script { phases, .. } = script;
     let mut view = View {
         id,
+        part,
         stream: stage.stream,
         layout: stage.layout,
         slot: stage.slot,
@@ -191,6 +196,10 @@ fn interrupted(script: &mut Script<'_>, until: Ms, how: Leave, is_state_only: bo
         _ => return true,
     };
     script.turn(state, next);
+    if state == State::Seeking && script.random.chance(40) {
+        settles(script);
+        return script.now() < until;
+    }
     // Who is never heard of again was not stalled: how long that lasted could not be known.
     let back = script.now() + length;
     if back + 20 >= until && !(state == State::Stalled && how == Leave::Vanishes) {
@@ -213,6 +222,15 @@ fn interrupted(script: &mut Script<'_>, until: Ms, how: Leave, is_state_only: bo
         }
     }
     script.now() < until
+}
+
+/// Plays for a moment after the seek, and the buffer runs dry again: the seek goes on.
+fn settles(script: &mut Script<'_>) {
+    let [seeks, plays] = [(); 2].map(|()| script.random.between(30, 230));
+    let dry = script.random.between(40, 2_000);
+    for (state, after) in [(State::Playing, seeks), (State::Seeking, plays), (State::Playing, dry)] {
+        script.turn(state, script.now() + after);
+    }
 }
 
 /// Too short to be a stall, short, sustained, and very rarely minutes.

@@ -8,6 +8,8 @@ use super::{Ms, Stream};
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::simulate) struct View {
     pub(in crate::simulate) id: Uuid,
+    /// Number among the parts with this id: it was started anew after its end or a long silence.
+    pub(in crate::simulate) part: i64,
     pub(in crate::simulate) stream: Stream,
     /// A place in [`Session::layouts`].
     pub(in crate::simulate) layout: usize,
@@ -123,10 +125,21 @@ pub(in crate::simulate) enum End {
     Silent,
 }
 
+/// A buffer that runs dry so soon after a seek began belongs to the seek.
+const SEEK_SETTLES_MS: Ms = 500;
+
 /// How often views send heartbeats.
 pub(in crate::simulate) const HEARTBEAT_MS: Ms = 10_000;
 
 impl View {
+    /// The state changes.
+    pub(in crate::simulate) fn turn(&mut self, state: State, at: Ms) {
+        if let Some(last) = self.phases.last_mut() {
+            last.to = at;
+        }
+        self.phases.push(Phase { state, from: at, to: at });
+    }
+
     /// When it was told to play.
     pub(in crate::simulate) fn begin(&self) -> Ms {
         self.phases.first().map_or(0, |phase| phase.from)
@@ -135,6 +148,15 @@ impl View {
     /// When its first frame was shown.
     pub(in crate::simulate) fn first_play(&self) -> Option<Ms> {
         self.phases.iter().find(|phase| phase.state == State::Playing).map(|phase| phase.from)
+    }
+
+    /// Whether this phase is a buffer that ran dry just after a seek: the rest of the seek, and no new one.
+    pub(in crate::simulate) fn settles(&self, place: usize) -> bool {
+        let Some([seek, between, phase]) = place.checked_sub(2).and_then(|first| self.phases.get(first..=place)) else {
+            return false;
+        };
+        (seek.state, between.state, phase.state) == (State::Seeking, State::Playing, State::Seeking)
+            && phase.from - seek.from <= SEEK_SETTLES_MS
     }
 
     /// When it said that it was over.

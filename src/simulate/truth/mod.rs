@@ -2,11 +2,13 @@
 //!
 //! `docs/views.md` says how; this is a second reading of it that shares no code with the server.
 
+mod fact;
 mod grid;
 mod places;
 mod scores;
 mod session;
 mod stretch;
+mod together;
 mod view;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,9 @@ pub(super) struct Truth {
     pub(super) release: Grid,
     pub(super) layout: Grid,
     pub(super) usage: Grid,
+    pub(super) errors: Grid,
+    /// Received events by format, kind and outcome.
+    pub(super) quality: BTreeMap<[String; 3], i64>,
     pub(super) views: Facts,
     pub(super) app_sessions: Facts,
     /// Whether the clock of the device at hand is right.
@@ -60,15 +65,25 @@ impl Truth {
                 for view in &session.views {
                     view::add(self, &places, view);
                 }
+                together::add(self, &places);
                 session::add_viewer(self, &places);
                 session::add_app_sessions(self, &places);
+                session::add_errors(self, &places);
             }
         }
     }
 
-    /// Adds an event and when its first copy arrived.
-    pub(super) fn add_event(&mut self, event: &Event, is_timed: bool, received: Ms) {
-        let minute = is_timed.then(|| minute_of(event.at));
+    /// Adds an event, how often it was sent, and when its first copy arrived.
+    pub(super) fn add_event(&mut self, event: &Event, device: &Device, copies: i64, received: Ms) {
+        let minute = device.is_timed().then(|| minute_of(event.at));
+        let format = match device.tongue {
+            Tongue::Native => "native",
+            Tongue::Cmcd => "cmcd2",
+            Tongue::Legacy => "streamyyy_legacy",
+        };
+        for (outcome, n) in [("stored", 1), ("duplicate", copies - 1)] {
+            *self.quality.entry([format, &event.kind, outcome].map(str::to_owned)).or_default() += n;
+        }
         let key = vec![event.kind.clone(), event.feature.to_owned()];
         self.usage.add(minute, &key, "events", 1);
         self.usage.add(minute, &key, "late_events", i64::from(received - event.at > HOUR_MS));
@@ -78,13 +93,22 @@ impl Truth {
         self.is_timed.then_some(minute)
     }
 
-    fn grids(&mut self, place: Place<'_>) -> [(&mut Grid, Key); 3] {
+    /// Where it counts. What a session adds by itself is in no stream.
+    fn grids(&mut self, place: Place<'_>) -> impl Iterator<Item = (&mut Grid, Key)> {
         let Place { dims, band } = place;
-        [
-            (&mut self.stream, dims.stream.clone()),
+        let stream = dims.stream.clone().map(|key| (&mut self.stream, key));
+        stream.into_iter().chain([
             (&mut self.release, dims.release.clone()),
             (&mut self.layout, vec![dims.layout_type.clone(), band.to_owned()]),
-        ]
+        ])
+    }
+
+    /// Counts an error: origin, code, domain, severity.
+    fn error(&mut self, device: &Device, at: Ms, keys: [&str; 4]) {
+        let minute = self.minute(minute_of(at));
+        let version = if device.tongue == Tongue::Cmcd { "" } else { device.app_version };
+        let key = keys.into_iter().chain([version]).map(str::to_owned).collect();
+        self.errors.add(minute, &key, "errors", 1);
     }
 
     /// Counts something at an instant.
@@ -128,7 +152,7 @@ impl Truth {
         };
         json!({
             "stream": grid(&self.stream), "release": grid(&self.release), "layout": grid(&self.layout),
-            "usage": grid(&self.usage), "views": facts(&self.views), "app_sessions": facts(&self.app_sessions),
+            "usage": grid(&self.usage), "errors": grid(&self.errors), "views": facts(&self.views), "app_sessions": facts(&self.app_sessions),
         })
     }
 }

@@ -16,17 +16,30 @@ const LINGER_MAX_MS: Ms = 90_000;
 /// The dimensions of a row, by table.
 #[derive(Debug, Clone)]
 pub(super) struct Dims {
-    /// Stream and its platform.
-    pub(super) stream: Vec<String>,
+    /// Stream and its platform; none of a session.
+    pub(super) stream: Option<Vec<String>>,
     /// App version, platform, major version of the system, class of device, network.
     pub(super) release: Vec<String>,
     pub(super) layout_type: String,
+}
+
+/// Time between two inputs that is spent at once, when the later one comes: under the tiles of that moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) from: Ms,
+    pub(super) to: Ms,
+    pub(super) state: State,
 }
 
 /// A view as it counts: short stalls are playing.
 #[derive(Debug)]
 pub(super) struct Settled {
     pub(super) phases: Vec<Phase>,
+    pub(super) spans: Vec<Span>,
+    /// The phases as they happened, short stalls among them.
+    raw: Vec<Phase>,
+    /// When another part of the same view takes its place.
+    replaced: Option<Ms>,
     /// When it said that it was over.
     ended: Option<Ms>,
     begin: Ms,
@@ -37,7 +50,7 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    fn of(view: &View, tongue: Tongue) -> Self {
+    fn of(view: &View, tongue: Tongue, replaced: Option<Ms>) -> Self {
         let settle = |phase: &Phase| Phase {
             state: match phase.state {
                 State::Stalled if phase.to - phase.from < STALL_MIN_MS => State::Playing,
@@ -50,8 +63,12 @@ impl Settled {
         let has_period =
             tongue == Tongue::Native && view.notes.iter().any(|note| matches!(note.what, What::Heartbeat(_)));
         let linger_ms = if has_period { (3 * HEARTBEAT_MS).min(LINGER_MAX_MS) } else { LINGER_MAX_MS };
+        let phases: Vec<Phase> = view.phases.iter().map(settle).collect();
         Self {
-            phases: view.phases.iter().map(settle).collect(),
+            spans: spans(view, &phases),
+            phases,
+            raw: view.phases.clone(),
+            replaced,
             ended: view.ended(),
             begin: view.begin(),
             last,
@@ -68,6 +85,27 @@ impl Settled {
 
     fn plays_at(&self, at: Ms) -> bool {
         self.phase_at(at).is_some_and(|phase| phase.state == State::Playing)
+    }
+
+    /// When the time at that instant is spent, if it is.
+    pub(super) fn spent_at(&self, at: Ms) -> Option<Ms> {
+        self.spans.iter().find(|span| span.from <= at && at < span.to).map(|span| span.to)
+    }
+
+    /// Whether it has begun and not ended. A part that begins or ends just then has.
+    fn is_open_at(&self, at: Ms) -> bool {
+        self.begin <= at && self.ended.is_none_or(|ended| at <= ended) && self.replaced.is_none_or(|next| at < next)
+    }
+
+    /// What it was doing just before an instant, as far as was known then. Nobody knows that a silent view is over.
+    pub(super) fn known_before(&self, at: Ms) -> Option<State> {
+        let before = self.raw.iter().take_while(|phase| phase.from < at).last();
+        before.filter(|_| self.is_open_at(at)).map(|phase| phase.state)
+    }
+
+    /// When another part takes its place.
+    pub(super) const fn replaced(&self) -> Option<Ms> {
+        self.replaced
     }
 
     /// Whether it counts as watched at that instant.
@@ -100,13 +138,22 @@ pub(super) struct Places<'a> {
 
 impl<'a> Places<'a> {
     pub(super) fn of_session(device: &'a Device, session: &'a Session) -> Self {
-        let views = session.views.iter().map(|view| (view, Settled::of(view, device.tongue))).collect();
+        let settled = |view: &'a View| {
+            let is_next = |other: &&View| other.id == view.id && other.part == view.part + 1;
+            (view, Settled::of(view, device.tongue, session.views.iter().find(is_next).map(View::begin)))
+        };
+        let views = session.views.iter().map(settled).collect();
         Self { device, session: Some(session), instants: session.instants(), views }
     }
 
     pub(super) fn of_view(device: &'a Device, view: &'a View) -> Self {
-        let views = vec![(view, Settled::of(view, device.tongue))];
+        let views = vec![(view, Settled::of(view, device.tongue, None))];
         Self { device, session: None, instants: view.inputs(), views }
+    }
+
+    /// The views and how they count.
+    pub(super) fn views(&self) -> impl Iterator<Item = (&'a View, &Settled)> {
+        self.views.iter().map(|(view, settled)| (*view, settled))
     }
 
     pub(super) fn settled(&self) -> impl Iterator<Item = &Settled> {
@@ -114,14 +161,13 @@ impl<'a> Places<'a> {
     }
 
     pub(super) fn settled_of(&self, view: &View) -> Option<&Settled> {
-        self.views.iter().find(|(other, _)| other.id == view.id).map(|(_, settled)| settled)
+        self.views.iter().find(|(other, _)| (other.id, other.part) == (view.id, view.part)).map(|(_, settled)| settled)
     }
 
     /// What is known of the session by then, what happens at that instant included; no stream.
     pub(super) fn dims_at(&self, at: Ms) -> Dims {
-        let empty = || vec![String::new(); 2];
         let Some(session) = self.session else {
-            return Dims { stream: empty(), release: vec![String::new(); 5], layout_type: String::new() };
+            return Dims { stream: None, release: vec![String::new(); 5], layout_type: String::new() };
         };
         let (mut is_described, mut network, mut layout_type) = (false, "", "");
         for act in session.acts.iter().take_while(|act| act.at <= at) {
@@ -144,45 +190,58 @@ impl<'a> Places<'a> {
             described(device.class),
             network.to_owned(),
         ];
-        Dims { stream: empty(), release, layout_type: layout_type.to_owned() }
+        Dims { stream: None, release, layout_type: layout_type.to_owned() }
     }
 
     /// The dimensions of a view, known when it begins.
     pub(super) fn dims_of(&self, view: &View) -> Dims {
-        let stream = vec![view.stream.id.to_owned(), view.stream.platform.to_owned()];
+        let stream = Some(vec![view.stream.id.to_owned(), view.stream.platform.to_owned()]);
         Dims { stream, ..self.dims_at(view.begin()) }
     }
 
     /// The band of the parts that have begun and not ended at that instant. A part that begins or ends just then is
     /// one of them.
     pub(super) fn band_at(&self, at: Ms) -> &'static str {
-        let is_open = |settled: &&Settled| settled.begin <= at && settled.ended.is_none_or(|ended| at <= ended);
-        self.band(self.settled().filter(is_open).count())
-    }
-
-    /// The band of a number of tiles.
-    pub(super) const fn band(&self, tiles: usize) -> &'static str {
         if self.session.is_none() {
+            // Views without an order in common.
             return "";
         }
-        match tiles {
-            0 => "",
-            1 => "1",
-            2 => "2",
-            3 | 4 => "3-4",
-            5..=9 => "5-9",
-            10..=16 => "10-16",
-            _ => "17+",
+        band(self.settled().filter(|settled| settled.is_open_at(at)).count())
+    }
+
+    /// The tiles that play at that instant and are heard of later.
+    pub(super) fn playing_at(&self, at: Ms) -> impl Iterator<Item = &Settled> {
+        self.settled().filter(move |settled| at < settled.last && settled.plays_at(at))
+    }
+}
+
+/// The band of a number of tiles.
+pub(super) const fn band(tiles: usize) -> &'static str {
+    match tiles {
+        0 => "",
+        1 => "1",
+        2 => "2",
+        3 | 4 => "3-4",
+        5..=9 => "5-9",
+        10..=16 => "10-16",
+        _ => "17+",
+    }
+}
+
+/// The time between inputs. What comes in the first moments of a stall does not divide it: nobody knows yet what it is.
+fn spans(view: &View, settled: &[Phase]) -> Vec<Span> {
+    let inputs = view.inputs();
+    let mut spans = Vec::with_capacity(inputs.len());
+    for (raw, phase) in view.phases.iter().zip(settled) {
+        let undecided = if raw.state == State::Stalled { STALL_MIN_MS } else { 0 };
+        let divides = |at: &&Ms| phase.from < **at && **at < phase.to && **at - phase.from >= undecided;
+        let mut from = phase.from;
+        for to in inputs.iter().filter(divides).copied().chain([phase.to]) {
+            if from < to {
+                spans.push(Span { from, to, state: phase.state });
+            }
+            from = to;
         }
     }
-
-    /// How many tiles play at that instant.
-    pub(super) fn playing_at(&self, at: Ms) -> usize {
-        self.settled().filter(|settled| settled.plays_at(at)).count()
-    }
-
-    /// How many tiles play at that instant and are heard of later.
-    pub(super) fn playing_for_sure_at(&self, at: Ms) -> usize {
-        self.settled().filter(|settled| at < settled.last && settled.plays_at(at)).count()
-    }
+    spans
 }

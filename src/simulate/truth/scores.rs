@@ -5,11 +5,32 @@
 pub(super) enum Outcome {
     #[default]
     Played,
-    Failed,
+    PlaybackFailure,
+    StartupFailure,
+    StartupBusiness,
     /// Exit before video start.
     Ebvs,
-    /// Abandoned early or left unstarted.
-    Left,
+    AbandonedEarly,
+    LeftUnstarted,
+}
+
+impl Outcome {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Played => "played",
+            Self::PlaybackFailure => "playback_failure",
+            Self::StartupFailure => "startup_failure",
+            Self::StartupBusiness => "startup_business",
+            Self::Ebvs => "ebvs",
+            Self::AbandonedEarly => "abandoned_early",
+            Self::LeftUnstarted => "left_unstarted",
+        }
+    }
+
+    /// Whether it has scores at all.
+    const fn is_scored(self) -> bool {
+        !matches!(self, Self::AbandonedEarly | Self::LeftUnstarted)
+    }
 }
 
 /// What scores are made of.
@@ -28,9 +49,9 @@ pub(super) struct Report {
 pub(super) fn success(report: &Report) -> Option<f64> {
     match report.outcome {
         Outcome::Played => Some(100.0),
-        Outcome::Failed => Some(0.0),
+        Outcome::PlaybackFailure | Outcome::StartupFailure | Outcome::StartupBusiness => Some(0.0),
         Outcome::Ebvs => Some(50.0),
-        Outcome::Left => None,
+        Outcome::AbandonedEarly | Outcome::LeftUnstarted => None,
     }
 }
 
@@ -39,7 +60,7 @@ pub(super) fn startup(report: &Report) -> Option<f64> {
 }
 
 pub(super) fn smoothness(report: &Report) -> Option<f64> {
-    if report.is_state_only || report.watch_ms == 0 {
+    if !report.outcome.is_scored() || report.is_state_only || report.watch_ms == 0 {
         return None;
     }
     let half = float(report.rebuffers) / 2.0;
@@ -49,15 +70,13 @@ pub(super) fn smoothness(report: &Report) -> Option<f64> {
 }
 
 pub(super) fn video_quality(report: &Report) -> Option<f64> {
-    let (greatest, weighted, ms) = report.upscale.filter(|(.., ms)| *ms > 0.0)?;
+    let (greatest, weighted, ms) = report.upscale.filter(|(.., ms)| report.outcome.is_scored() && *ms > 0.0)?;
     Some(100.0 * (-0.33 * (0.15 * greatest + 0.85 * weighted / ms)).exp())
 }
 
 pub(super) fn health(report: &Report) -> Option<f64> {
-    match report.outcome {
-        Outcome::Failed => return Some(0.0),
-        Outcome::Ebvs => return Some(50.0),
-        Outcome::Played | Outcome::Left => {}
+    if report.outcome != Outcome::Played {
+        return success(report);
     }
     let scores: Vec<f64> = [startup(report), smoothness(report), video_quality(report)].into_iter().flatten().collect();
     let product: f64 = scores.iter().product();

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::grid::{minute_of, split, starts};
-use super::places::{Places, Settled};
+use super::places::{Dims, Places, Settled, band};
+use super::together::stalls;
 use super::{Place, Truth};
-use crate::simulate::timeline::{Deed, MINUTE_MS, Ms, State, Tongue};
+use crate::simulate::timeline::{Deed, End, MINUTE_MS, Ms, State, Tongue, View};
 use crate::simulate::wire::rfc3339;
 
 /// Longer silence than this divides app sessions.
@@ -15,10 +16,11 @@ const APP_SESSION_GAP_MS: Ms = 30 * MINUTE_MS;
 pub(super) fn add_viewer(truth: &mut Truth, places: &Places<'_>) {
     for pair in places.instants.windows(2) {
         let (from, to) = (pair[0], pair[1]);
-        let tiles = places.playing_for_sure_at(from);
-        if tiles > 0 {
-            let dims = places.dims_at(from);
-            let place = Place { dims: &dims, band: places.band(tiles) };
+        let tiles = places.playing_at(from).count();
+        // It counts under what is known when the last of these tiles spends the time.
+        if let Some(spent) = places.playing_at(from).filter_map(|settled| settled.spent_at(from)).max() {
+            let dims = places.dims_at(spent);
+            let place = Place { dims: &dims, band: band(tiles) };
             truth.spend(place, "viewer_ms", from, to, 1);
             for (minute, ms) in split(from, to) {
                 truth.value(place, "tile_count", minute, i64::try_from(tiles).unwrap_or_default(), ms);
@@ -29,10 +31,12 @@ pub(super) fn add_viewer(truth: &mut Truth, places: &Places<'_>) {
     let last = places.settled().map(Settled::lingers_until).max().unwrap_or(first);
     for minute in starts(first, last) {
         let at = minute * MINUTE_MS;
-        if places.settled().any(|settled| settled.is_active_at(at)) {
-            let dims = places.dims_at(at);
-            let place = Place { dims: &dims, band: places.band(places.playing_at(at)) };
-            truth.count(place, "viewers_at_start", at, 1);
+        // It counts under what is known when the first of the active views spends the time.
+        let active = places.settled().filter(|settled| settled.is_active_at(at));
+        let known = active.map(|settled| settled.spent_at(at).or(settled.replaced()).unwrap_or(Ms::MAX)).min();
+        if let Some(known) = known {
+            let dims = places.dims_at(known);
+            truth.count(Place { dims: &dims, band: "" }, "viewers_at_start", at, 1);
         }
     }
 }
@@ -50,14 +54,11 @@ fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to)
     let Some(session) = places.session else { return };
     let is_within = |at: Ms| from <= at && at <= to;
     let views: Vec<_> = session.views.iter().filter(|view| is_within(view.begin())).collect();
-    let has = |column: &str| {
-        let count = |id: String| truth.views.get(&(id, 0))?.get(column)?.as_i64();
-        views.iter().any(|view| count(view.id.to_string()) > Some(0))
-    };
-    let (has_failed, has_stalled) = (has("playback_failures"), has("rebuffer_count"));
+    let has_failed = session.views.iter().filter_map(failed).any(is_within);
+    let has_stalled = stalls(places).iter().any(|stall| is_within(stall.known));
     let has_crashed = session.acts.iter().any(|act| is_within(act.at) && act.deed == Deed::Crashed);
     let dims = places.dims_at(from);
-    let place = Place { dims: &dims, band: places.band(0) };
+    let place = Place { dims: &dims, band: "" };
     truth.count(place, "sessions", from, 1);
     truth.count(place, "crashed_sessions", from, i64::from(has_crashed));
     truth.count(place, "failed_sessions", from, i64::from(has_failed));
@@ -77,17 +78,48 @@ fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to)
         fact.extend([("started_at", json!(rfc3339(from))), ("ended_at", json!(rfc3339(to)))]);
     }
     if places.device.tongue == Tongue::Native {
-        let enters = |deed| matches!(deed, Deed::LayoutCreated { .. } | Deed::LayoutSwitched { .. });
-        let layouts = session.acts.iter().filter(|act| is_within(act.at) && enters(act.deed)).count();
-        fact.insert("layouts", json!(layouts));
+        let entered = session.acts.iter().filter(|act| is_within(act.at)).filter_map(|act| match act.deed {
+            Deed::LayoutCreated { layout } | Deed::LayoutSwitched { to: layout, .. } => Some(layout),
+            _ => None,
+        });
+        let is_shown = |view: &&View| view.inputs().into_iter().any(is_within);
+        let shown = session.views.iter().filter(is_shown).map(|view| view.layout);
+        let layouts: std::collections::BTreeSet<usize> = entered.chain(shown).collect();
+        fact.insert("layouts", json!(layouts.len()));
+        let Dims { release, .. } = places.dims_at(to);
+        let columns = ["app_version", "device_platform", "os_major", "device_class", "network"];
+        fact.extend(columns.into_iter().zip(release).map(|(column, word)| (column, json!(word))));
         fact.insert("person_id", json!(format!("anon:{}", places.device.anon)));
     }
     truth.app_sessions.insert((session.id.to_string(), part), fact);
 }
 
+/// When a view failed. A business error after the first frame is no failure.
+fn failed(view: &View) -> Option<Ms> {
+    match view.end {
+        End::Fatal { at, domain, .. } if domain != "business" || view.first_play().is_none() => Some(at),
+        _ => None,
+    }
+}
+
+/// Errors and crashes of the app.
+pub(super) fn add_errors(truth: &mut Truth, places: &Places<'_>) {
+    let is_native = places.device.tongue == Tongue::Native;
+    for act in places.session.into_iter().flat_map(|session| &session.acts) {
+        let keys = match act.deed {
+            Deed::AppError if is_native => ["app", "SYNC_409", "sync", ""],
+            Deed::AppError => ["app", "-1001", "NSURLErrorDomain", ""],
+            Deed::Crashed if is_native => ["app", "EXC_BAD_ACCESS renderer", "crash", "fatal"],
+            Deed::Crashed => ["app", "SIGABRT", "crash", "fatal"],
+            _ => continue,
+        };
+        truth.error(places.device, act.at, keys);
+    }
+}
+
 fn viewer_ms(places: &Places<'_>, from: Ms, to: Ms) -> i64 {
     let pairs = places.instants.windows(2).filter(|pair| from <= pair[0] && pair[1] <= to);
-    pairs.filter(|pair| places.playing_for_sure_at(pair[0]) > 0).map(|pair| pair[1] - pair[0]).sum()
+    pairs.filter(|pair| places.playing_at(pair[0]).next().is_some()).map(|pair| pair[1] - pair[0]).sum()
 }
 
 fn tile_ms(places: &Places<'_>, from: Ms, to: Ms) -> i64 {

@@ -45,11 +45,13 @@ impl Force {
 pub(super) fn stretches(view: &View, settled: &Settled) -> Vec<(Ms, Ms, State, Force)> {
     let inputs = view.inputs();
     let mut force = Force::first(view);
-    let mut stretches = Vec::with_capacity(inputs.len());
-    for pair in inputs.windows(2) {
-        force.learn(view, pair[0]);
-        let state = settled.phases.iter().find(|phase| phase.from <= pair[0] && pair[0] < phase.to);
-        stretches.extend(state.map(|phase| (pair[0], pair[1], phase.state, force)));
+    let mut inputs = inputs.into_iter().peekable();
+    let mut stretches = Vec::with_capacity(settled.spans.len());
+    for span in &settled.spans {
+        while let Some(at) = inputs.next_if(|at| *at < span.to) {
+            force.learn(view, at);
+        }
+        stretches.push((span.from, span.to, span.state, force));
     }
     stretches
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-
+use super::fact;
 use super::grid::{minute_of, starts};
 use super::places::{Dims, Places, STALL_MIN_MS, Settled};
 use super::scores::{self, Outcome, Report};
 use super::stretch::{stretches, upscale};
 use super::{Place, Truth};
 use crate::simulate::timeline::{End, MINUTE_MS, Ms, Note, State, Tongue, View, What};
-use crate::simulate::wire::rfc3339;
 
 /// From this on a stall is sustained.
 const SUSTAINED_MS: Ms = 1_000;
@@ -29,18 +27,20 @@ pub(super) fn add(truth: &mut Truth, places: &Places<'_>, view: &View) {
     teller.notes();
     teller.starts();
     let upscale = if teller.is_native() { upscale(view, settled) } else { None };
-    teller.end(startup_ms, upscale);
-    let fact = teller.finish(startup_ms);
-    truth.views.insert((view.id.to_string(), 0), fact);
+    let report = teller.end(startup_ms, upscale);
+    let fact = fact::of(&teller, startup_ms, upscale, &report);
+    truth.views.insert((view.id.to_string(), view.part), fact);
 }
 
-struct Teller<'a> {
+/// Tells what one view adds.
+pub(super) struct Teller<'a> {
     truth: &'a mut Truth,
-    places: &'a Places<'a>,
-    view: &'a View,
-    settled: &'a Settled,
-    dims: &'a Dims,
-    fact: BTreeMap<&'static str, i64>,
+    pub(super) places: &'a Places<'a>,
+    pub(super) view: &'a View,
+    pub(super) settled: &'a Settled,
+    pub(super) dims: &'a Dims,
+    /// Its sums.
+    pub(super) fact: BTreeMap<&'static str, i64>,
 }
 
 /// From the order to play to the first frame, unless something else came between them.
@@ -52,7 +52,7 @@ fn startup_ms(view: &View) -> Option<Ms> {
 }
 
 impl Teller<'_> {
-    fn is_native(&self) -> bool {
+    pub(super) fn is_native(&self) -> bool {
         self.places.device.tongue == Tongue::Native
     }
 
@@ -100,25 +100,30 @@ impl Teller<'_> {
                 self.spend("watch_ms", from, to, 1);
                 self.spend("watch_ms_rebuffer_capable", from, to, i64::from(is_capable));
             }
+            let is_attended = i64::from(force.is_focused || force.is_audible);
+            if state == State::Stalled {
+                self.spend("attention_rebuffer_ms", from, to, is_attended);
+            }
             if state == State::Playing {
+                self.spend("rated_media_ms", from, to, force.kbps.map_or(0, |_| force.rate));
                 self.spend("media_ms", from, to, force.rate);
                 self.spend("bitrate_ms", from, to, force.rate * force.kbps.unwrap_or_default());
                 self.spend("focus_ms", from, to, i64::from(force.is_focused));
                 self.spend("audible_ms", from, to, i64::from(force.is_audible));
-                self.spend("attention_ms", from, to, i64::from(force.is_focused || force.is_audible));
+                self.spend("attention_ms", from, to, is_attended);
             }
         }
     }
 
     fn stalls_and_seeks(&mut self) {
-        for phase in &self.view.phases {
+        for (place, phase) in self.view.phases.iter().enumerate() {
             let length = phase.to - phase.from;
             if phase.state == State::Stalled && length >= STALL_MIN_MS {
                 self.count("rebuffer_count", phase.from, 1);
                 self.count("sustained_rebuffers", phase.from, i64::from(length >= SUSTAINED_MS));
                 self.value("rebuffer_ms", phase.from, length);
             }
-            if phase.state == State::Seeking {
+            if phase.state == State::Seeking && !self.view.settles(place) {
                 self.count("seeks", phase.from, 1);
             }
         }
@@ -139,7 +144,9 @@ impl Teller<'_> {
                         self.count("rendered_frames", at, grown(now, rendered));
                         rendered = now;
                     }
-                    self.count("errors_warning", at, i64::from(beat.error.is_some()));
+                    if let Some(code) = beat.error {
+                        self.error(at, code, "", false);
+                    }
                     self.latency(at, beat.latency_ms);
                     if let Some(kbps) = beat.kbps {
                         self.value("bitrate_kbps", at, kbps);
@@ -149,15 +156,23 @@ impl Teller<'_> {
                     self.count("rendition_changes", at, 1);
                     self.count(if to.kbps > from.kbps { "shifts_up" } else { "shifts_down" }, at, 1);
                 }
-                What::Warning { .. } => self.count("errors_warning", at, 1),
+                What::Warning { code, domain } => self.error(at, code, domain, false),
                 What::FramesDropped { frames } => self.count("dropped_frames", at, frames),
                 What::Latency { ms } => self.latency(at, Some(ms)),
                 _ => {}
             }
         }
-        if let End::Fatal { at, .. } = self.view.end {
-            self.count("errors_fatal", at, 1);
+        if let End::Fatal { at, code, domain, .. } = self.view.end {
+            self.error(at, code, domain, true);
         }
+    }
+
+    fn error(&mut self, at: Ms, code: &str, domain: &str, is_fatal: bool) {
+        self.count(if is_fatal { "errors_fatal" } else { "errors_warning" }, at, 1);
+        // CMCD has no domains.
+        let domain = if self.is_native() { domain } else { "" };
+        let severity = if is_fatal { "fatal" } else { "warning" };
+        self.truth.error(self.places.device, at, ["playback", code, domain, severity]);
     }
 
     fn latency(&mut self, at: Ms, latency_ms: Option<i64>) {
@@ -170,19 +185,17 @@ impl Teller<'_> {
 
     /// Whether it is watched at the first instants of minutes.
     fn starts(&mut self) {
-        let inputs = self.view.inputs();
-        let last = self.settled.last();
         for minute in starts(self.view.begin(), self.settled.lingers_until()) {
             let at = minute * MINUTE_MS;
             if self.settled.is_active_at(at) {
-                let later = inputs.iter().copied().find(|input| at < *input).unwrap_or(last);
+                let later = self.settled.spent_at(at).unwrap_or_else(|| self.settled.last());
                 let place = Place { dims: self.dims, band: self.places.band_at(later) };
                 self.truth.count(place, "views_at_start", at, 1);
             }
         }
     }
 
-    fn end(&mut self, startup_ms: Option<Ms>, upscale: Option<(f64, f64, f64)>) {
+    fn end(&mut self, startup_ms: Option<Ms>, upscale: Option<(f64, f64, f64)>) -> Report {
         let (begin, end) = (self.view.begin(), self.settled.last());
         let has_started = self.view.first_play().is_some();
         let fatal_domain = match self.view.end {
@@ -191,22 +204,23 @@ impl Teller<'_> {
             _ => None,
         };
         let mut report = Report { startup_ms, is_state_only: self.view.is_state_only, upscale, ..Report::default() };
-        if fatal_domain.is_some() {
-            report.outcome = Outcome::Failed;
+        report.outcome = match fatal_domain {
+            Some("business") | None if has_started => Outcome::Played,
+            Some("business") => Outcome::StartupBusiness,
+            Some(_) if has_started => Outcome::PlaybackFailure,
+            Some(_) => Outcome::StartupFailure,
+            None => self.exit(end - begin),
+        };
+        let measure = match report.outcome {
+            Outcome::Played | Outcome::PlaybackFailure => None,
+            Outcome::StartupFailure => Some("startup_failures"),
+            outcome => Some(outcome.word()),
+        };
+        if let Some(measure) = measure {
+            self.count(measure, begin, 1);
         }
-        match fatal_domain {
-            Some("business") => self.count("startup_business", begin, i64::from(!has_started)),
-            Some(_) => {
-                self.count("startup_failures", begin, i64::from(!has_started));
-                self.count("playback_failures", begin, 1);
-            }
-            None if has_started => {}
-            None => {
-                let measure = self.exit(end - begin);
-                self.count(measure, begin, 1);
-                report.outcome = if measure == "ebvs" { Outcome::Ebvs } else { Outcome::Left };
-            }
-        }
+        let is_failure = matches!(report.outcome, Outcome::PlaybackFailure | Outcome::StartupFailure);
+        self.count("playback_failures", begin, i64::from(is_failure));
         let of = |measure: &str| self.fact.get(measure).copied().unwrap_or_default();
         (report.rebuffers, report.rebuffer_ms, report.watch_ms) =
             (of("rebuffer_count"), of("rebuffer_ms"), of("watch_ms"));
@@ -214,19 +228,20 @@ impl Teller<'_> {
         self.count("views_with_rebuffer", end, i64::from(report.rebuffers > 0));
         self.count("rebuffer_capable_views", end, i64::from(!report.is_state_only));
         self.scores(&report, end);
+        report
     }
 
     /// What it is to end without having started.
-    fn exit(&self, waited_ms: Ms) -> &'static str {
+    fn exit(&self, waited_ms: Ms) -> Outcome {
         let is_switch = matches!(self.view.end, End::Said { reason: "layout_switch", .. });
         let by_then = |other: &&View| other.first_play().is_some_and(|first| first < self.settled.last());
         let mut siblings = self.places.session.into_iter().flat_map(|session| &session.views);
         if is_switch && siblings.any(|other| other.layout == self.view.layout && by_then(&other)) {
-            "left_unstarted"
+            Outcome::LeftUnstarted
         } else if waited_ms >= WAIT_MIN_MS {
-            "ebvs"
+            Outcome::Ebvs
         } else {
-            "abandoned_early"
+            Outcome::AbandonedEarly
         }
     }
 
@@ -246,30 +261,5 @@ impl Teller<'_> {
             }
         }
         self.count(scores::band(health.map(scores::hundredths)), end, 1);
-    }
-
-    fn finish(self, startup_ms: Option<Ms>) -> BTreeMap<&'static str, Value> {
-        let view = self.view;
-        let mut fact: BTreeMap<&'static str, Value> = self.fact.into_iter().map(|(name, n)| (name, json!(n))).collect();
-        let exit_reason = match view.end {
-            End::Said { reason, .. } => reason,
-            End::Fatal { .. } => "error",
-            End::Silent => "timeout",
-        };
-        fact.extend([
-            ("stream_id", json!(view.stream.id)),
-            ("stream_platform", json!(view.stream.platform)),
-            ("startup_ms", json!(startup_ms)),
-            ("exit_reason", json!(exit_reason)),
-        ]);
-        if self.places.device.is_timed() {
-            let times = (rfc3339(view.begin()), rfc3339(self.settled.last()));
-            fact.extend([("started_at", json!(times.0)), ("ended_at", json!(times.1))]);
-        }
-        if let Some(session) = self.places.session {
-            fact.insert("session_id", json!(session.id));
-            fact.insert("person_id", json!(format!("anon:{}", self.places.device.anon)));
-        }
-        fact
     }
 }

@@ -14,7 +14,8 @@ pub(super) fn events(session: &Session) -> Vec<Event> {
 type Draft = (Ms, &'static str, String);
 
 fn records(view: &View) -> Vec<Event> {
-    let mut drafts: Vec<Draft> = view.phases.iter().map(|phase| turn(view, phase.from, phase.state)).collect();
+    let turns = view.phases.iter().enumerate();
+    let mut drafts: Vec<Draft> = turns.map(|(place, phase)| turn(view, place, phase.from, phase.state)).collect();
     drafts.extend(view.notes.iter().filter_map(|note| self::note(note.at, note.what)));
     match view.end {
         End::Said { at, reason } => drafts.push((at, "ps", state(if reason == "completed" { "e" } else { "q" }))),
@@ -40,11 +41,12 @@ fn state(word: &str) -> String {
     format!("sta={word}")
 }
 
-fn turn(view: &View, at: Ms, to: State) -> Draft {
+fn turn(view: &View, place: usize, at: Ms, to: State) -> Draft {
     let word = match to {
         State::Joining => "s",
         State::Playing => "p",
         State::Stalled => "r",
+        State::Seeking if view.settles(place) => "r",
         State::Seeking => "k",
         State::Paused => "a",
     };

@@ -108,8 +108,9 @@ fn deed(device: &Device, session: &Session, at: Ms, deed: Deed) -> Draft {
 fn drafts_of(view: &View, layout: Uuid) -> Vec<Draft> {
     let mut said: Vec<(Ms, &'static str, Value)> = Vec::new();
     let mut before: Option<State> = None;
-    for phase in &view.phases {
-        let (kind, data) = turn(view, before, phase);
+    for (place, phase) in view.phases.iter().enumerate() {
+        let runs_dry = ("playback.rebuffer_started", json!({ "buffer_ms": 0, "cause": "unknown" }));
+        let (kind, data) = if view.settles(place) { runs_dry } else { turn(view, before, phase) };
         said.push((phase.from, kind, data));
         before = Some(phase.state);
     }

@@ -80,6 +80,11 @@ impl Part {
         }
         self.stall = Some(stall);
         self.spend(Measure::RebufferMs, begin, to, around);
+        if self.focused || self.audible {
+            for (at, ms) in minutes(begin, to) {
+                around.sums.add(&self.dims, around.band, at, Measure::AttentionRebufferMs, ms);
+            }
+        }
         self.active(begin, to.min(stall.from_ms + ACTIVE_STALL_MS + 1), around);
     }
 

@@ -1,0 +1,91 @@
+//! What tiles of one native session do together: stalls that are the device's own, and how far apart tiles are.
+
+use super::places::{Places, STALL_MIN_MS, band};
+use super::{Place, Truth, minute_of};
+use crate::simulate::timeline::{Beat, Ms, State, Tongue, View, What};
+
+/// Stalls that begin within this time of each other came together.
+const TOGETHER_MS: Ms = 2_000;
+/// A latency holds for so long.
+const LATENCY_HOLDS_MS: Ms = 60_000;
+
+/// A stall, and when it is first known to be one.
+pub(super) struct Stall<'a> {
+    pub(super) view: &'a View,
+    pub(super) from: Ms,
+    pub(super) known: Ms,
+}
+
+/// The stalls of a unit by the instants at which they are known.
+pub(super) fn stalls<'a>(places: &Places<'a>) -> Vec<Stall<'a>> {
+    let mut stalls = Vec::new();
+    for (view, settled) in places.views() {
+        let long =
+            view.phases.iter().filter(|phase| phase.state == State::Stalled && phase.to - phase.from >= STALL_MIN_MS);
+        for phase in long {
+            let known = settled.spent_at(phase.from).unwrap_or(phase.to);
+            stalls.push(Stall { view, from: phase.from, known });
+        }
+    }
+    stalls.sort_by_key(|stall| stall.known);
+    stalls
+}
+
+/// Adds what tiles do together.
+pub(super) fn add(truth: &mut Truth, places: &Places<'_>) {
+    if places.device.tongue == Tongue::Native {
+        client_rebuffers(truth, places);
+        sync_spread(truth, places);
+    }
+}
+
+fn client_rebuffers(truth: &mut Truth, places: &Places<'_>) {
+    let stalls = stalls(places);
+    let mut is_counted = vec![false; stalls.len()];
+    for (place, stall) in stalls.iter().enumerate() {
+        let is_near = |other: &Stall<'_>| (other.from - stall.from).abs() <= TOGETHER_MS;
+        let near: Vec<usize> = (0..=place).filter(|other| is_near(&stalls[*other])).collect();
+        let views: std::collections::BTreeSet<_> = near.iter().map(|other| stalls[*other].view.id).collect();
+        let is_active = |state: State| matches!(state, State::Playing | State::Stalled);
+        let active =
+            places.settled().filter(|settled| settled.known_before(stall.known).is_some_and(is_active)).count();
+        if views.len() < 2 || 2 * views.len() < active {
+            continue;
+        }
+        for other in near {
+            if !std::mem::replace(&mut is_counted[other], true) {
+                let Stall { view, from, .. } = stalls[other];
+                let dims = places.dims_of(view);
+                let place = Place { dims: &dims, band: places.band_at(from) };
+                truth.count(place, "client_rebuffers", from, 1);
+            }
+        }
+    }
+}
+
+/// Latencies that a view tells.
+fn latencies(view: &View) -> impl DoubleEndedIterator<Item = (Ms, i64)> {
+    view.notes.iter().filter_map(|note| match note.what {
+        What::Heartbeat(Beat { latency_ms, .. }) => latency_ms.map(|ms| (note.at, ms)),
+        What::Latency { ms } => Some((note.at, ms)),
+        _ => None,
+    })
+}
+
+fn sync_spread(truth: &mut Truth, places: &Places<'_>) {
+    let told = places.views().flat_map(|(view, _)| latencies(view)).map(|(at, _)| at);
+    for now in told {
+        let of_tile = |(view, settled): (&View, &super::places::Settled)| {
+            // A note changes no state: the one before it is the one at it.
+            settled.known_before(now).filter(|state| *state == State::Playing)?;
+            let (at, ms) = latencies(view).rfind(|(at, _)| *at <= now)?;
+            (now - at <= LATENCY_HOLDS_MS).then_some(ms)
+        };
+        let known: Vec<i64> = places.views().filter_map(of_tile).collect();
+        if let (2.., Some(least), Some(greatest)) = (known.len(), known.iter().min(), known.iter().max()) {
+            let dims = places.dims_at(now);
+            let place = Place { dims: &dims, band: band(known.len()) };
+            truth.value(place, "sync_spread_ms", minute_of(now), greatest - least, 1);
+        }
+    }
+}
