@@ -98,7 +98,6 @@ impl Script<'_> {
         self.close(close);
     }
 
-    /// Networks change only while nothing plays.
     fn change_network(&mut self, from: &'static str) {
         let to = self.random.pick(&words::NETWORKS);
         if to != from {
@@ -198,8 +197,9 @@ impl Script<'_> {
             self.session.acts.push(Act { at, deed: Deed::Heartbeat });
         }
         for _ in 0..self.random.below(4) {
-            let deed = match self.random.below(5) {
+            let deed = match self.random.below(6) {
                 0 => Deed::Searched,
+                5 => Deed::NetworkChanged { from: "unknown", to: self.random.pick(&words::NETWORKS) },
                 1 => Deed::MemoryWarning,
                 2 => Deed::AppError,
                 3 => Deed::StreamAdded { stream: self.stream() },
