@@ -10,7 +10,9 @@ The first form prints, of the newest snapshot or of the given one:
      "events": {"by_type": {type: rows}, "by_project": {project: rows}, "min_corrected_at", "max_corrected_at" (RFC 3339 with
                 microseconds, or null), "sum_log_position", "distinct_event_ids"},
      "records": {"events", "stored", "duplicate", "quarantined", "suppressed": sums},
-     "quarantine": {"by_reason": {reason: rows}}}
+     "quarantine": {"by_reason": {reason: rows}},
+     "views": {"playing_ms", "rebuffer_ms", "revisions": sums}, "slices": {"attempts", "playing_ms", "viewer_ms": sums},
+     "app_sessions": {"duration_ms", "viewer_ms": sums}}
 
 A part whose table is not in that snapshot is null. The second form lets DuckDB create a catalogue of version 1.0 on SQLite in a
 temporary folder and prints {ducklake_* table: [[column, type], ..]}.
@@ -90,6 +92,9 @@ def report(catalogue, at):
         records = dict(zip(RECORD_SUMS, map(int, rows(f"SELECT {sums} FROM {of('records')}")[0])))
     if "quarantine" in tables:
         quarantine = {"by_reason": counts("quarantine", "reason")}
+    sums_of = lambda table, columns: dict(zip(columns, map(int, rows(
+        "SELECT " + ", ".join(f"coalesce(sum({column}), 0)" for column in columns.values()) + f" FROM {of(table)}"
+    )[0]))) if table in tables else None
     return {
         "snapshot": newest,
         "at": at,
@@ -97,6 +102,9 @@ def report(catalogue, at):
         "events": events,
         "records": records,
         "quarantine": quarantine,
+        "views": sums_of("views", {"playing_ms": "playing_ms", "rebuffer_ms": "rebuffer_ms", "revisions": "revision"}),
+        "slices": sums_of("slices", {"attempts": "attempts", "playing_ms": "playing_ms", "viewer_ms": "viewer_ms"}),
+        "app_sessions": sums_of("app_sessions", {"duration_ms": "duration_ms", "viewer_ms": "viewer_ms"}),
     }
 
 

@@ -11,7 +11,7 @@ pub(in crate::simulate) struct View {
     /// Number among the parts with this id: it was started anew after its end or a long silence.
     pub(in crate::simulate) part: i64,
     pub(in crate::simulate) stream: Stream,
-    /// A place in [`Session::layouts`].
+    /// A place among the layouts of its session.
     pub(in crate::simulate) layout: usize,
     pub(in crate::simulate) slot: u8,
     /// Whether the player tells no more than its state.
