@@ -157,7 +157,7 @@ impl Assignment {
         self.last_commit = Some(Instant::now());
         let mut pending = std::mem::replace(&mut self.pending, Pending::new());
         let advances = self.advances(&pending);
-        let facts = self.fold_units(warehouse, &mut pending).await?;
+        let facts = self.fold_units(warehouse, metrics, &mut pending).await?;
         if pending.rows.len() == 0 && facts.is_empty() {
             warehouse.advance(&advances).await?;
             self.note_committed(&advances);
@@ -209,13 +209,19 @@ impl Assignment {
     }
 
     /// Folds new inputs into views and sessions.
-    async fn fold_units(&mut self, warehouse: &Warehouse, pending: &mut Pending) -> Result<Facts, RunError> {
+    async fn fold_units(
+        &mut self,
+        warehouse: &Warehouse,
+        metrics: &ProcessorMetrics,
+        pending: &mut Pending,
+    ) -> Result<Facts, RunError> {
         let (mut facts, mut late) = (Facts::default(), Vec::new());
         let mut inputs = std::mem::take(&mut pending.inputs);
         for state in self.partitions.values_mut() {
             let inputs = inputs.remove(&state.partition).unwrap_or_default();
             late.extend(units::fold_open(state, inputs, pending, &mut facts)?);
         }
+        metrics.refolded_sessions.inc_by(late.len() as u64);
         let open = units::refold(warehouse, late, pending, &mut facts).await?;
         units::keep_open(&mut self.partitions, open);
         Ok(facts)
@@ -264,19 +270,21 @@ impl Assignment {
     }
 
     fn measure(&self, metrics: &ProcessorMetrics) {
-        let (mut hot, mut cold, mut memory, mut epochs) = (0, 0, 0, 0);
+        let (mut hot, mut cold, mut memory, mut epochs, mut open) = (0, 0, 0, 0, 0);
         for state in self.partitions.values() {
             let sizes = state.keys.sizes();
             hot += sizes.0;
             cold += sizes.1;
             memory += sizes.2;
             epochs += state.clocks.len();
+            open += state.units.len();
         }
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         metrics.dedup_hot_keys.set(gauge(hot));
         metrics.dedup_cold_keys.set(i64::try_from(cold).unwrap_or(i64::MAX));
         metrics.dedup_memory_bytes.set(gauge(memory));
         metrics.clock_epochs.set(gauge(epochs));
+        metrics.open_sessions.set(gauge(open));
     }
 }
 

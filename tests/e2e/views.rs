@@ -272,6 +272,7 @@ async fn a_very_late_event_changes_its_own_buckets_only() {
     let nothing = server.get(&format!("/v1/rollups/changes?since={newest}")).await.json();
     assert_eq!(nothing["data"], json!([]));
     assert_eq!(server.get("/v1/rollups/changes").await.status, 400);
+    assert_eq!(server.metric("streamgauge_refolded_sessions_total").await, Some(1.0));
     let after = server.sql(days).await;
     assert_eq!((&after[0]["playing_ms"], &after[0]["views_ended"]), (&json!(10_000), &json!(1)));
     assert_eq!(after[1..], before[1..]);
