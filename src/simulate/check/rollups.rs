@@ -158,6 +158,11 @@ impl Comparison<'_> {
 
     /// The rows of a table of sums.
     async fn read(&self, table: &str, page: Ms, columns: &[&str], behind: &str) -> Result<Vec<Row>> {
+        if let Some((name, grain)) = table.strip_prefix("rollup_").and_then(|rest| rest.rsplit_once('_'))
+            && behind.is_empty()
+        {
+            return self.reader.rollup(name, grain).await;
+        }
         let columns: String = columns.iter().map(|column| format!(", {column}")).collect();
         self.reader.pages(table, "bucket_start", page, &columns, behind).await
     }

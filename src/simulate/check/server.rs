@@ -1,4 +1,4 @@
-//! What the server answers, by SQL over HTTP.
+//! What the server answers, by SQL and by rollups over HTTP.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +42,30 @@ impl Reader {
         }
         let lines = text.lines().filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_str(line).with_context(|| format!("read `{line}`"))).collect()
+    }
+
+    /// All rows of a rollup, by pages of the endpoint that is made for long ranges: SQL reads a rollup as a whole.
+    pub(super) async fn rollup(&self, name: &str, grain: &str) -> Result<Vec<Row>> {
+        let all = format!(
+            "{}/v1/rollups/{name}?grain={grain}&from=1970-01-01T00:00:00Z&to=2100-01-01T00:00:00Z&limit=20000",
+            self.base
+        );
+        let (mut rows, mut page) = (Vec::new(), all.clone());
+        loop {
+            let response = self.client.get(&page).bearer_auth(&self.token).send().await;
+            let response = response.with_context(|| format!("ask {}", self.base))?;
+            let (status, text) = (response.status(), response.text().await?);
+            if !status.is_success() {
+                bail!("{page} was answered {status}: {text}");
+            }
+            let mut answer: Value =
+                serde_json::from_str(&text).with_context(|| format!("read the answer of {page}"))?;
+            rows.extend(serde_json::from_value::<Vec<Row>>(answer["data"].take())?);
+            match answer["next_cursor"].as_str() {
+                Some(cursor) => page = format!("{all}&cursor={cursor}"),
+                None => return Ok(rows),
+            }
+        }
     }
 
     /// The rows of a table by a column of times, a page at a time, since an answer has a limit. `columns` are what is

@@ -48,7 +48,7 @@ async fn still(reader: &Reader) -> Result<()> {
             questions.push(format!("SELECT count(*) AS n FROM {table}"));
         }
     }
-    for (table, measure) in [("rollup_stream_minute", "watch_ms"), ("rollup_stream_minute", "views_ended")] {
+    for (table, measure) in [("rollup_stream_day", "watch_ms"), ("rollup_stream_day", "views_ended")] {
         if tables.get(table).is_some_and(|columns| columns.iter().any(|column| column == measure)) {
             questions.push(format!("SELECT sum({measure}) AS n FROM {table}"));
         }
