@@ -1,6 +1,6 @@
 //! The partitions that this processor has: from polled records to commits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,11 +55,13 @@ impl Assignment {
             .values()
             .filter_map(|project| Some((Arc::clone(&project.project), project.retention_days?)))
             .collect();
-        let mut partitions = BTreeMap::new();
+        let (mut partitions, mut from) = (BTreeMap::new(), HashMap::new());
         for checkpoint in &checkpoints {
-            partitions.insert(checkpoint.log_partition, open_partition(warehouse, config, checkpoint).await?);
+            let (state, restored_from) = open_partition(warehouse, config, checkpoint).await?;
+            from.extend(restored_from.map(|position| (state.partition, position)));
+            partitions.insert(state.partition, state);
         }
-        units::restore(warehouse, &mut partitions).await?;
+        units::restore(warehouse, &mut partitions, from).await?;
         let mut consumer = log.subscribe();
         while !matches!(consumer.poll(POLL_BYTES, Duration::from_secs(1)).await?, Polled::Assigned(_)) {}
         for checkpoint in &checkpoints {
@@ -325,13 +327,13 @@ async fn commit_with(
     unreachable!("the last attempt returns")
 }
 
-/// What is known of a partition at its checkpoint: the keys of its runs, and the clocks and units of its newest state file, the clocks with what
-/// was committed after that folded in.
+/// What is known of a partition at its checkpoint: the keys of its runs, the clocks of its newest state file with what was
+/// committed after that folded in, and the units of that file, with its position: they are still to be brought forward.
 async fn open_partition(
     warehouse: &Warehouse,
     config: &ProcessorConfig,
     checkpoint: &Checkpoint,
-) -> Result<PartitionState, RunError> {
+) -> Result<(PartitionState, Option<u64>), RunError> {
     let partition = checkpoint.log_partition;
     let lake = warehouse.lake().clone();
     let listed = warehouse.id_runs(partition).await?;
@@ -347,7 +349,7 @@ async fn open_partition(
             replay_clocks(&mut clocks, &record.map_err(replay)?.body);
         }
     }
-    Ok(PartitionState {
+    let state = PartitionState {
         partition,
         position: checkpoint.position,
         log_time: checkpoint.log_time.unwrap_or_default(),
@@ -355,6 +357,6 @@ async fn open_partition(
         clocks,
         keys,
         units,
-        restored_from,
-    })
+    };
+    Ok((state, restored_from))
 }

@@ -34,8 +34,6 @@ pub(crate) struct PartitionState {
     pub(crate) keys: KeyIndex,
     /// Views and sessions that are not over.
     pub(crate) units: Units,
-    /// The position that `units` came from, while what was committed after it is still to be folded in.
-    pub(crate) restored_from: Option<u64>,
 }
 
 /// Retention of projects in days, where they have one.

@@ -104,12 +104,11 @@ pub(crate) fn inputs_of(
         for batch in scan_parquet(lake, &file.path, &EventRows::INPUT_COLUMNS, BATCH_ROWS)? {
             let rows = EventRows::of(&batch?);
             for row in 0..rows.len() {
-                let partition = rows.partition(row);
-                if let Some((key, input)) = Input::of(&rows.stored(row)) {
-                    let unit = (partition, key);
-                    if units.contains(&unit) {
-                        inputs.entry(unit).or_default().push(input);
-                    }
+                // Reading what an event tells costs more than finding out whose it is.
+                if let Some(unit) = unit(&rows, row).filter(|unit| units.contains(unit))
+                    && let Some((_, input)) = Input::of(&rows.stored(row))
+                {
+                    inputs.entry(unit).or_default().push(input);
                 }
             }
         }

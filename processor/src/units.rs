@@ -18,6 +18,7 @@ use crate::dedup::DedupError;
 use crate::fold::{PartitionState, Pending};
 use crate::history::{PartitionUnit, inputs_from, inputs_of, units_since};
 use crate::rows::FactRows;
+use crate::runner::RunError;
 
 /// The open units of one partition.
 pub(crate) type Units = HashMap<UnitKey, Unit, RandomState>;
@@ -103,7 +104,7 @@ pub(crate) async fn refold(
     late: Vec<Late>,
     pending: &mut Pending,
     facts: &mut Facts,
-) -> Result<Vec<(PartitionUnit, Unit)>, RefoldError> {
+) -> Result<Vec<(PartitionUnit, Unit)>, RunError> {
     if late.is_empty() {
         return Ok(Vec::new());
     }
@@ -122,19 +123,16 @@ pub(crate) async fn refold(
     Ok(open)
 }
 
-/// Brings the open units of partitions to their checkpoints, from what the lake holds: from the position of a state file
-/// on, else from the beginning of the units that had an arrival of late.
+/// Brings the open units of partitions to their checkpoints, from what the lake holds: where there was a state file from
+/// its position on (`from`), else from the beginning of the units that had an arrival of late.
 pub(crate) async fn restore(
     warehouse: &Warehouse,
     partitions: &mut BTreeMap<u16, PartitionState>,
-) -> Result<(), RefoldError> {
-    let (mut from, mut since) = (HashMap::new(), HashMap::new());
-    for state in partitions.values().filter(|state| state.position > 0) {
-        match state.restored_from {
-            Some(position) => from.insert(state.partition, position).map(|_| ()),
-            None => since.insert(state.partition, state.log_time.plus_millis(-VIEW_SILENCE_MS)).map(|_| ()),
-        };
-    }
+    from: HashMap<u16, u64>,
+) -> Result<(), RunError> {
+    let is_unread = |state: &&PartitionState| state.position > 0 && !from.contains_key(&state.partition);
+    let since = partitions.values().filter(is_unread);
+    let since = since.map(|state| (state.partition, state.log_time.plus_millis(-VIEW_SILENCE_MS))).collect();
     let (news, mut unknown) = read_back(warehouse, move |lake, snapshot| {
         Ok((inputs_from(lake, snapshot, &from)?, units_since(lake, snapshot, &since)?))
     })
@@ -160,7 +158,6 @@ pub(crate) async fn restore(
     });
     keep_open(partitions, open.await?);
     for state in partitions.values_mut() {
-        state.restored_from = None;
         // These were closed by a commit.
         state.units.retain(|_, unit| !unit.is_silent(state.log_time));
     }
@@ -176,14 +173,11 @@ pub(crate) fn keep_open(partitions: &mut BTreeMap<u16, PartitionState>, open: Ve
     }
 }
 
-/// Why units could not be read back.
-pub(crate) type RefoldError = crate::runner::RunError;
-
 async fn read_back<T: Send + 'static>(
     warehouse: &Warehouse,
     read: impl FnOnce(&Lake, &Snapshot) -> Result<T, ScanError> + Send + 'static,
-) -> Result<T, RefoldError> {
-    warehouse.scan(read).await?.map_err(RefoldError::History)
+) -> Result<T, RunError> {
+    warehouse.scan(read).await?.map_err(RunError::History)
 }
 
 /// Folds all inputs of a unit, and closes it if it is silent at a log time; else it is returned too.
