@@ -8,7 +8,7 @@ use axum::extract::{Extension, Path, Query as QueryString, State};
 use axum::response::{IntoResponse, Response};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, col, lit};
-use schemas::fold::measures::{MEASURES, Sums};
+use schemas::fold::measures::{MEASURES, Measure, Sums};
 use schemas::fold::{Folded, Input, Unit, UnitKey, ViewFact};
 use schemas::{Principal, Problem, Scope as Permission, Timestamp};
 use serde::Serialize;
@@ -158,26 +158,43 @@ fn contributions(sums: &Sums, view_id: &str) -> BTreeMap<&'static str, i64> {
     added
 }
 
+/// The measures that are told of a part.
+const TOLD: [Measure; 17] = [
+    Measure::JoinMs,
+    Measure::PlayingMs,
+    Measure::RebufferMs,
+    Measure::SeekMs,
+    Measure::PausedMs,
+    Measure::WatchMs,
+    Measure::RebufferCount,
+    Measure::SustainedRebuffers,
+    Measure::Seeks,
+    Measure::ShiftsUp,
+    Measure::ShiftsDown,
+    Measure::DroppedFrames,
+    Measure::RenderedFrames,
+    Measure::FocusMs,
+    Measure::AudibleMs,
+    Measure::ErrorsFatal,
+    Measure::ErrorsWarning,
+];
+
 /// A part under the names of the table `views`.
 fn part(fact: &ViewFact) -> Map<String, Value> {
     let at = |ms: i64| Timestamp::from_millis(ms).unwrap_or_default().to_string();
-    let value = json!({
+    let told = json!({
         "part": fact.dims.part, "stream_id": &*fact.dims.stream_id, "stream_platform": fact.dims.stream_platform,
         "started_at": at(fact.started_ms), "ended_at": at(fact.ended_ms), "outcome": fact.outcome,
         "exit_reason": &*fact.exit_reason, "startup_ms": fact.startup_ms,
-        "reported_startup_ms": fact.reported_startup_ms, "join_ms": fact.join_ms, "playing_ms": fact.playing_ms,
-        "rebuffer_ms": fact.rebuffer_ms, "seek_ms": fact.seek_ms, "paused_ms": fact.paused_ms,
-        "watch_ms": fact.watch_ms, "rebuffer_count": fact.rebuffer_count, "max_rebuffer_ms": fact.max_rebuffer_ms,
-        "sustained_rebuffers": fact.sustained_rebuffers, "seeks": fact.seeks, "shifts_up": fact.shifts_up,
-        "shifts_down": fact.shifts_down, "dropped_frames": fact.dropped_frames,
-        "rendered_frames": fact.rendered_frames, "focus_ms": fact.focus_ms, "audible_ms": fact.audible_ms,
-        "errors_fatal": fact.errors_fatal, "errors_warning": fact.errors_warning,
+        "reported_startup_ms": fact.reported_startup_ms, "max_rebuffer_ms": fact.max_rebuffer_ms,
         "success_score": fact.scores.success, "startup_score": fact.scores.startup,
         "smoothness_score": fact.scores.smoothness, "video_quality_score": fact.scores.video_quality,
         "health_score": fact.scores.health,
     });
-    match value {
+    let mut part = match told {
         Value::Object(part) => part,
         _ => Map::new(),
-    }
+    };
+    part.extend(TOLD.map(|measure| (measure.column().name.to_owned(), fact.of(measure).into())));
+    part
 }

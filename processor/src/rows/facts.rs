@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use schemas::Timestamp;
-use schemas::fold::measures::{Band, Dims, MEASURE_COUNT, Sums, Values};
+use schemas::fold::measures::{Band, Dims, MEASURE_COUNT, Measure, Sums, Values};
 use schemas::fold::scores::{health_status, hundredths};
 use schemas::fold::{SessionFact, ViewFact};
 use warehouse::tables::{APP_SESSIONS, LakeTable, VIEWS};
@@ -90,7 +90,8 @@ impl FactRows {
     pub(crate) fn view(&mut self, project: &str, fact: &ViewFact, revision: i32) {
         let int = |value: i64| Value::Int64(Some(value));
         let truth = |value: bool| Value::Int32(Some(value.into()));
-        let capable_watch_ms = if fact.is_rebuffer_capable { fact.watch_ms } else { 0 };
+        let of = |measure: Measure| fact.of(measure);
+        let capable = |ms: i64| if fact.is_rebuffer_capable { ms } else { 0 };
         let names = [text(project), text(&fact.dims.view_id), part(fact.dims.part), text(&fact.dims.session_id)];
         let outcome = [
             time(fact.started_ms),
@@ -103,37 +104,40 @@ impl FactRows {
             Value::Int64(fact.reported_startup_ms),
             truth(fact.is_rebuffer_capable),
         ];
-        let times = [fact.join_ms, fact.playing_ms, fact.rebuffer_ms, fact.seek_ms, fact.paused_ms, fact.watch_ms];
-        let counts = [fact.rebuffer_count, fact.max_rebuffer_ms, fact.sustained_rebuffers, fact.seeks];
-        let play_ms = if fact.is_rebuffer_capable { fact.playing_ms + fact.rebuffer_ms } else { 0 };
+        use Measure::{
+            AttentionMs, AudibleMs, BitrateMs, DroppedFrames, ErrorsFatal, ErrorsWarning, FocusMs, JoinMs,
+            LatencyMsSum, LatencyN, MediaMs, PausedMs, PlayingMs, RatedMediaMs, RebufferCount, RebufferMs,
+            RenderedFrames, RenditionChanges, SeekMs, Seeks, ShiftsDown, ShiftsUp, SustainedRebuffers, WatchMs,
+        };
+        let times = [JoinMs, PlayingMs, RebufferMs, SeekMs, PausedMs, WatchMs].map(of).map(int);
+        let counts = [of(RebufferCount), fact.max_rebuffer_ms, of(SustainedRebuffers), of(Seeks)].map(int);
         let ratios = [
-            ratio(fact.rebuffer_ms, capable_watch_ms),
-            ratio(fact.rebuffer_ms, play_ms),
-            ratio(60_000 * fact.rebuffer_count, capable_watch_ms),
+            ratio(of(RebufferMs), capable(of(WatchMs))),
+            ratio(of(RebufferMs), capable(of(PlayingMs) + of(RebufferMs))),
+            ratio(60_000 * of(RebufferCount), capable(of(WatchMs))),
         ];
         // kbit/s times ms are bits.
-        let renditions =
-            [fact.rendition_changes, fact.shifts_up, fact.shifts_down, fact.media_ms, fact.bitrate_ms].map(int);
+        let renditions = [RenditionChanges, ShiftsUp, ShiftsDown, MediaMs, BitrateMs].map(of).map(int);
         let (upscale_max, upscale_avg) = fact.upscales.unzip();
-        let quality = [ratio(fact.bitrate_ms, fact.rated_media_ms), upscale_avg, upscale_max].map(Value::Double);
+        let quality = [ratio(of(BitrateMs), of(RatedMediaMs)), upscale_avg, upscale_max].map(Value::Double);
         let frames = [
-            int(fact.dropped_frames),
-            int(fact.rendered_frames),
-            Value::Double(ratio(fact.dropped_frames, fact.dropped_frames + fact.rendered_frames)),
+            int(of(DroppedFrames)),
+            int(of(RenderedFrames)),
+            Value::Double(ratio(of(DroppedFrames), of(DroppedFrames) + of(RenderedFrames))),
         ];
-        let attention = [fact.focus_ms, fact.audible_ms, fact.attention_ms].map(int);
+        let attention = [FocusMs, AudibleMs, AttentionMs].map(of).map(int);
         let latency = [
-            Value::Double(ratio(fact.latency_ms_sum, fact.latency_n)),
+            Value::Double(ratio(of(LatencyMsSum), of(LatencyN))),
             Value::Double(fact.latency_ms_p50),
             Value::Double(fact.latency_ms_p95),
             Value::Int64(fact.latency_ms_max),
         ];
-        let errors = [fact.errors_fatal, fact.errors_warning].map(int);
+        let errors = [ErrorsFatal, ErrorsWarning].map(of).map(int);
         let scores = &fact.scores;
         let health = health_status(scores.health.map(hundredths));
         let scores = [scores.success, scores.startup, scores.smoothness, scores.video_quality, scores.health];
         let last = [text(health), Value::Int32(Some(revision))];
-        let row = names.into_iter().chain(dims(&fact.dims)).chain(outcome).chain(times.map(int)).chain(counts.map(int));
+        let row = names.into_iter().chain(dims(&fact.dims)).chain(outcome).chain(times).chain(counts);
         let row = row.chain(ratios.map(Value::Double)).chain(renditions).chain(quality).chain(frames);
         let row = row.chain(attention).chain(latency).chain(errors);
         self.views.push(row.chain(scores.map(Value::Double)).chain(last));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::measures::Dims;
+use super::measures::{Dims, Measure, Values};
 use super::scores::Scores;
 
 /// One part of a view that had an attempt and is over. Columns of `views` have these names.
@@ -28,66 +28,29 @@ pub struct ViewFact {
     pub reported_startup_ms: Option<i64>,
     /// Whether the player could tell of stalls.
     pub is_rebuffer_capable: bool,
-    /// Time in states, ms.
-    pub join_ms: i64,
-    /// Playing, ms.
-    pub playing_ms: i64,
-    /// Stalled, ms.
-    pub rebuffer_ms: i64,
-    /// Seeking, ms.
-    pub seek_ms: i64,
-    /// Paused, ms.
-    pub paused_ms: i64,
-    /// All but paused, ms.
-    pub watch_ms: i64,
-    /// Stalls of at least 250 ms.
-    pub rebuffer_count: i64,
-    /// The longest, ms.
+    /// Its measures: times in states, stalls, seeks, renditions, media, frames, attention, latencies and errors. The others
+    /// are 0.
+    pub values: Box<Values>,
+    /// The longest stall, ms.
     pub max_rebuffer_ms: i64,
-    /// Stalls of at least 1000 ms.
-    pub sustained_rebuffers: i64,
-    /// Seeks.
-    pub seeks: i64,
-    /// Changes of the bitrate.
-    pub rendition_changes: i64,
-    /// To a higher one.
-    pub shifts_up: i64,
-    /// To a lower one.
-    pub shifts_down: i64,
-    /// Media played, ms.
-    pub media_ms: i64,
-    /// Media played while the bitrate was known, ms.
-    pub rated_media_ms: i64,
-    /// Its bitrate times that, kbit/s times ms.
-    pub bitrate_ms: i64,
     /// Upscaling: greatest, and mean over playing time.
     pub upscales: Option<(f64, f64)>,
-    /// Frames dropped.
-    pub dropped_frames: i64,
-    /// Frames shown.
-    pub rendered_frames: i64,
-    /// Playing with the focus, ms.
-    pub focus_ms: i64,
-    /// Playing audibly, ms.
-    pub audible_ms: i64,
-    /// Playing with either, ms.
-    pub attention_ms: i64,
-    /// Sum of live latencies, ms.
-    pub latency_ms_sum: i64,
-    /// Their number.
-    pub latency_n: i64,
-    /// The greatest, ms.
+    /// The greatest live latency, ms.
     pub latency_ms_max: Option<i64>,
     /// Their median, ms, within 1 %.
     pub latency_ms_p50: Option<f64>,
     /// Their 95th percentile, ms, within 1 %.
     pub latency_ms_p95: Option<f64>,
-    /// Fatal errors.
-    pub errors_fatal: i64,
-    /// Warnings.
-    pub errors_warning: i64,
     /// Scores.
     pub scores: Scores,
+}
+
+impl ViewFact {
+    /// One of its measures.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> i64 {
+        self.values[measure as usize]
+    }
 }
 
 /// One app session that is over. Columns of `app_sessions` have these names.

@@ -90,11 +90,36 @@ measures! {
     StalledSessions "stalled_sessions" "Of these, how many had a view that stalled.",
 }
 
+impl Measure {
+    /// Its name, and what it holds.
+    #[must_use]
+    pub const fn column(self) -> &'static Column {
+        &MEASURES[self as usize]
+    }
+}
+
 /// How many measures there are.
 pub const MEASURE_COUNT: usize = MEASURES.len();
 
 /// One value of every measure.
 pub type Values = [i64; MEASURE_COUNT];
+
+/// Values as a list of numbers: serde knows arrays of 32 at most.
+pub(super) mod boxed_values {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Values;
+
+    pub(in crate::fold) fn serialize<S: Serializer>(values: &Values, serializer: S) -> Result<S::Ok, S::Error> {
+        values[..].serialize(serializer)
+    }
+
+    pub(in crate::fold) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Values>, D::Error> {
+        let values = Box::<[i64]>::deserialize(deserializer)?;
+        Box::<Values>::try_from(values).map_err(|values| Error::invalid_length(values.len(), &"one value per measure"))
+    }
+}
 
 /// A quantity whose distribution is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -170,7 +170,8 @@ fn silence_cuts_a_view_into_parts_and_a_session_in_two() {
         beat(4, 21_000 + hour, "v", "playing"),
     ];
     let folded = folded(&events, true);
-    let parts: Vec<_> = folded.views.iter().map(|fact| (fact.dims.part, fact.playing_ms, &*fact.exit_reason)).collect();
+    let parts: Vec<_> =
+        folded.views.iter().map(|fact| (fact.dims.part, fact.of(Measure::PlayingMs), &*fact.exit_reason)).collect();
     assert_eq!(parts, [(0, 10_000, "timeout"), (1, 9_999, "timeout")]);
     let sessions: Vec<_> = folded.sessions.iter().map(|fact| (fact.part, fact.ended_ms - fact.started_ms)).collect();
     assert_eq!(sessions, [(0, 11_000), (1, 9_999)]);
@@ -238,8 +239,14 @@ fn cmcd_is_folded_by_view_in_the_order_of_sn() {
     ];
     let folded = folded(&events, false);
     let [fact] = &folded.views[..] else { panic!("one part") };
-    assert_eq!((fact.startup_ms, fact.join_ms, fact.seek_ms, fact.rebuffer_ms), (Some(690), 690, 300, 400));
-    assert_eq!((fact.playing_ms, fact.rebuffer_count, fact.shifts_up), (10_600, 1, 1));
+    assert_eq!(
+        (fact.startup_ms, fact.of(Measure::JoinMs), fact.of(Measure::SeekMs), fact.of(Measure::RebufferMs)),
+        (Some(690), 690, 300, 400)
+    );
+    assert_eq!(
+        (fact.of(Measure::PlayingMs), fact.of(Measure::RebufferCount), fact.of(Measure::ShiftsUp)),
+        (10_600, 1, 1)
+    );
     assert_eq!((&*fact.exit_reason, fact.outcome), ("completed", "played"));
     assert!(folded.sessions.is_empty());
 }
@@ -443,7 +450,7 @@ proptest! {
         prop_assert!(union <= sum && sum <= 3 * union);
         let mut facts: BTreeMap<(&str, u32), i64> = BTreeMap::new();
         for fact in &folded.views {
-            *facts.entry((&fact.dims.view_id, fact.dims.part)).or_default() += fact.playing_ms;
+            *facts.entry((&fact.dims.view_id, fact.dims.part)).or_default() += fact.of(Measure::PlayingMs);
         }
         if is_closed {
             prop_assert_eq!(facts.values().sum::<i64>(), sum);

@@ -26,7 +26,7 @@ const LAYOUTS_MAX: usize = 64;
 
 /// The first byte of units as bytes: another one for every change of the rules or of the state. Bytes of another version
 /// are no state, and the units are folded again from their events.
-const STATE_VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
 
 /// Units as bytes.
 #[must_use]
@@ -426,9 +426,11 @@ impl Unit {
             sibling_started,
             stalled: None,
         };
-        let (before, had_failed, stalls) = (part.progress(), part.failed(), part.stalls());
+        let was_attempt = part.is_attempt();
+        let had_failed = part.failed();
+        let before = [Measure::PlayingMs, Measure::RebufferCount].map(|measure| part.so_far(measure));
         work(part, &mut around);
-        let after = part.progress();
+        let after = [Measure::PlayingMs, Measure::RebufferCount].map(|measure| part.so_far(measure));
         let stalled = around.stalled;
         if let Some(layout_id) = part.layout_id.as_ref().filter(|_| part.started && !sibling_started) {
             if self.started_layouts.len() == LAYOUTS_MAX {
@@ -437,13 +439,13 @@ impl Unit {
             self.started_layouts.push(layout_id.clone());
         }
         if let Some(app) = &mut self.app {
-            app.views += i64::from(after.0 && !before.0);
-            app.tile_ms += after.1 - before.1;
+            app.views += i64::from(part.is_attempt() && !was_attempt);
+            app.tile_ms += after[0] - before[0];
             // What came in an earlier app session is not this one's.
             if part.failed() && !had_failed {
                 app.note(&mut folded.sums, Measure::FailedSessions);
             }
-            if part.stalls() > stalls {
+            if after[1] > before[1] {
                 app.note(&mut folded.sums, Measure::StalledSessions);
             }
         }
@@ -465,7 +467,7 @@ impl Unit {
             self.live -= 1;
             view.has_ended = true;
             folded.views.extend(part.fact());
-            view.counters = part.counters;
+            view.counters = part.counters();
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::input::{Act, ViewInput};
-use super::measures::{Band, Dims, Measure, Metric, Sums};
+use super::measures::{Band, Dims, MEASURE_COUNT, Measure, Metric, Sums, Values, boxed_values};
 use super::scores::Scores;
 use super::session_time::SessionTime;
 use super::sketch::bin_of;
@@ -144,42 +144,22 @@ pub(super) struct Part {
     /// How it went, once it is over; a part that is over is put away at once.
     #[serde(skip)]
     settled: Option<(&'static str, Scores)>,
-    sums: PartSums,
+    /// The measures of its fact, over all buckets.
+    #[serde(with = "boxed_values")]
+    own: Box<Values>,
+    extremes: Extremes,
 }
 
-/// What the part's fact will say.
+/// What the part's fact will say beside its measures.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct PartSums {
-    join_ms: i64,
-    playing_ms: i64,
-    rebuffer_ms: i64,
-    seek_ms: i64,
-    paused_ms: i64,
-    rebuffer_count: i64,
-    sustained: i64,
+struct Extremes {
     max_rebuffer_ms: i64,
-    seeks: i64,
-    changes: i64,
-    up: i64,
-    down: i64,
-    media_ms: i64,
-    rated_media_ms: i64,
-    bitrate_ms: i64,
     /// Upscaling in ten-thousandths: greatest, and times playing time; and the time it was known.
     upscale_max: i64,
     upscale_sum: i64,
     upscale_ms: i64,
-    dropped: i64,
-    rendered: i64,
-    focus_ms: i64,
-    audible_ms: i64,
-    attention_ms: i64,
-    latency_sum: i64,
-    latency_n: i64,
     latency_max: Option<i64>,
     latency_bins: Vec<(i32, i64)>,
-    errors_fatal: i64,
-    errors_warning: i64,
 }
 
 impl Part {
@@ -217,7 +197,8 @@ impl Part {
             ended_ms: now_ms,
             exit_reason: Box::default(),
             settled: None,
-            sums: PartSums::default(),
+            own: Box::new([0; MEASURE_COUNT]),
+            extremes: Extremes::default(),
         }
     }
 
@@ -230,9 +211,14 @@ impl Part {
         self.failure.is_some_and(|is_business| !is_business || !self.started)
     }
 
-    /// Stalls so far.
-    pub(super) const fn stalls(&self) -> i64 {
-        self.sums.rebuffer_count
+    /// A measure of the fact so far.
+    pub(super) fn so_far(&self, measure: Measure) -> i64 {
+        self.own[measure as usize]
+    }
+
+    /// Whether there was an attempt.
+    pub(super) const fn is_attempt(&self) -> bool {
+        self.attempt.is_some()
     }
 
     /// The latency, if the part plays and it was told not long before.
@@ -244,10 +230,6 @@ impl Part {
     /// Whether the part is one of the tiles that play or would play.
     pub(super) fn is_active(&self) -> bool {
         matches!(self.state, State::Playing | State::Rebuffering)
-    }
-
-    pub(super) fn stalled(&self) -> bool {
-        self.sums.rebuffer_count > 0
     }
 
     /// Spends the time until `now_ms` in the state that the part is in.
@@ -324,6 +306,12 @@ impl Part {
         around.sums.add(&self.dims, around.band, self.last_ms, measure, value);
     }
 
+    /// Counts in this minute, and in the fact.
+    fn count(&mut self, measure: Measure, value: i64, around: &mut Around<'_>) {
+        self.own[measure as usize] += value;
+        self.here(measure, value, around);
+    }
+
     fn act(&mut self, act: &Act, around: &mut Around<'_>) {
         use State::{Ended, Idle, Joining, Paused, Playing, Rebuffering, Seeking};
         let next = match (act, self.state) {
@@ -364,8 +352,7 @@ impl Part {
                 self.before_seek = if state == Rebuffering { Playing } else { state };
                 self.seek_at_ms = Some(self.last_ms);
                 self.startup_broken |= !self.started;
-                self.sums.seeks += 1;
-                self.here(Measure::Seeks, 1, around);
+                self.count(Measure::Seeks, 1, around);
                 Seeking
             }
             (Act::SeekEnd, Seeking) => self.before_seek,
@@ -439,8 +426,7 @@ impl Part {
 
     fn error(&mut self, (is_fatal, is_business): (bool, bool), around: &mut Around<'_>) {
         if is_fatal {
-            self.sums.errors_fatal += 1;
-            self.here(Measure::ErrorsFatal, 1, around);
+            self.count(Measure::ErrorsFatal, 1, around);
             if self.failure.is_none() {
                 self.failure = Some(is_business);
                 if !is_business {
@@ -448,8 +434,7 @@ impl Part {
                 }
             }
         } else {
-            self.sums.errors_warning += 1;
-            self.here(Measure::ErrorsWarning, 1, around);
+            self.count(Measure::ErrorsWarning, 1, around);
         }
     }
 
@@ -459,15 +444,8 @@ impl Part {
             && let Some(before) = self.kbps.or(from)
             && before != kbps
         {
-            self.sums.changes += 1;
-            self.here(Measure::RenditionChanges, 1, around);
-            if kbps > before {
-                self.sums.up += 1;
-                self.here(Measure::ShiftsUp, 1, around);
-            } else {
-                self.sums.down += 1;
-                self.here(Measure::ShiftsDown, 1, around);
-            }
+            self.count(Measure::RenditionChanges, 1, around);
+            self.count(if kbps > before { Measure::ShiftsUp } else { Measure::ShiftsDown }, 1, around);
         }
         self.kbps = Some(kbps);
         if input.is_heartbeat && self.state == State::Playing {
@@ -477,54 +455,31 @@ impl Part {
 
     fn latency(&mut self, latency_ms: i64, around: &mut Around<'_>) {
         self.latency = Some((self.last_ms, latency_ms));
-        self.here(Measure::LatencyMsSum, latency_ms, around);
-        self.here(Measure::LatencyN, 1, around);
+        self.count(Measure::LatencyMsSum, latency_ms, around);
+        self.count(Measure::LatencyN, 1, around);
         around.sums.observe(&self.dims, around.band, self.last_ms, Metric::LatencyMs, latency_ms);
-        let sums = &mut self.sums;
-        sums.latency_sum += latency_ms;
-        sums.latency_n += 1;
-        sums.latency_max = sums.latency_max.max(Some(latency_ms));
+        let Extremes { latency_max, latency_bins, .. } = &mut self.extremes;
+        *latency_max = (*latency_max).max(Some(latency_ms));
         let bin = bin_of(latency_ms);
-        match sums.latency_bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
-            Ok(idx) => sums.latency_bins[idx].1 += 1,
-            Err(idx) => sums.latency_bins.insert(idx, (bin, 1)),
+        match latency_bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
+            Ok(idx) => latency_bins[idx].1 += 1,
+            Err(idx) => latency_bins.insert(idx, (bin, 1)),
         }
     }
 
-    /// Whether there was an attempt, and tile time so far, ms.
-    pub(super) fn progress(&self) -> (bool, i64) {
-        (self.attempt.is_some(), self.sums.playing_ms)
-    }
-
-    /// Adds time in a state to the minute of an instant.
+    /// Adds time in a state to the minute of an instant, and to the fact.
     fn count_ms(&mut self, measure: Measure, at_ms: i64, ms: i64, around: &mut Around<'_>) {
         if ms == 0 {
             return;
         }
-        let (sums, counted) = (&mut self.sums, &mut self.counters.counted);
-        match measure {
-            Measure::JoinMs => sums.join_ms += ms,
-            Measure::PlayingMs => {
-                sums.playing_ms += ms;
-                counted.playing_ms += ms;
-            }
-            Measure::RebufferMs => {
-                sums.rebuffer_ms += ms;
-                counted.rebuffer_ms += ms;
-            }
-            Measure::SeekMs => {
-                sums.seek_ms += ms;
-                counted.seek_ms += ms;
-            }
-            _ => {
-                sums.paused_ms += ms;
-                counted.paused_ms += ms;
-            }
-        }
         let values = around.sums.at(&self.dims, around.band, at_ms);
-        values[measure as usize] += ms;
-        if measure as usize != Measure::PausedMs as usize {
-            values[Measure::WatchMs as usize] += ms;
+        let mut add = |measure: Measure| {
+            self.own[measure as usize] += ms;
+            values[measure as usize] += ms;
+        };
+        add(measure);
+        if measure != Measure::PausedMs {
+            add(Measure::WatchMs);
             if !self.state_only {
                 values[Measure::WatchMsRebufferCapable as usize] += ms;
             }

@@ -6,9 +6,20 @@ use super::{Around, Part, State};
 use crate::fold::input::Totals;
 use crate::fold::measures::Measure;
 
+/// What players count themselves.
+const COUNTED: [Measure; 7] = [
+    Measure::DroppedFrames,
+    Measure::RenderedFrames,
+    Measure::PlayingMs,
+    Measure::RebufferMs,
+    Measure::SeekMs,
+    Measure::PausedMs,
+    Measure::RebufferCount,
+];
+
 /// A counter of a player: it begins anew when it falls.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct Counter {
+struct Counter {
     base: i64,
     last: i64,
 }
@@ -23,61 +34,34 @@ impl Counter {
     }
 }
 
-/// What goes on from one part of a view to the next: the player's counters, and what of them was counted.
+/// What goes on from one part of a view to the next, by [`COUNTED`]: the player's counters, and what earlier parts counted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in crate::fold) struct Counters {
-    pub(super) playing: Counter,
-    pub(super) rebuffer: Counter,
-    pub(super) rebuffers: Counter,
-    pub(super) seek: Counter,
-    pub(super) paused: Counter,
-    pub(super) dropped: Counter,
-    pub(super) rendered: Counter,
-    pub(super) counted: Counted,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct Counted {
-    pub(super) playing_ms: i64,
-    pub(super) rebuffer_ms: i64,
-    pub(super) rebuffers: i64,
-    pub(super) seek_ms: i64,
-    pub(super) paused_ms: i64,
-    pub(super) dropped: i64,
-    pub(super) rendered: i64,
+    told: [Counter; COUNTED.len()],
+    earlier: [i64; COUNTED.len()],
 }
 
 impl Part {
     /// The player's counters: of frames always, of times and stalls where inputs are missing.
     pub(super) fn totals(&mut self, totals: &Totals, dropped: i64, around: &mut Around<'_>) {
-        let counters = &mut self.counters;
-        let frames = |counter: Option<&mut Counter>, told: Option<i64>, counted: &mut i64, one_by_one: i64| {
-            let known = match (counter, told) {
-                (Some(counter), Some(told)) => counter.reads(told),
-                _ => *counted + one_by_one,
-            };
-            let grown = (known - *counted).max(0);
-            *counted += grown;
-            grown
-        };
-        let dropped_counter = Some(&mut counters.dropped);
-        let dropped = frames(dropped_counter, totals.dropped_frames, &mut counters.counted.dropped, dropped);
-        let rendered = frames(Some(&mut counters.rendered), totals.rendered_frames, &mut counters.counted.rendered, 0);
-        self.sums.dropped += dropped;
-        self.sums.rendered += rendered;
-        self.here(Measure::DroppedFrames, dropped, around);
-        self.here(Measure::RenderedFrames, rendered, around);
-
-        let counters = &mut self.counters;
-        let counted = counters.counted;
-        let excess = |counter: &mut Counter, told: Option<i64>, counted: i64| {
-            told.map_or(0, |told| (counter.reads(told) - counted).max(0))
-        };
-        let playing = excess(&mut counters.playing, totals.playing_ms, counted.playing_ms);
-        let rebuffer = excess(&mut counters.rebuffer, totals.rebuffer_ms, counted.rebuffer_ms);
-        let rebuffers = excess(&mut counters.rebuffers, totals.rebuffer_count, counted.rebuffers);
-        let seek = excess(&mut counters.seek, totals.seek_ms, counted.seek_ms);
-        let paused = excess(&mut counters.paused, totals.paused_ms, counted.paused_ms);
+        let told = [
+            totals.dropped_frames,
+            totals.rendered_frames,
+            totals.playing_ms,
+            totals.rebuffer_ms,
+            totals.seek_ms,
+            totals.paused_ms,
+            totals.rebuffer_count,
+        ];
+        let mut excess = [0; COUNTED.len()];
+        for (idx, measure) in COUNTED.into_iter().enumerate() {
+            let counted = self.counters.earlier[idx] + self.so_far(measure);
+            excess[idx] = told[idx].map_or(0, |told| (self.counters.told[idx].reads(told) - counted).max(0));
+        }
+        let [counted_dropped, rendered, playing, rebuffer, seek, paused, stalls] = excess;
+        let dropped = totals.dropped_frames.map_or(dropped, |_| counted_dropped);
+        self.count(Measure::DroppedFrames, dropped, around);
+        self.count(Measure::RenderedFrames, rendered, around);
         let tells = totals.playing_ms.or(totals.rebuffer_ms).or(totals.rebuffer_count).is_some();
         if !(tells && std::mem::take(&mut self.totals_gap)) || self.state == State::Idle {
             return;
@@ -90,8 +74,15 @@ impl Part {
         ] {
             self.count_ms(measure, self.last_ms, ms, around);
         }
-        self.sums.rebuffer_count += rebuffers;
-        self.counters.counted.rebuffers += rebuffers;
-        self.here(Measure::RebufferCount, rebuffers, around);
+        self.count(Measure::RebufferCount, stalls, around);
+    }
+
+    /// What the next part of the view goes on from.
+    pub(in crate::fold) fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        for (earlier, measure) in counters.earlier.iter_mut().zip(COUNTED) {
+            *earlier += self.so_far(measure);
+        }
+        counters
     }
 }

@@ -23,7 +23,7 @@ impl Part {
             self.at_attempt(measure, around);
         }
         self.here(Measure::ViewsEnded, 1, around);
-        self.here(Measure::ViewsWithRebuffer, self.stalled().into(), around);
+        self.here(Measure::ViewsWithRebuffer, (self.so_far(Measure::RebufferCount) > 0).into(), around);
         self.here(Measure::RebufferCapableViews, (!self.state_only).into(), around);
         let scores = self.scores(&outcome);
         for (sum, number, score) in [
@@ -84,34 +84,29 @@ impl Part {
     }
 
     fn scores(&self, outcome: &AttemptOutcome) -> Scores {
-        let watch_ms = self.watch_ms();
         Scores::of(&Scored {
             outcome: outcome.scored,
             startup_ms: self.startup_ms,
-            rebuffer_count: self.sums.rebuffer_count,
-            rebuffer_ms: self.sums.rebuffer_ms,
-            capable_watch_ms: if self.state_only { 0 } else { watch_ms },
+            rebuffer_count: self.so_far(Measure::RebufferCount),
+            rebuffer_ms: self.so_far(Measure::RebufferMs),
+            capable_watch_ms: if self.state_only { 0 } else { self.so_far(Measure::WatchMs) },
             upscale: self.upscales(),
         })
-    }
-
-    const fn watch_ms(&self) -> i64 {
-        self.sums.join_ms + self.sums.playing_ms + self.sums.rebuffer_ms + self.sums.seek_ms
     }
 
     /// Upscaling over the part: greatest, and mean over playing time.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one view")]
     fn upscales(&self) -> Option<(f64, f64)> {
-        let sums = &self.sums;
-        let mean = || sums.upscale_sum as f64 / sums.upscale_ms as f64 / 10_000.0;
-        (sums.upscale_ms > 0).then(|| (sums.upscale_max as f64 / 10_000.0, mean()))
+        let extremes = &self.extremes;
+        let mean = || extremes.upscale_sum as f64 / extremes.upscale_ms as f64 / 10_000.0;
+        (extremes.upscale_ms > 0).then(|| (extremes.upscale_max as f64 / 10_000.0, mean()))
     }
 
     /// The fact of a part that is over; `None` without an attempt.
     pub(in crate::fold) fn fact(&self) -> Option<ViewFact> {
         let (outcome, scores) = self.settled?;
         let (started_ms, _) = self.attempt?;
-        let sums = &self.sums;
+        let extremes = &self.extremes;
         Some(ViewFact {
             dims: Arc::clone(&self.dims),
             started_ms,
@@ -123,35 +118,12 @@ impl Part {
             startup_ms: self.startup_ms,
             reported_startup_ms: self.reported_startup_ms,
             is_rebuffer_capable: !self.state_only,
-            join_ms: sums.join_ms,
-            playing_ms: sums.playing_ms,
-            rebuffer_ms: sums.rebuffer_ms,
-            seek_ms: sums.seek_ms,
-            paused_ms: sums.paused_ms,
-            watch_ms: self.watch_ms(),
-            rebuffer_count: sums.rebuffer_count,
-            max_rebuffer_ms: sums.max_rebuffer_ms,
-            sustained_rebuffers: sums.sustained,
-            seeks: sums.seeks,
-            rendition_changes: sums.changes,
-            shifts_up: sums.up,
-            shifts_down: sums.down,
-            media_ms: sums.media_ms,
-            rated_media_ms: sums.rated_media_ms,
-            bitrate_ms: sums.bitrate_ms,
+            values: self.own.clone(),
+            max_rebuffer_ms: extremes.max_rebuffer_ms,
             upscales: self.upscales(),
-            dropped_frames: sums.dropped,
-            rendered_frames: sums.rendered,
-            focus_ms: sums.focus_ms,
-            audible_ms: sums.audible_ms,
-            attention_ms: sums.attention_ms,
-            latency_ms_sum: sums.latency_sum,
-            latency_n: sums.latency_n,
-            latency_ms_max: sums.latency_max,
-            latency_ms_p50: quantile(&sums.latency_bins, 0.5),
-            latency_ms_p95: quantile(&sums.latency_bins, 0.95),
-            errors_fatal: sums.errors_fatal,
-            errors_warning: sums.errors_warning,
+            latency_ms_max: extremes.latency_max,
+            latency_ms_p50: quantile(&extremes.latency_bins, 0.5),
+            latency_ms_p95: quantile(&extremes.latency_bins, 0.95),
             scores,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ACTIVE_STALL_MS, Around, Part, STALL_MIN_MS, SUSTAINED_MS, Stalled};
+use super::{ACTIVE_STALL_MS, Around, Part, STALL_MIN_MS, SUSTAINED_MS, Stall, Stalled};
 use crate::fold::measures::{Measure, Metric, minute_starts, minutes};
 
 impl Part {
@@ -29,25 +29,24 @@ impl Part {
         let upscale = self.upscale();
         for (at, ms) in minutes(from, to) {
             let media_ms = ms * self.rate_milli / 1000;
-            let is_attended = self.focused || self.audible;
-            let sums = &mut self.sums;
             let values = around.sums.at(&self.dims, around.band, at);
-            let mut add = |measure: Measure, sum: &mut i64, value: i64| {
-                *sum += value;
+            let mut add = |measure: Measure, value: i64| {
+                self.own[measure as usize] += value;
                 values[measure as usize] += value;
             };
-            add(Measure::MediaMs, &mut sums.media_ms, media_ms);
+            add(Measure::MediaMs, media_ms);
             if let Some(kbps) = self.kbps {
-                add(Measure::RatedMediaMs, &mut sums.rated_media_ms, media_ms);
-                add(Measure::BitrateMs, &mut sums.bitrate_ms, kbps * media_ms);
+                add(Measure::RatedMediaMs, media_ms);
+                add(Measure::BitrateMs, kbps * media_ms);
             }
-            add(Measure::FocusMs, &mut sums.focus_ms, if self.focused { ms } else { 0 });
-            add(Measure::AudibleMs, &mut sums.audible_ms, if self.audible { ms } else { 0 });
-            add(Measure::AttentionMs, &mut sums.attention_ms, if is_attended { ms } else { 0 });
+            add(Measure::FocusMs, if self.focused { ms } else { 0 });
+            add(Measure::AudibleMs, if self.audible { ms } else { 0 });
+            add(Measure::AttentionMs, if self.focused || self.audible { ms } else { 0 });
             if let Some(upscale) = upscale {
-                sums.upscale_max = sums.upscale_max.max(upscale);
-                sums.upscale_sum += upscale * ms;
-                sums.upscale_ms += ms;
+                let extremes = &mut self.extremes;
+                extremes.upscale_max = extremes.upscale_max.max(upscale);
+                extremes.upscale_sum += upscale * ms;
+                extremes.upscale_ms += ms;
             }
         }
     }
@@ -67,16 +66,13 @@ impl Part {
         let begin = if stall.counted { from } else { stall.from_ms };
         if !stall.counted {
             stall.counted = true;
-            self.sums.rebuffer_count += 1;
-            self.counters.counted.rebuffers += 1;
-            around.sums.add(&self.dims, stall.band, stall.from_ms, Measure::RebufferCount, 1);
+            self.count_stall(Measure::RebufferCount, &stall, around);
             let (from_ms, dims, band) = (stall.from_ms, Arc::clone(&self.dims), stall.band);
             around.stalled = Some(Stalled { from_ms, dims, band });
         }
         if length >= SUSTAINED_MS && !stall.sustained {
             stall.sustained = true;
-            self.sums.sustained += 1;
-            around.sums.add(&self.dims, stall.band, stall.from_ms, Measure::SustainedRebuffers, 1);
+            self.count_stall(Measure::SustainedRebuffers, &stall, around);
         }
         self.stall = Some(stall);
         self.spend(Measure::RebufferMs, begin, to, around);
@@ -88,11 +84,17 @@ impl Part {
         self.active(begin, to.min(stall.from_ms + ACTIVE_STALL_MS + 1), around);
     }
 
+    /// Counts where a stall began, and in the fact.
+    fn count_stall(&mut self, measure: Measure, stall: &Stall, around: &mut Around<'_>) {
+        self.own[measure as usize] += 1;
+        around.sums.add(&self.dims, stall.band, stall.from_ms, measure, 1);
+    }
+
     pub(super) fn stall_ends(&mut self, around: &mut Around<'_>) {
         let Some(stall) = self.stall.take() else { return };
         if stall.counted {
             let length = self.last_ms - stall.from_ms;
-            self.sums.max_rebuffer_ms = self.sums.max_rebuffer_ms.max(length);
+            self.extremes.max_rebuffer_ms = self.extremes.max_rebuffer_ms.max(length);
             around.sums.observe(&self.dims, stall.band, stall.from_ms, Metric::RebufferMs, length);
         } else {
             self.play(stall.from_ms, self.last_ms, around);
