@@ -1,6 +1,5 @@
 //! What views and sessions add up to: the measures, and sums of them by minute and dimensions.
 
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -260,9 +259,6 @@ pub struct Sums {
     pub bins: HashMap<(SumKey, Metric, i32), i64, RandomState>,
 }
 
-/// Sums in one order, without those that are nothing.
-pub type SortedSums = (BTreeMap<SumKey, Values>, BTreeMap<(SumKey, Metric, i32), i64>);
-
 impl Sums {
     fn key(dims: &Arc<Dims>, band: Band, at_ms: i64) -> SumKey {
         SumKey { dims: Arc::clone(dims), band, minute_ms: at_ms - at_ms.rem_euclid(MINUTE_MS) }
@@ -308,17 +304,6 @@ impl Sums {
         for (key, count) in &other.bins {
             *self.bins.entry_ref(key).or_insert(0) += times * count;
         }
-    }
-
-    /// The sums in one order, without those that are nothing.
-    #[must_use]
-    pub fn sorted(&self) -> SortedSums {
-        let rows = self.rows.iter().filter(|(_, values)| values.iter().any(|value| *value != 0));
-        let bins = self.bins.iter().filter(|(_, count)| **count != 0);
-        (
-            rows.map(|(key, values)| (key.clone(), **values)).collect(),
-            bins.map(|(key, count)| (key.clone(), *count)).collect(),
-        )
     }
 }
 

@@ -19,7 +19,7 @@ pub mod view;
 pub use errors::error_keys;
 pub use facts::{SessionFact, ViewFact};
 pub use input::{Input, Order, Place, Stored, UnitKey};
-pub use unit::{Folded, SESSION_SILENCE_MS, STEP_BACK_MS, Unit, VIEW_SILENCE_MS, units_from_bytes, units_to_bytes};
+pub use unit::{Folded, Unit, VIEW_SILENCE_MS, units_from_bytes, units_to_bytes};
 pub use view::State;
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! A unit: the views and the app sessions of one session id, folded in the sender's order.
 
+mod app_session;
+mod clock;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,20 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{SessionFact, ViewFact};
 use super::input::{Act, Input, Order, Place, UnitKey, ViewInput, What};
-use super::measures::{Band, Dims, Measure, Metric, Sums};
+use super::measures::{Band, Dims, Measure, Sums};
 use super::session_time::SessionTime;
 use super::together::{Together, sync_spread};
 use super::view::{Around, Counters, Part, State};
 use crate::time::Timestamp;
 
+use app_session::AppSession;
+use clock::UnitClock;
+
 /// Silence that cuts a view into parts, and after which, in log time, a unit is closed.
 pub const VIEW_SILENCE_MS: i64 = 3_600_000;
 /// Silence that cuts a session id into app sessions.
-pub const SESSION_SILENCE_MS: i64 = 1_800_000;
-/// A wall clock that falls by more than this began a new epoch (the clock model's figure).
-pub const STEP_BACK_MS: i64 = 2_000;
-/// Boots whose offset is remembered per unit; further ones get a new offset each time they come back.
-const BOOTS_MAX: usize = 16;
+const SESSION_SILENCE_MS: i64 = 1_800_000;
 /// Layouts that are remembered per unit.
 const LAYOUTS_MAX: usize = 64;
 
@@ -84,69 +86,6 @@ struct View {
     clock: UnitClock,
 }
 
-/// The time of inputs along one order.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct UnitClock {
-    /// Offsets of boots; the empty name is the wall clock.
-    offsets: Vec<(Box<str>, i64)>,
-    boot: Option<Box<str>>,
-    highest_ms: i64,
-    now_ms: i64,
-}
-
-impl UnitClock {
-    /// Takes in an input; its time, ms.
-    fn advance(&mut self, input: &Input, has_step_back: bool) -> i64 {
-        let boot = input.boot.as_deref().unwrap_or_default();
-        let is_wall = boot.is_empty();
-        let is_same = self.boot.as_deref() == Some(boot)
-            && !(is_wall && has_step_back && input.clock_ms + STEP_BACK_MS < self.highest_ms);
-        if is_same {
-            self.highest_ms = self.highest_ms.max(input.clock_ms);
-            self.now_ms = self.now_ms.max(input.clock_ms + self.offset(boot));
-            return self.now_ms;
-        }
-        let offset = input.corrected_ms - input.clock_ms;
-        // A wall clock that was set back, or comes back after a boot, is another clock.
-        self.offsets.retain(|(known, _)| !(is_wall && known.is_empty()));
-        if !self.offsets.iter().any(|(known, _)| &**known == boot) {
-            if self.offsets.len() == BOOTS_MAX {
-                self.offsets.remove(0);
-            }
-            self.offsets.push((boot.into(), offset));
-        }
-        self.boot = Some(boot.into());
-        self.highest_ms = input.clock_ms;
-        self.now_ms = input.clock_ms + self.offset(boot);
-        self.now_ms
-    }
-
-    fn offset(&self, boot: &str) -> i64 {
-        self.offsets.iter().find(|(known, _)| &**known == boot).map_or(0, |(_, offset)| *offset)
-    }
-}
-
-/// The app session under way.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "what happened in it, each counted once")]
-struct AppSession {
-    part: u32,
-    dims: Arc<Dims>,
-    started_ms: i64,
-    last_ms: i64,
-    viewer_ms_before: i64,
-    tile_ms: i64,
-    views: i64,
-    layouts: Vec<Box<str>>,
-    /// Exit reason after the last of the events that tell of the app as a whole.
-    last_word: LastWord,
-    ended: Option<Box<str>>,
-    is_written: bool,
-    crashed: bool,
-    failed: bool,
-    stalled: bool,
-}
-
 impl Unit {
     /// A unit without inputs.
     #[must_use]
@@ -165,12 +104,6 @@ impl Unit {
             started_layouts: Vec::new(),
             last_received: Timestamp::MIN,
         }
-    }
-
-    /// When the last of its inputs arrived.
-    #[must_use]
-    pub const fn last_received(&self) -> Timestamp {
-        self.last_received
     }
 
     /// Whether nothing arrived for so long, in log time, that the unit is to be [closed](Self::close).
@@ -248,84 +181,52 @@ impl Unit {
         self.take_view(input, now_ms, has_gap, folded);
     }
 
-    /// Brings the session's dimensions up to date.
+    /// Brings the session's dimensions up to date. Who holds the old ones keeps them.
     fn know(&mut self, input: &Input) {
-        let known = &self.session;
-        let mut next = None;
-        let mut set = |is_news: bool, set: &mut dyn FnMut(&mut Dims)| {
-            if is_news {
-                set(next.get_or_insert_with(|| (**known).clone()));
-            }
-        };
+        let session = &mut self.session;
         let differs = |known: &str, told: &str| !told.is_empty() && known != told;
-        set(differs(&known.person_id, &input.person_id), &mut |dims| dims.person_id = input.person_id.clone());
-        set(differs(&known.app_version, &input.app_version), &mut |dims| dims.app_version = input.app_version.clone());
-        set(differs(known.device_platform, input.device_platform), &mut |dims| {
-            dims.device_platform = input.device_platform;
-        });
+        if differs(&session.person_id, &input.person_id) {
+            Arc::make_mut(session).person_id = input.person_id.clone();
+        }
+        if differs(&session.app_version, &input.app_version) {
+            Arc::make_mut(session).app_version = input.app_version.clone();
+        }
+        if differs(session.device_platform, input.device_platform) {
+            Arc::make_mut(session).device_platform = input.device_platform;
+        }
         match &input.what {
             What::Device { os_major, device_class, network } => {
-                let told = |told: &Option<Box<str>>, known: &str| told.as_deref().is_some_and(|told| told != known);
-                set(told(os_major, &known.os_major), &mut |dims| dims.os_major = os_major.clone().unwrap_or_default());
-                set(told(device_class, &known.device_class), &mut |dims| {
-                    dims.device_class = device_class.clone().unwrap_or_default();
-                });
-                set(told(network, &known.network), &mut |dims| dims.network = network.clone().unwrap_or_default());
+                let dims = Arc::make_mut(session);
+                for (known, told) in [
+                    (&mut dims.os_major, os_major),
+                    (&mut dims.device_class, device_class),
+                    (&mut dims.network, network),
+                ] {
+                    if let Some(told) = told {
+                        known.clone_from(told);
+                    }
+                }
             }
-            What::Layout(layout_type) => {
-                set(known.layout_type != *layout_type, &mut |dims| dims.layout_type = layout_type.clone());
-            }
+            What::Layout(layout_type) => Arc::make_mut(session).layout_type = layout_type.clone(),
             _ => {}
-        }
-        if let Some(next) = next {
-            self.session = Arc::new(next);
         }
     }
 
+    /// Takes an input into the app session under way, or into the next one.
     fn app_session(&mut self, input: &Input, now_ms: i64, folded: &mut Folded) {
         let is_over = self.app.as_ref().is_some_and(|app| now_ms - app.last_ms > SESSION_SILENCE_MS);
         if is_over {
             self.end_session(folded);
         }
-        let part = self.app.as_ref().map_or(0, |app| app.part + u32::from(is_over));
-        if is_over || self.app.is_none() {
-            folded.sums.add(&self.session, Band::UNKNOWN, now_ms, Measure::Sessions, 1);
-            self.app = Some(AppSession {
-                part,
-                dims: Arc::clone(&self.session),
-                started_ms: now_ms,
-                last_ms: now_ms,
-                viewer_ms_before: self.time.viewer_ms,
-                tile_ms: 0,
-                views: 0,
-                layouts: Vec::new(),
-                last_word: LastWord::Foreground,
-                ended: None,
-                is_written: false,
-                crashed: false,
-                failed: false,
-                stalled: false,
-            });
-        }
-        let Some(app) = &mut self.app else { return };
-        app.last_ms = app.last_ms.max(now_ms);
-        app.ended = None;
-        if let Some(layout_id) = &input.layout_id
-            && !app.layouts.contains(layout_id)
-            && app.layouts.len() < LAYOUTS_MAX
-        {
-            app.layouts.push(layout_id.clone());
-        }
-        match &input.what {
-            What::Foregrounded => app.last_word = LastWord::Foreground,
-            What::Backgrounded => app.last_word = LastWord::Background,
-            What::Crashed => {
-                app.last_word = LastWord::Crash;
-                app.note(&mut folded.sums, Measure::CrashedSessions);
+        let app = match self.app.take() {
+            Some(app) if !is_over => app,
+            before => {
+                folded.sums.add(&self.session, Band::UNKNOWN, now_ms, Measure::Sessions, 1);
+                let part = before.map_or(0, |app| app.part + 1);
+                AppSession::new(part, &self.session, now_ms, self.time.viewer_ms)
             }
-            What::SessionEnded(reason) => app.ended = Some(reason.clone()),
-            _ => {}
-        }
+        };
+        self.app.insert(app).take_in(input, now_ms, &mut folded.sums);
     }
 
     /// A session that its sender ended is written; what comes later in it is folded anew.
@@ -336,23 +237,9 @@ impl Unit {
     }
 
     fn end_session(&mut self, folded: &mut Folded) {
-        let Some(app) = &mut self.app else { return };
-        if std::mem::replace(&mut app.is_written, true) {
-            return;
+        if let Some(app) = &mut self.app {
+            folded.sessions.extend(app.end(&self.session, self.time.viewer_ms, &mut folded.sums));
         }
-        let duration_ms = app.last_ms - app.started_ms;
-        folded.sums.observe(&app.dims, Band::UNKNOWN, app.started_ms, Metric::SessionMs, duration_ms);
-        folded.sessions.push(SessionFact {
-            dims: Arc::clone(&self.session),
-            part: app.part,
-            started_ms: app.started_ms,
-            ended_ms: app.last_ms,
-            viewer_ms: self.time.viewer_ms - app.viewer_ms_before,
-            tile_ms: app.tile_ms,
-            views: app.views,
-            layouts: i64::try_from(app.layouts.len()).unwrap_or(i64::MAX),
-            exit_reason: app.ended.clone().unwrap_or_else(|| app.last_word.exit_reason().into()),
-        });
     }
 
     /// Takes in what an input tells of its view, if it does. `has_gap` says that numbers are missing before it.
@@ -476,39 +363,6 @@ impl Unit {
         self.settle(view_id, folded);
         if let Some(view) = self.views.get_mut(view_id) {
             view.has_ended = false;
-        }
-    }
-}
-
-/// What was last heard of the app as a whole.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-enum LastWord {
-    Foreground,
-    Background,
-    Crash,
-}
-
-impl LastWord {
-    /// Why a session ended that its sender did not end.
-    const fn exit_reason(self) -> &'static str {
-        match self {
-            Self::Foreground => "timeout",
-            Self::Background => "background",
-            Self::Crash => "crash",
-        }
-    }
-}
-
-impl AppSession {
-    /// Counts the session once among those that saw something.
-    fn note(&mut self, sums: &mut Sums, measure: Measure) {
-        let flag = match measure {
-            Measure::CrashedSessions => &mut self.crashed,
-            Measure::FailedSessions => &mut self.failed,
-            _ => &mut self.stalled,
-        };
-        if !std::mem::replace(flag, true) {
-            sums.add(&self.dims, Band::UNKNOWN, self.started_ms, measure, 1);
         }
     }
 }

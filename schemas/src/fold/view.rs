@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::input::{Act, ViewInput};
+use super::input::{Act, Fault, ViewInput};
 use super::measures::{Band, Dims, MEASURE_COUNT, Measure, Metric, Sums, Values, boxed_values};
 use super::scores::Scores;
 use super::session_time::SessionTime;
@@ -424,7 +424,7 @@ impl Part {
         }
     }
 
-    fn error(&mut self, (is_fatal, is_business): (bool, bool), around: &mut Around<'_>) {
+    fn error(&mut self, Fault { is_fatal, is_business }: Fault, around: &mut Around<'_>) {
         if is_fatal {
             self.count(Measure::ErrorsFatal, 1, around);
             if self.failure.is_none() {
