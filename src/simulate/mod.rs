@@ -3,7 +3,7 @@
 //! ```text
 //! seed → plan (timelines) → wire (events) → delivery (uploads, disturbed) → post (HTTP)
 //!                      └→ truth (sums)                                          │
-//!                              └──────────── check (SQL over HTTP) ←────────────┘
+//!                              └──────────── check (over HTTP) ←────────────────┘
 //! ```
 //!
 //! Truth and events are made from the same timelines, neither from the other, and nothing here calls the server's own

@@ -7,64 +7,44 @@ use serde_json::Value;
 
 use super::Report;
 use super::server::{Reader, Row, instant, whole};
-use crate::simulate::timeline::DAY_MS;
 use crate::simulate::truth::Facts;
-
-/// A table of facts.
-#[derive(Debug)]
-pub(super) struct FactTable {
-    pub(super) name: &'static str,
-    /// The column that, with `part`, names a row.
-    pub(super) id: &'static str,
-}
 
 /// The column of times that facts are read by.
 const STARTED_AT: &str = "started_at";
 
-/// Compares the columns that both have.
+/// Compares all columns that the truth knows. A row is named by the column `id` and its part.
 pub(super) async fn compare(
     reader: &Reader,
-    tables: &BTreeMap<String, Vec<String>>,
     report: &mut Report,
-    table: &FactTable,
+    table: &str,
+    id: &str,
     expected: &Facts,
 ) -> Result<()> {
-    let Some(there) = tables.get(table.name) else {
-        report.missing(table.name, "the table");
-        return Ok(());
-    };
-    let wanted: BTreeSet<&str> = expected.values().flat_map(|fact| fact.keys().copied()).collect();
-    for column in wanted.iter().filter(|column| !there.iter().any(|name| name == **column)) {
-        report.missing(table.name, &format!("column {column}"));
-    }
-    let columns: Vec<&str> = wanted.into_iter().filter(|column| there.iter().any(|name| name == column)).collect();
-    let mut names: BTreeSet<&str> = columns.iter().copied().chain([table.id, "part"]).collect();
+    let columns: BTreeSet<&str> = expected.values().flat_map(|fact| fact.keys().copied()).collect();
+    let mut names: BTreeSet<&str> = columns.iter().copied().chain([id, "part"]).collect();
     names.remove(STARTED_AT);
     let names: String = names.iter().map(|name| format!(", {name}")).collect();
-    let rows = reader.pages(table.name, STARTED_AT, DAY_MS, &names, "").await?;
-    report.numbers(table.name, "all", "rows", i64::try_from(expected.len())?, i64::try_from(rows.len())?);
+    let rows = reader.days(table, STARTED_AT, &names, "").await?;
+    report.numbers(table, "all", "rows", i64::try_from(expected.len())?, i64::try_from(rows.len())?);
     let id_of = |row: &Row| {
-        let id = row.get(table.id).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let id = row.get(id).and_then(Value::as_str).unwrap_or_default().to_owned();
         (id, row.get("part").and_then(whole).unwrap_or_default())
     };
     let got: BTreeMap<(String, i64), Row> = rows.into_iter().map(|row| (id_of(&row), row)).collect();
     for (id, fact) in expected {
         let row = got.get(id);
-        report
-            .compare(table.name, "present", row.is_some(), || format!("{} {}#{} is not there", table.name, id.0, id.1));
+        report.compare(table, "present", row.is_some(), || format!("{} {}#{} is not there", table, id.0, id.1));
         let Some(row) = row else { continue };
         for column in &columns {
             let Some(wanted) = fact.get(column) else { continue };
             let found = row.get(*column).unwrap_or(&Value::Null);
-            report.compare(table.name, column, is_same(column, wanted, found), || {
-                format!("{} {}#{} {column}: expected {wanted}, got {found}", table.name, id.0, id.1)
+            report.compare(table, column, is_same(column, wanted, found), || {
+                format!("{} {}#{} {column}: expected {wanted}, got {found}", table, id.0, id.1)
             });
         }
     }
     for id in got.keys().filter(|id| !expected.contains_key(id)) {
-        report.compare(table.name, "unexpected", false, || {
-            format!("{} {}#{} should not be there", table.name, id.0, id.1)
-        });
+        report.compare(table, "unexpected", false, || format!("{} {}#{} should not be there", table, id.0, id.1));
     }
     Ok(())
 }

@@ -18,7 +18,6 @@ pub(super) use settle::settle;
 
 use super::post::Books;
 use super::truth::Truth;
-use facts::FactTable;
 use rollups::RollupTable;
 
 /// Every measure of the rollups of views and sessions.
@@ -104,34 +103,29 @@ const ERROR: RollupTable = RollupTable {
     measures: &["errors"],
 };
 
-const VIEWS: FactTable = FactTable { name: "views", id: "view_id" };
-const APP_SESSIONS: FactTable = FactTable { name: "app_sessions", id: "session_id" };
-
 /// Compares everything that the server should know.
 pub(super) async fn all(reader: &Reader, truth: &Truth, books: &Books, distinct: i64) -> Result<Report> {
     let mut report = Report::default();
-    let tables = reader.tables().await?;
     compare_books(reader, &mut report, books, distinct).await?;
     compare_kinds(reader, &mut report, truth).await?;
     compare_quality(reader, &mut report, truth, books).await?;
-    let mut session = rollups::Comparison { reader, tables: &tables, report: &mut report };
-    session.sums(&USAGE, &truth.usage).await?;
-    session.sums(&ERROR, &truth.errors).await?;
+    let mut rollups = rollups::Comparison { reader, report: &mut report };
+    rollups.sums(&USAGE, &truth.usage).await?;
+    rollups.sums(&ERROR, &truth.errors).await?;
     for (table, grid) in [(&STREAM, &truth.stream), (&RELEASE, &truth.release), (&LAYOUT, &truth.layout)] {
-        session.sums(table, grid).await?;
-        session.distributions(table, grid).await?;
+        rollups.sums(table, grid).await?;
+        rollups.distributions(table, grid).await?;
     }
     // Everything has a layout, if only an unknown one.
-    session.slices(&truth.layout, MEASURES).await?;
-    facts::compare(reader, &tables, &mut report, &VIEWS, &truth.views).await?;
-    facts::compare(reader, &tables, &mut report, &APP_SESSIONS, &truth.app_sessions).await?;
+    rollups.slices(&truth.layout, MEASURES).await?;
+    facts::compare(reader, &mut report, "views", "view_id", &truth.views).await?;
+    facts::compare(reader, &mut report, "app_sessions", "session_id", &truth.app_sessions).await?;
     Ok(report)
 }
 
 /// What was sent must be what the server says it received, to the last event.
 async fn compare_books(reader: &Reader, report: &mut Report, books: &Books, distinct: i64) -> Result<()> {
     let sent = i64::try_from(books.sent)?;
-    let within = i64::try_from(books.duplicate)?;
     report.numbers("books", "all", "taken", sent, i64::try_from(books.accepted + books.duplicate)?);
     report.numbers("books", "all", "quarantined", 0, i64::try_from(books.quarantined)?);
     let mut outcomes: BTreeMap<String, i64> = BTreeMap::new();
@@ -149,9 +143,6 @@ async fn compare_books(reader: &Reader, report: &mut Report, books: &Books, dist
         }
     }
     report.numbers("quarantine", "all", "rows", 0, reader.number("SELECT count(*) AS n FROM quarantine").await?);
-    if within > 0 {
-        report.note(format!("{within} copies within one upload"));
-    }
     Ok(())
 }
 

@@ -10,14 +10,12 @@ const LINES_MAX: usize = 20;
 const LINES_PER_MEASURE: usize = 3;
 
 /// What was compared and where it differs.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub(in crate::simulate) struct Report {
     /// By table: numbers that were compared, and those that differ.
     tables: BTreeMap<String, Tally>,
     /// By table and measure: lines.
     differences: BTreeMap<(String, String), Vec<String>>,
-    /// What could not be compared and need not be.
-    notes: Vec<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -28,13 +26,7 @@ struct Tally {
 
 impl Report {
     /// One number was compared.
-    pub(in crate::simulate) fn compare(
-        &mut self,
-        table: &str,
-        measure: &str,
-        is_equal: bool,
-        say: impl FnOnce() -> String,
-    ) {
+    pub(super) fn compare(&mut self, table: &str, measure: &str, is_equal: bool, say: impl FnOnce() -> String) {
         let tally = self.tables.entry(table.to_owned()).or_default();
         tally.cells += 1;
         if !is_equal {
@@ -45,19 +37,10 @@ impl Report {
     }
 
     /// Two whole numbers were compared.
-    pub(in crate::simulate) fn numbers(&mut self, table: &str, key: &str, measure: &str, expected: i64, got: i64) {
+    pub(super) fn numbers(&mut self, table: &str, key: &str, measure: &str, expected: i64, got: i64) {
         self.compare(table, measure, expected == got, || {
             format!("{table} {key} {measure}: expected {expected}, got {got}")
         });
-    }
-
-    /// Something that should be there is not.
-    pub(super) fn missing(&mut self, table: &str, what: &str) {
-        self.compare(table, what, false, || format!("{table}: {what} is not there"));
-    }
-
-    pub(super) fn note(&mut self, text: String) {
-        self.notes.push(text);
     }
 
     pub(in crate::simulate) fn has_differences(&self) -> bool {
@@ -74,7 +57,7 @@ impl Report {
                 serde_json::json!({ "table": table, "measure": measure, "count": lines.len(), "first": first })
             })
             .collect();
-        serde_json::json!({ "tables": self.tables, "differences": differences, "notes": self.notes })
+        serde_json::json!({ "tables": self.tables, "differences": differences })
     }
 
     /// As lines to read.
@@ -91,7 +74,6 @@ impl Report {
         if hidden > 0 {
             lines.push(format!(".. and {hidden} more lines"));
         }
-        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         for (table, tally) in &self.tables {
             lines.push(format!("{table:<28} {:>9} compared {:>7} different", tally.cells, tally.differences));
         }

@@ -24,9 +24,6 @@ const TILE_COUNT: &str = "tile_count";
 
 const GRAINS: [(&str, Ms); 3] = [("minute", MINUTE_MS), ("hour", HOUR_MS), ("day", DAY_MS)];
 const SLICE_MS: Ms = 15 * MINUTE_MS;
-/// Sums that are asked for at once span so long.
-const PAGE_MS: Ms = 6 * HOUR_MS;
-
 /// Bucket (`None`: all together, where clocks are wrong) and key.
 type Cell = (Option<Ms>, Key);
 /// Sums by cell and measure.
@@ -36,48 +33,64 @@ type Cells = BTreeMap<Cell, BTreeMap<String, i64>>;
 #[derive(Debug)]
 pub(super) struct Comparison<'a> {
     pub(super) reader: &'a Reader,
-    pub(super) tables: &'a BTreeMap<String, Vec<String>>,
     pub(super) report: &'a mut Report,
 }
 
 impl Comparison<'_> {
     /// Compares the sums of all grains.
     pub(super) async fn sums(&mut self, table: &RollupTable, grid: &Grid) -> Result<()> {
-        let blurred = blurred_keys(grid);
         for (grain, length) in GRAINS {
+            let rows = self.reader.rollup(table.name, grain, table.keys, table.measures).await?;
             let name = format!("rollup_{}_{grain}", table.name);
-            let Some(measures) = self.columns(&name, table.keys, table.measures) else { continue };
-            let mut expected = Cells::new();
-            for ((minute, key), sums) in &grid.sums {
-                let bucket = minute.map(|minute| floor(minute * MINUTE_MS, length));
-                let cell = expected.entry(cell(bucket, key, &blurred)).or_default();
-                for (measure, n) in sums {
-                    *cell.entry((*measure).to_owned()).or_default() += n;
-                }
-            }
-            let mut got = Cells::new();
-            let columns: Vec<&str> = table.keys.iter().chain(&measures).copied().collect();
-            for row in self.read(&name, length.max(PAGE_MS), &columns, "").await? {
-                let cell = got.entry(cell(Some(bucket_of(&row)?), &key_of(&row, table.keys), &blurred)).or_default();
-                for measure in &measures {
-                    let n = row.get(*measure).and_then(whole).unwrap_or_default();
-                    *cell.entry((*measure).to_owned()).or_default() += n;
-                }
-            }
-            self.cells(&name, &expected, &got, &measures);
+            self.buckets(&name, table.keys, table.measures, &rows, (grid, length))?;
         }
+        Ok(())
+    }
+
+    /// Compares the sums over all rows of a quarter of an hour.
+    pub(super) async fn slices(&mut self, grid: &Grid, measures: &[&str]) -> Result<()> {
+        let sums: String = measures.iter().map(|measure| format!(", sum({measure}) AS {measure}")).collect();
+        let rows = self.reader.days("slices", "bucket_start", &sums, " GROUP BY bucket_start").await?;
+        self.buckets("slices", &[], measures, &rows, (grid, SLICE_MS))
+    }
+
+    /// Compares rows by bucket and the first of the truth's keys.
+    fn buckets(
+        &mut self,
+        table: &str,
+        keys: &[&str],
+        measures: &[&str],
+        rows: &[Row],
+        (grid, length): (&Grid, Ms),
+    ) -> Result<()> {
+        let shortened = |key: &Key| key[..keys.len()].to_vec();
+        let blurred: BTreeSet<Key> = blurred_keys(grid).iter().map(shortened).collect();
+        let mut expected = Cells::new();
+        for ((minute, key), sums) in &grid.sums {
+            let bucket = minute.map(|minute| floor(minute * MINUTE_MS, length));
+            let cell = expected.entry(cell(bucket, &shortened(key), &blurred)).or_default();
+            for (measure, n) in sums {
+                *cell.entry((*measure).to_owned()).or_default() += n;
+            }
+        }
+        let mut got = Cells::new();
+        for row in rows {
+            let cell = got.entry(cell(Some(bucket_of(row)?), &key_of(row, keys), &blurred)).or_default();
+            for measure in measures {
+                let n = row.get(*measure).and_then(whole).unwrap_or_default();
+                *cell.entry((*measure).to_owned()).or_default() += n;
+            }
+        }
+        self.cells(table, &expected, &got, measures);
         Ok(())
     }
 
     /// Compares the bins of all grains, and percentiles.
     pub(super) async fn distributions(&mut self, table: &RollupTable, grid: &Grid) -> Result<()> {
         let blurred = blurred_keys(grid);
-        let keys: Vec<&str> = table.keys.iter().copied().chain(["metric"]).collect();
+        let keys: Vec<&str> = table.keys.iter().copied().chain(["metric", "bin"]).collect();
         for (grain, length) in GRAINS {
             let name = format!("rollup_{}_bins_{grain}", table.name);
-            if self.columns(&name, &[&keys[..], &["bin"]].concat(), &["n"]).is_none() {
-                continue;
-            }
             let mut expected = Cells::new();
             for ((minute, key, metric), values) in &grid.values {
                 let bucket = minute.map(|minute| floor(minute * MINUTE_MS, length));
@@ -91,8 +104,7 @@ impl Comparison<'_> {
                 }
             }
             let mut got = Cells::new();
-            let columns: Vec<&str> = keys.iter().copied().chain(["bin", "n"]).collect();
-            for row in self.read(&name, length.max(PAGE_MS), &columns, "").await? {
+            for row in self.reader.rollup(&format!("{}_bins", table.name), grain, &keys, &["n"]).await? {
                 let (bucket, mut key) = cell(Some(bucket_of(&row)?), &key_of(&row, table.keys), &blurred);
                 key.extend(key_of(&row, &["metric"]));
                 let bin = row.get("bin").and_then(whole).unwrap_or_default().to_string();
@@ -105,66 +117,6 @@ impl Comparison<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Compares the sums over all rows of a quarter of an hour.
-    pub(super) async fn slices(&mut self, grid: &Grid, measures: &'static [&'static str]) -> Result<()> {
-        let Some(columns) = self.tables.get("slices") else {
-            self.report.missing("slices", "the table");
-            return Ok(());
-        };
-        let measures: Vec<&str> =
-            measures.iter().copied().filter(|measure| columns.iter().any(|column| column == measure)).collect();
-        let is_blurred = grid.sums.keys().any(|(minute, _)| minute.is_none());
-        let bucket = |at: Ms| (!is_blurred).then_some(at);
-        let mut expected = Cells::new();
-        for ((minute, _), sums) in &grid.sums {
-            let at = floor(minute.unwrap_or_default() * MINUTE_MS, SLICE_MS);
-            let cell = expected.entry((bucket(at), Key::new())).or_default();
-            for (measure, n) in sums {
-                *cell.entry((*measure).to_owned()).or_default() += n;
-            }
-        }
-        let sums: Vec<String> = measures.iter().map(|measure| format!("sum({measure}) AS {measure}")).collect();
-        let sums: Vec<&str> = sums.iter().map(String::as_str).collect();
-        let mut got = Cells::new();
-        for row in self.read("slices", DAY_MS, &sums, " GROUP BY bucket_start").await? {
-            let cell = got.entry((bucket(bucket_of(&row)?), Key::new())).or_default();
-            for measure in &measures {
-                *cell.entry((*measure).to_owned()).or_default() +=
-                    row.get(*measure).and_then(whole).unwrap_or_default();
-            }
-        }
-        self.cells("slices", &expected, &got, &measures);
-        Ok(())
-    }
-
-    /// The measures that the table has; `None` if it, or one of its keys, is not there. Says what is missing.
-    fn columns(&mut self, table: &str, keys: &[&str], measures: &[&'static str]) -> Option<Vec<&'static str>> {
-        let Some(columns) = self.tables.get(table) else {
-            self.report.missing(table, "the table");
-            return None;
-        };
-        let has = |name: &str| columns.iter().any(|column| column == name);
-        if let Some(key) = keys.iter().find(|key| !has(key)) {
-            self.report.missing(table, &format!("key column {key}"));
-            return None;
-        }
-        for measure in measures.iter().filter(|measure| !has(measure)) {
-            self.report.missing(table, &format!("measure {measure}"));
-        }
-        Some(measures.iter().copied().filter(|measure| has(measure)).collect())
-    }
-
-    /// The rows of a table of sums.
-    async fn read(&self, table: &str, page: Ms, columns: &[&str], behind: &str) -> Result<Vec<Row>> {
-        if let Some((name, grain)) = table.strip_prefix("rollup_").and_then(|rest| rest.rsplit_once('_'))
-            && behind.is_empty()
-        {
-            return self.reader.rollup(name, grain).await;
-        }
-        let columns: String = columns.iter().map(|column| format!(", {column}")).collect();
-        self.reader.pages(table, "bucket_start", page, &columns, behind).await
     }
 
     fn cells(&mut self, table: &str, expected: &Cells, got: &Cells, measures: &[&str]) {

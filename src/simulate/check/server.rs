@@ -1,13 +1,11 @@
 //! What the server answers, by SQL and by rollups over HTTP.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail};
 use chrono::DateTime;
 use reqwest::Client;
 use serde_json::{Map, Value, json};
 
-use crate::simulate::timeline::Ms;
+use crate::simulate::timeline::{DAY_MS, Ms};
 use crate::simulate::wire::rfc3339;
 
 /// The server, as one who may read it.
@@ -45,10 +43,13 @@ impl Reader {
     }
 
     /// All rows of a rollup, by pages of the endpoint that is made for long ranges: SQL reads a rollup as a whole.
-    pub(super) async fn rollup(&self, name: &str, grain: &str) -> Result<Vec<Row>> {
+    pub(super) async fn rollup(&self, name: &str, grain: &str, keys: &[&str], measures: &[&str]) -> Result<Vec<Row>> {
         let all = format!(
-            "{}/v1/rollups/{name}?grain={grain}&from=1970-01-01T00:00:00Z&to=2100-01-01T00:00:00Z&limit=20000",
-            self.base
+            "{}/v1/rollups/{name}?grain={grain}&group_by={}&measures={}&from=1970-01-01T00:00:00Z\
+             &to=2100-01-01T00:00:00Z&limit=20000",
+            self.base,
+            keys.join(","),
+            measures.join(","),
         );
         let (mut rows, mut page) = (Vec::new(), all.clone());
         loop {
@@ -68,23 +69,16 @@ impl Reader {
         }
     }
 
-    /// The rows of a table by a column of times, a page at a time, since an answer has a limit. `columns` are what is
+    /// The rows of a table by a column of times, a day at a time, since an answer has a limit. `columns` are what is
     /// selected beside the time, `behind` stands behind the condition.
-    pub(super) async fn pages(
-        &self,
-        table: &str,
-        time: &str,
-        page: Ms,
-        columns: &str,
-        behind: &str,
-    ) -> Result<Vec<Row>> {
+    pub(super) async fn days(&self, table: &str, time: &str, columns: &str, behind: &str) -> Result<Vec<Row>> {
         let bounds = format!("SELECT min({time}) AS first, max({time}) AS last FROM {table}");
         let bounds = self.rows(&bounds).await?;
         let bound = |name: &str| bounds.first().and_then(|row| row.get(name)).and_then(instant);
         let (Some(first), Some(last)) = (bound("first"), bound("last")) else { return Ok(Vec::new()) };
         let mut rows = Vec::new();
-        for number in first.div_euclid(page)..=last.div_euclid(page) {
-            let (from, to) = (rfc3339(number * page), rfc3339((number + 1) * page));
+        for number in first.div_euclid(DAY_MS)..=last.div_euclid(DAY_MS) {
+            let (from, to) = (rfc3339(number * DAY_MS), rfc3339((number + 1) * DAY_MS));
             let sql = format!(
                 "SELECT {time}{columns} FROM {table} WHERE {time} >= TIMESTAMP '{from}' AND {time} < TIMESTAMP '{to}'{behind}"
             );
@@ -97,16 +91,6 @@ impl Reader {
     pub(in crate::simulate) async fn number(&self, sql: &str) -> Result<i64> {
         let rows = self.rows(sql).await?;
         Ok(rows.first().and_then(|row| row.values().next()).and_then(whole).unwrap_or_default())
-    }
-
-    /// The tables that can be asked, each with its columns.
-    pub(super) async fn tables(&self) -> Result<BTreeMap<String, Vec<String>>> {
-        let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for row in self.rows("SELECT table_name, column_name FROM information_schema.columns").await? {
-            let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-            tables.entry(text("table_name")).or_default().push(text("column_name"));
-        }
-        Ok(tables)
     }
 }
 

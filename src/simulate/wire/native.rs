@@ -16,7 +16,7 @@ struct Draft {
     kind: &'static str,
     feature: &'static str,
     data: Value,
-    /// View, layout and slot.
+    /// View and slot.
     view: Option<(Uuid, u8)>,
     layout: Option<Uuid>,
 }
