@@ -12,23 +12,22 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
-use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::logical_expr::{col, lit};
 use schemas::record::{self, Record, Upload};
 use schemas::{Outcome, Principal, Problem, Reason, Received, Scope as Permission, Timestamp, Verdict, validate};
 use serde::Serialize;
 use warehouse::CommitId;
-use warehouse::tables::{EVENTS, LakeTable, QUARANTINE, RECORDS};
+use warehouse::tables::{EVENTS, QUARANTINE, RECORDS};
 
 use crate::Query;
 use crate::answer::Refused;
-use crate::engine::Rows;
-use crate::failures::{internal, refusal};
-use crate::lake_table::LakeScan;
 use crate::pinned::AtCommit;
 use crate::scope::Scope;
 
 /// Records that one upload is split into: far more than the largest body makes.
 const MAX_PARTS: usize = 4096;
+/// Rows that are read of one table for one receipt.
+const MAX_ROWS: usize = MAX_PARTS * 64;
 
 #[derive(Debug, Serialize)]
 struct BatchReceipt {
@@ -131,7 +130,8 @@ impl Query {
         let scope = Scope { sees_bytes: true, ..scope.clone() };
         let wanted = col("batch_id").eq(lit(batch_id));
         let columns = ["log_partition", "log_position", "suppressed", "body"];
-        let rows = self.lake_rows(at, &scope, &RECORDS, wanted, &columns).await?;
+        let rows =
+            self.shared.engine.collect(self.lake_rows(at, &scope, &RECORDS, wanted, &columns)?, MAX_ROWS).await?;
         let mut stored = Stored::new();
         for batch in &rows.batches {
             let partitions = batch.column(0).as_primitive::<Int32Type>();
@@ -157,13 +157,21 @@ impl Query {
         let mut found = HashMap::new();
         for (partition, position) in stored.keys() {
             let in_record = || col("log_partition").eq(lit(*partition)).and(col("log_position").eq(lit(*position)));
-            let rows = self.lake_rows(at, scope, &EVENTS, in_record(), &["log_index"]).await?;
+            let rows = self
+                .shared
+                .engine
+                .collect(self.lake_rows(at, scope, &EVENTS, in_record(), &["log_index"])?, MAX_ROWS)
+                .await?;
             for batch in &rows.batches {
                 let places = batch.column(0).as_primitive::<Int32Type>();
                 found.extend(places.values().iter().map(|place| ((*partition, *position, *place), Found::Stored)));
             }
             let columns = ["log_index", "reason", "field"];
-            let rows = self.lake_rows(at, scope, &QUARANTINE, in_record(), &columns).await?;
+            let rows = self
+                .shared
+                .engine
+                .collect(self.lake_rows(at, scope, &QUARANTINE, in_record(), &columns)?, MAX_ROWS)
+                .await?;
             for batch in &rows.batches {
                 let places = batch.column(0).as_primitive::<Int32Type>();
                 let (reasons, fields) = (batch.column(1).as_string::<i32>(), batch.column(2).as_string::<i32>());
@@ -175,22 +183,6 @@ impl Query {
             }
         }
         Ok(found)
-    }
-
-    async fn lake_rows(
-        &self,
-        at: &AtCommit,
-        scope: &Scope,
-        table: &'static LakeTable,
-        wanted: Expr,
-        columns: &[&str],
-    ) -> Result<Rows, Refused> {
-        let Some(scan) = LakeScan::new(table, &at.snapshot, scope) else { return Err(internal()) };
-        let engine = &self.shared.engine;
-        let columns: Vec<Expr> = columns.iter().map(|column| col(*column)).collect();
-        let frame = engine.session()?.read_table(Arc::new(scan)).map_err(refusal)?;
-        let frame = frame.filter(wanted).and_then(|frame| frame.select(columns)).map_err(refusal)?;
-        engine.collect(frame, MAX_PARTS * 64).await
     }
 }
 

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use schemas::rollups::{self, Grain, Rollup};
 use schemas::{Principal, Problem, Scope as Permission, Timestamp};
 use serde::Serialize;
-use warehouse::{ChangedBucket, ChangedQuery, CommitId};
+use warehouse::{ChangedQuery, CommitId};
 
 use crate::Query;
 use crate::answer::{Answer, Refused};
@@ -33,10 +33,7 @@ pub(crate) async fn changes(
     Extension(principal): Extension<Principal>,
     QueryString(params): QueryString<Params>,
 ) -> Result<Response, Refused> {
-    let scope = Scope::of(&principal, Permission::StatsRead, None)?;
-    if scope.person.is_some() {
-        return Err(Problem::new(403, "project_only", "rollups are of the whole project").into());
-    }
+    let scope = Scope::of_project(&principal, Permission::StatsRead, "rollups are of the whole project")?;
     let (asked, project) = (query.clone(), Arc::clone(&scope.project));
     query.turn(&project, async move { asked.changed(&scope, &params).await }).await
 }
@@ -47,8 +44,8 @@ struct Request {
     grain: Grain,
     since: CommitId,
     limit: u32,
-    /// Place in the list of rollups, and the last bucket of that rollup that was given out.
-    after: Option<(usize, i64)>,
+    /// Place in the list of rollups, and the first bucket of that rollup to give out.
+    from: Option<(usize, i64)>,
 }
 
 impl Request {
@@ -57,9 +54,7 @@ impl Request {
         let since = since.ok_or_else(|| {
             Problem::new(400, "bad_since", "since is the number of a commit, as answers name it").at("since", "integer")
         })?;
-        let grain = params::text(params, "grain").map_or(Some(Grain::Minute), Grain::parse);
-        let grain = grain
-            .ok_or_else(|| Problem::new(400, "bad_grain", "grain is minute, hour or day").at("grain", "one_of"))?;
+        let grain = params::grain(params, Grain::Minute)?;
         let rollups = match params::text(params, "rollup") {
             None => rollups::ALL.to_vec(),
             Some(name) => {
@@ -70,7 +65,7 @@ impl Request {
             }
         };
         let limit = params::limit(params, DEFAULT_ROWS, MAX_ROWS)?;
-        Ok(Self { rollups, grain, since: CommitId(since), limit, after: params::cursor(params)? })
+        Ok(Self { rollups, grain, since: CommitId(since), limit, from: params::cursor(params)? })
     }
 }
 
@@ -78,36 +73,28 @@ impl Query {
     async fn changed(&self, scope: &Scope, params: &Params) -> Result<Response, Refused> {
         let request = Request::read(params)?;
         let mut pinned = self.pin().await?;
-        let (first, mut after) = request.after.unwrap_or((0, Timestamp::MIN.micros()));
-        let mut data = Vec::new();
+        let (first, mut from) = request.from.unwrap_or((0, Timestamp::MIN.micros()));
+        let mut data: Vec<Change> = Vec::new();
         let mut next_cursor = None;
         for (place, rollup) in request.rollups.iter().enumerate().skip(first) {
-            let left = request.limit - u32::try_from(data.len()).unwrap_or(request.limit);
-            if left == 0 {
-                next_cursor = Some(params::to_cursor(&(place, Timestamp::MIN.micros())));
-                break;
-            }
-            let from = Timestamp::from_micros(std::mem::replace(&mut after, Timestamp::MIN.micros()));
+            let left = request.limit as usize - data.len();
             let asked = ChangedQuery {
                 rollup,
                 grain: request.grain,
                 project: &scope.project,
                 since: request.since,
-                after: from,
-                limit: left + 1,
+                from: Timestamp::from_micros(std::mem::replace(&mut from, Timestamp::MIN.micros())),
+                limit: u32::try_from(left).unwrap_or(request.limit) + 1,
             };
             let changed = pinned.read.changed_buckets(&asked).await?;
-            let has_more = changed.len() > left as usize;
-            let change = |bucket: &ChangedBucket| Change {
+            data.extend(changed.iter().take(left).map(|bucket| Change {
                 rollup: rollup.name,
                 grain: request.grain.as_str(),
                 bucket_start: bucket.bucket_start,
                 commit: bucket.commit.0,
-            };
-            data.extend(changed.iter().take(left as usize).map(change));
-            if has_more {
-                let last = data.last().map_or(0, |change: &Change| change.bucket_start.micros());
-                next_cursor = Some(params::to_cursor(&(place, last)));
+            }));
+            if let Some(next) = changed.get(left) {
+                next_cursor = Some(params::to_cursor(&(place, next.bucket_start.micros())));
                 break;
             }
         }

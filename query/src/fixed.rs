@@ -6,23 +6,20 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{Expr, col};
 use schemas::Timestamp;
-use warehouse::tables::{APP_SESSIONS, EVENTS, SLICES, VIEWS};
+use warehouse::tables::LakeTable;
 
 use crate::Query;
 use crate::answer::Refused;
 use crate::engine::Rows;
-use crate::failures::refusal;
-use crate::lake_table::LakeScan;
+use crate::failures::{internal, refusal};
+use crate::lake_table::{LakeScan, add_lake};
 use crate::pinned::AtCommit;
 use crate::scope::Scope;
 
-/// What such a statement may name; all of them know persons.
-const TABLES: [&warehouse::tables::LakeTable; 4] = [&EVENTS, &VIEWS, &SLICES, &APP_SESSIONS];
-
 impl Query {
-    /// Runs a fixed statement over `events`, `views`, `slices` and `app_sessions` as `scope` may see them; at most
-    /// `limit` rows.
+    /// Runs a fixed statement over the lake's tables as `scope` may see them; at most `limit` rows.
     pub(crate) async fn over_lake(
         &self,
         at: &AtCommit,
@@ -33,15 +30,28 @@ impl Query {
     ) -> Result<Rows, Refused> {
         let engine = &self.shared.engine;
         let context = engine.session()?;
-        for table in TABLES {
-            if let Some(scan) = LakeScan::new(table, &at.snapshot, scope) {
-                context.register_table(table.name, Arc::new(scan)).map_err(refusal)?;
-            }
-        }
+        add_lake(&context, &at.snapshot, scope).map_err(refusal)?;
         let state = context.state();
         let plan = state.create_logical_plan(sql).await.map_err(refusal)?;
         let plan = plan.with_param_values(params).map_err(refusal)?;
         engine.collect(DataFrame::new(state, plan), limit).await
+    }
+}
+
+impl Query {
+    /// Some columns of the rows of a table that `scope` may see and that meet a condition.
+    pub(crate) fn lake_rows(
+        &self,
+        at: &AtCommit,
+        scope: &Scope,
+        table: &'static LakeTable,
+        wanted: Expr,
+        columns: &[&str],
+    ) -> Result<DataFrame, Refused> {
+        let Some(scan) = LakeScan::new(table, &at.snapshot, scope) else { return Err(internal()) };
+        let columns: Vec<Expr> = columns.iter().map(|column| col(*column)).collect();
+        let frame = self.shared.engine.session()?.read_table(Arc::new(scan)).map_err(refusal)?;
+        frame.filter(wanted).and_then(|frame| frame.select(columns)).map_err(refusal)
     }
 }
 

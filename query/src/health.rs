@@ -145,11 +145,7 @@ fn window(params: &Params) -> Result<Duration, Problem> {
 
 /// The caller's scope: rollups know no persons.
 fn scope(principal: &Principal) -> Result<Scope, Problem> {
-    let scope = Scope::of(principal, Permission::StatsRead, None)?;
-    match scope.person {
-        Some(_) => Err(Problem::new(403, "project_only", "the health of streams is of the whole project")),
-        None => Ok(scope),
-    }
+    Scope::of_project(principal, Permission::StatsRead, "the health of streams is of the whole project")
 }
 
 pub(crate) async fn streams(

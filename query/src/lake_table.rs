@@ -17,7 +17,8 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExecBuilder;
-use warehouse::tables::LakeTable;
+use datafusion::prelude::SessionContext;
+use warehouse::tables::{LAKE_TABLES, LakeTable};
 use warehouse::{DataFile, Snapshot};
 
 use crate::prune::prune;
@@ -71,6 +72,16 @@ impl LakeScan {
         }
         Some(Self { table, files: snapshot.files(table), schema, restriction })
     }
+}
+
+/// Puts all tables of the lake that `scope` may see into a session.
+pub(crate) fn add_lake(context: &SessionContext, snapshot: &Snapshot, scope: &Scope) -> Result<()> {
+    for table in LAKE_TABLES {
+        if let Some(scan) = LakeScan::new(table, snapshot, scope) {
+            context.register_table(table.name, Arc::new(scan))?;
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]

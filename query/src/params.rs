@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemas::rollups::Grain;
 use schemas::{Problem, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,12 @@ pub(crate) fn limit(params: &Params, default: u32, max: u32) -> Result<u32, Prob
     value.parse().ok().filter(|limit| (1..=max).contains(limit)).ok_or_else(|| {
         Problem::new(400, "bad_limit", format!("limit is a number from 1 to {max}")).at("limit", "range")
     })
+}
+
+/// The grain of parameter `grain`.
+pub(crate) fn grain(params: &Params, default: Grain) -> Result<Grain, Problem> {
+    let grain = text(params, "grain").map_or(Some(default), Grain::parse);
+    grain.ok_or_else(|| Problem::new(400, "bad_grain", "grain is minute, hour or day").at("grain", "one_of"))
 }
 
 /// The zone of parameter `tz`, UTC without it.

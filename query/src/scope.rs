@@ -43,6 +43,19 @@ impl Scope {
         }
     }
 
+    /// The scope of a caller that asks for what is kept of whole projects only; `refusal` says so to one who sees a person.
+    pub(crate) fn of_project(
+        principal: &Principal,
+        permission: Permission,
+        refusal: &'static str,
+    ) -> Result<Self, Problem> {
+        let scope = Self::of(principal, permission, None)?;
+        match scope.person {
+            Some(_) => Err(Problem::new(403, "project_only", refusal)),
+            None => Ok(scope),
+        }
+    }
+
     /// The scope of a sender that asks for the fate of its own upload.
     pub(crate) fn of_sender(principal: &Principal) -> Self {
         Self {

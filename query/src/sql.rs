@@ -22,7 +22,7 @@ use schemas::{Principal, Problem, Scope as Permission};
 use serde::Deserialize;
 use serde_json::Value;
 use warehouse::CommitId;
-use warehouse::tables::{LAKE_TABLES, VIEWS};
+use warehouse::tables::VIEWS;
 
 use crate::Query;
 use crate::accept::accepted;
@@ -30,7 +30,7 @@ use crate::answer::Refused;
 use crate::bounded::{CONSTANT_MAX_BYTES, Sharing};
 use crate::failures::refusal;
 use crate::gate::{self, Parsed};
-use crate::lake_table::LakeScan;
+use crate::lake_table::add_lake;
 use crate::output::Format;
 use crate::pinned::{AtCommit, Pinned};
 use crate::scope::Scope;
@@ -129,11 +129,7 @@ async fn add_tables(
     parsed: &Parsed,
     is_as_of: bool,
 ) -> Result<AtCommit, Refused> {
-    for table in LAKE_TABLES {
-        if let Some(scan) = LakeScan::new(table, &pinned.at.snapshot, scope) {
-            context.register_table(table.name, Arc::new(scan)).map_err(refusal)?;
-        }
-    }
+    add_lake(context, &pinned.at.snapshot, scope).map_err(refusal)?;
     for (name, table) in database_tables::all() {
         if !parsed.tables.contains(&name) {
             continue;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Query as QueryString, State};
 use axum::response::{IntoResponse, Response};
-use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, col, lit};
 use schemas::fold::measures::{MEASURES, Measure, Sums};
 use schemas::fold::{Folded, Input, Unit, UnitKey, ViewFact};
@@ -18,8 +17,6 @@ use warehouse::tables::EVENTS;
 
 use crate::Query;
 use crate::answer::{Answer, Refused};
-use crate::failures::{internal, refusal};
-use crate::lake_table::LakeScan;
 use crate::params::{self, Params};
 use crate::pinned::AtCommit;
 use crate::scope::Scope;
@@ -72,15 +69,14 @@ type Told = (UnitKey, Input, String);
 impl Query {
     async fn one_view(&self, scope: &Scope, view_id: &str) -> Result<Response, Refused> {
         let at = self.pin().await?.release();
-        let unit = self.stored(&at, scope, vec![col("view_id").eq(lit(view_id))], 1).await?;
-        let Some((key, ..)) = unit.into_iter().next() else {
+        let of_view = self.stored(&at, scope, col("view_id").eq(lit(view_id))).await?;
+        let Some((key, ..)) = of_view.into_iter().next() else {
             let detail = "no committed event of this view can be seen";
             return Err(Problem::new(404, "no_such_view", detail).at("view_id", "known").into());
         };
-        let text = |text: &str| lit(ScalarValue::Utf8(Some(text.to_owned())));
         // Of CMCD without a session the view is the unit.
-        let is_of_unit = col("session_id").eq(text(&key.session_id)).or(col("view_id").eq(text(&key.session_id)));
-        let mut told = self.stored(&at, scope, vec![is_of_unit], MAX_EVENTS + 1).await?;
+        let name = || lit(&*key.session_id);
+        let mut told = self.stored(&at, scope, col("session_id").eq(name()).or(col("view_id").eq(name()))).await?;
         if told.len() > MAX_EVENTS {
             let detail = "its session has too many events: see the table `views`";
             return Err(Problem::new(422, "view_too_large", detail).at("view_id", "max_events").into());
@@ -91,23 +87,11 @@ impl Query {
         Ok(Answer { data, meta: at.meta(), next_cursor: None }.into_response())
     }
 
-    /// Stored events that meet conditions, as inputs.
-    async fn stored(
-        &self,
-        at: &AtCommit,
-        scope: &Scope,
-        conditions: Vec<Expr>,
-        limit: usize,
-    ) -> Result<Vec<Told>, Refused> {
-        let engine = &self.shared.engine;
-        let Some(scan) = LakeScan::new(&EVENTS, &at.snapshot, scope) else { return Err(internal()) };
-        let mut frame = engine.session()?.read_table(Arc::new(scan)).map_err(refusal)?;
-        for condition in conditions {
-            frame = frame.filter(condition).map_err(refusal)?;
-        }
-        let frame = frame.select_columns(&EventRows::INPUT_COLUMNS).map_err(refusal)?;
+    /// Stored events that meet a condition, as inputs; those that are in no unit are left out.
+    async fn stored(&self, at: &AtCommit, scope: &Scope, wanted: Expr) -> Result<Vec<Told>, Refused> {
+        let frame = self.lake_rows(at, scope, &EVENTS, wanted, &EventRows::INPUT_COLUMNS)?;
         let mut told = Vec::new();
-        for batch in engine.collect(frame, limit).await?.batches {
+        for batch in self.shared.engine.collect(frame, MAX_EVENTS + 1).await?.batches {
             let rows = EventRows::of(&batch);
             let input = |row: usize| {
                 let stored = rows.stored(row);

@@ -152,8 +152,8 @@ pub struct ChangedQuery<'a> {
     pub project: &'a str,
     /// Changed by commits after this one.
     pub since: CommitId,
-    /// Only buckets that start after this.
-    pub after: Timestamp,
+    /// Only buckets that start at this or later.
+    pub from: Timestamp,
     /// At most that many.
     pub limit: u32,
 }
@@ -183,13 +183,13 @@ impl Read {
                UNION ALL \
                SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {name}_delta \
                WHERE project = ?2 AND commit_id > ?3) \
-             WHERE bucket > ?4 GROUP BY bucket ORDER BY bucket LIMIT ?5"
+             WHERE bucket >= ?4 GROUP BY bucket ORDER BY bucket LIMIT ?5"
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(query.grain.as_str())
             .bind(query.project)
             .bind(query.since.0)
-            .bind(query.after.micros())
+            .bind(query.from.micros())
             .bind(query.limit)
             .fetch_all(&mut *self.transaction)
             .await?;
