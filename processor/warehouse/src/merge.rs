@@ -177,32 +177,51 @@ fn size_class(bytes: u64) -> u32 {
     (bytes >> 16).checked_ilog2().map_or(0, |log| 1 + log / 3)
 }
 
+/// What reading, sorting or writing said.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 fn rewrite(
     lake: &Lake,
     table: &'static LakeTable,
     sources: &[DataFile],
     now: Timestamp,
-) -> Result<Vec<NewFile>, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Vec<NewFile>, Failure> {
+    let all = sorted(table, &read_whole(lake, table, sources)?)?;
+    let days = split_by_day(table, &all)?;
+    days.iter().map(|day| write_again(lake, table, day, now)).collect()
+}
+
+/// All rows of some files.
+///
+/// # Errors
+///
+/// Also if there are other than those that are listed: what is written in their place would lose or invent some.
+pub(crate) fn read_whole(lake: &Lake, table: &'static LakeTable, files: &[DataFile]) -> Result<RecordBatch, Failure> {
     let mut batches = Vec::new();
-    for source in sources {
-        for batch in scan_parquet(lake, &source.path, &[], 8192)? {
+    for file in files {
+        for batch in scan_parquet(lake, &file.path, &[], 8192)? {
             batches.push(batch?.with_schema(table.schema())?);
         }
     }
-    let all = sorted(table, &concat_batches(&table.schema(), &batches)?)?;
-    drop(batches);
-    let expected: i64 = sources.iter().map(|source| source.rows).sum();
-    if i64::try_from(all.num_rows())? != expected {
-        return Err(format!("{} rows were read and {expected} are listed", all.num_rows()).into());
+    let rows = concat_batches(&table.schema(), &batches)?;
+    let listed: i64 = files.iter().map(|file| file.rows).sum();
+    if i64::try_from(rows.num_rows())? != listed {
+        return Err(format!("{} rows were read and {listed} are listed", rows.num_rows()).into());
     }
-    let mut files = Vec::new();
-    for day in split_by_day(table, &all)? {
-        let encoded = encode_parquet(table, &day, 3)?;
-        let path = FileName::new(Origin::Merge, now).path("parquet");
-        lake.write(&Lake::table_path(table, &path), &encoded.bytes)?;
-        files.push(NewFile { table_id: table.id, path, encoded });
-    }
-    Ok(files)
+    Ok(rows)
+}
+
+/// Writes rows that were in other files before.
+pub(crate) fn write_again(
+    lake: &Lake,
+    table: &'static LakeTable,
+    rows: &RecordBatch,
+    now: Timestamp,
+) -> Result<NewFile, Failure> {
+    let encoded = encode_parquet(table, rows, 3)?;
+    let path = FileName::new(Origin::Merge, now).path("parquet");
+    lake.write(&Lake::table_path(table, &path), &encoded.bytes)?;
+    Ok(NewFile { table_id: table.id, path, encoded })
 }
 
 /// A day with fewer rows than this gets no file of its own: events of a thousand days must not become a thousand files.

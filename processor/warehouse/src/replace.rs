@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, concat_batches, filter_record_batch};
+use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type};
 use schemas::Timestamp;
 
 use crate::database::Warehouse;
-use crate::lake::{FileName, Lake, NewFile, Origin, encode_parquet, scan_parquet};
-use crate::merge::MergeError;
+use crate::lake::{Lake, NewFile, may_hold_text, scan_parquet};
+use crate::merge::{Failure, MergeError, read_whole, write_again};
 use crate::read::DataFile;
 use crate::tables::LakeTable;
 
@@ -64,8 +64,6 @@ impl Warehouse {
     }
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 fn rewrite_without(
     lake: &Lake,
     table: &'static LakeTable,
@@ -74,6 +72,13 @@ fn rewrite_without(
     now: Timestamp,
     replacement: &mut Replacement,
 ) -> Result<(), Failure> {
+    let filtered = table.row_key.iter().enumerate().find(|(_, column)| table.looked_up_by.contains(column));
+    if let Some((place, column)) = filtered {
+        let values: Vec<&str> = names.iter().filter_map(|name| name.split(SEPARATOR).nth(place)).collect();
+        if !may_hold_text(lake, &file.path, &[column], &values)? {
+            return Ok(());
+        }
+    }
     let mut holds_some = false;
     for batch in scan_parquet(lake, &file.path, table.row_key, 8192)? {
         holds_some |= names_of(table, &batch?)?.iter().any(|name| names.contains(name));
@@ -81,10 +86,7 @@ fn rewrite_without(
     if !holds_some {
         return Ok(());
     }
-    let batches = scan_parquet(lake, &file.path, &[], 8192)?
-        .map(|batch| Ok(batch?.with_schema(table.schema())?))
-        .collect::<Result<Vec<_>, Failure>>()?;
-    let rows = concat_batches(&table.schema(), &batches)?;
+    let rows = read_whole(lake, table, std::slice::from_ref(file))?;
     let revisions = rows.column(table.index_of("revision")).as_primitive::<Int32Type>();
     let mut stays = Vec::with_capacity(rows.num_rows());
     for (idx, name) in names_of(table, &rows)?.into_iter().enumerate() {
@@ -95,10 +97,7 @@ fn rewrite_without(
     }
     let rest = filter_record_batch(&rows, &BooleanArray::from(stays))?;
     if rest.num_rows() > 0 {
-        let encoded = encode_parquet(table, &rest, 1)?;
-        let path = FileName::new(Origin::Merge, now).path("parquet");
-        lake.write(&Lake::table_path(table, &path), &encoded.bytes)?;
-        replacement.files.push(NewFile { table_id: table.id, path, encoded });
+        replacement.files.push(write_again(lake, table, &rest, now)?);
     }
     replacement.replaced_files.push(file.data_file_id);
     Ok(())

@@ -120,16 +120,6 @@ fn schema_of(columns: &[LakeColumn]) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Receipts look for a batch, late events for their session, and people for a view.
-const fn looked_up_by(table: &str) -> &'static [&'static str] {
-    match table.as_bytes() {
-        b"events" => &["session_id", "view_id"],
-        b"records" => &["batch_id"],
-        b"views" => &["view_id"],
-        _ => &[],
-    }
-}
-
 macro_rules! columns {
     ($($name:ident $ty:ident $doc:literal),+ $(,)?) => {
         &[$(LakeColumn { name: stringify!($name), ty: ColumnType::$ty, doc: $doc }),+]
@@ -137,7 +127,8 @@ macro_rules! columns {
 }
 
 macro_rules! table {
-    ($id:literal $name:literal $doc:literal sorted by $sorted:expr, days of $day:literal $(named by [$($key:literal),+])?, $columns:expr) => {
+    ($id:literal $name:literal $doc:literal sorted by $sorted:expr, days of $day:literal
+     $(looked up by [$($looked_up:literal),+])? $(named by [$($key:literal),+])?, $columns:expr) => {
         LakeTable {
             id: $id,
             name: $name,
@@ -145,19 +136,16 @@ macro_rules! table {
             columns: $columns,
             sorted_by: &$sorted,
             day_column: $day,
-            looked_up_by: looked_up_by($name),
-            row_key: {
-                let key: &[&str] = &[];
-                $(let key: &[&str] = { let _ = key; &[$($key),+] };)?
-                key
-            },
+            looked_up_by: &[$($($looked_up),+)?],
+            row_key: &[$($($key),+)?],
             schema: LazyLock::new(|| schema_of($columns)),
         }
     };
 }
 
 /// `events`: what devices reported, typed and deduplicated.
-pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by ["project", "corrected_at"], days of "corrected_at", columns![
+pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by ["project", "corrected_at"], days of "corrected_at"
+    looked up by ["session_id", "view_id"], columns![
     project Text "Isolation boundary the event belongs to.",
     event_id Text "Id given by the sender, else derived from the event; unique within source.",
     source Text "Who numbers its events: a URI reference.",
@@ -213,7 +201,8 @@ pub static QUARANTINE: LakeTable = table!(2 "quarantine" "One event that cannot 
 
 /// `records`: the event store. What the log held, after the log has forgotten it.
 pub static RECORDS: LakeTable = table!(3 "records" "One record of the log: events of one upload for one partition."
-    sorted by ["log_partition", "log_position"], days of "log_time", columns![
+    sorted by ["log_partition", "log_position"], days of "log_time"
+    looked up by ["batch_id"], columns![
     log_partition Int32 "Address in the log: partition.",
     log_position Int64 "Address in the log: record.",
     log_time Time "Server's stamp in the record; as a running maximum it is the partition's time.",
@@ -235,7 +224,8 @@ pub static RECORDS: LakeTable = table!(3 "records" "One record of the log: event
 
 /// `views`: one row per part of a view that had an attempt and is over. The rules are in `docs/views.md`.
 pub static VIEWS: LakeTable = table!(4 "views" "One playback attempt in one tile that is over."
-    sorted by ["project", "started_at"], days of "started_at" named by ["project", "session_id", "view_id", "part"], columns![
+    sorted by ["project", "started_at"], days of "started_at"
+    looked up by ["view_id"] named by ["project", "session_id", "view_id", "part"], columns![
     project Text "Isolation boundary.",
     view_id Text "The view.",
     part Int32 "Number of the part, from 0: silence of an hour, or a start after an end, begins another.",
@@ -303,7 +293,8 @@ pub static VIEWS: LakeTable = table!(4 "views" "One playback attempt in one tile
 
 /// `app_sessions`: one row per app session that is over.
 pub static APP_SESSIONS: LakeTable = table!(5 "app_sessions" "One stretch of use of the app that is over."
-    sorted by ["project", "started_at"], days of "started_at" named by ["project", "session_id", "part"], columns![
+    sorted by ["project", "started_at"], days of "started_at"
+    looked up by ["session_id"] named by ["project", "session_id", "part"], columns![
     project Text "Isolation boundary.",
     session_id Text "The session as the sender names it.",
     part Int32 "Number among the stretches of one session id, from 0: silence of 30 min begins another.",
