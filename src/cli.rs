@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::client;
 use crate::config::{Config, Flags, Loaded};
+use crate::rebuild;
 use crate::serve::{self, KeyMaterial};
 use crate::simulate;
 use crate::telemetry;
@@ -66,6 +67,12 @@ enum Verb {
     /// Follow what arrives now.
     Tail {
         /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fold all kept records again, while no server runs.
+    Rebuild {
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -153,6 +160,14 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             block_on(client::sql(&config, &client::Statement { sql, limit, as_of }, output.as_ref(), json))?;
         }
         Verb::Tail { json } => block_on(client::tail(&config, json))?,
+        Verb::Rebuild { json } => {
+            let data_dir = match rebuild::take(&config) {
+                Ok(data_dir) => data_dir,
+                Err(error) => return Ok(refuse(&error)),
+            };
+            telemetry::start(config.log_format, rust_log.or(Some("warn")));
+            block_on(rebuild::rebuild(&config, data_dir, json))?;
+        }
         Verb::Simulate { options } => {
             if !block_on(simulate::simulate(&config, &options))? {
                 return Ok(ExitCode::from(FAILED));

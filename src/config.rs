@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use config::builder::DefaultState;
 use config::{ConfigBuilder, File, FileFormat, Value, ValueKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use warehouse::WarehouseConfig;
 
 /// Every setting with its default and its meaning.
 const DEFAULT: &str = include_str!("default.toml");
@@ -90,6 +91,19 @@ pub(crate) struct ProcessorConfig {
     pub(crate) commit_bytes: Size,
     pub(crate) hot_keys: usize,
     pub(crate) state_interval: Span,
+}
+
+impl ProcessorConfig {
+    /// As the processor takes them.
+    pub(crate) fn settings(&self) -> processor::ProcessorConfig {
+        processor::ProcessorConfig {
+            commit_interval: self.commit_interval.0,
+            commit_rows: self.commit_rows,
+            commit_bytes: self.commit_bytes.0,
+            hot_keys: self.hot_keys,
+            state_interval: self.state_interval.0,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -275,6 +289,11 @@ impl Config {
     /// The lake folder.
     pub(crate) fn lake_folder(&self) -> PathBuf {
         self.place(&self.lake_url, "file:", "lake")
+    }
+
+    /// Database and lake.
+    pub(crate) fn warehouse(&self) -> WarehouseConfig {
+        WarehouseConfig { database: self.database_file(), lake: self.lake_folder() }
     }
 
     fn place(&self, url: &str, scheme: &str, default: &str) -> PathBuf {

@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod config;
 mod data_dir;
+mod rebuild;
 mod serve;
 mod simulate;
 mod telemetry;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{EventLog, LogConsumer, LogRecord, Polled};
+use event_log::{LogConsumer, LogRecord, Polled};
 use schemas::{Timestamp, record};
 use warehouse::{Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, Warehouse};
 
@@ -42,13 +42,14 @@ pub(crate) struct Assignment {
 }
 
 impl Assignment {
-    /// Takes all partitions: positions from the warehouse first, then the log from there.
+    /// Takes all partitions of a log: positions from the warehouse first, then the log from there.
     pub(crate) async fn take(
-        log: &dyn EventLog,
+        mut consumer: Box<dyn LogConsumer>,
+        log_partitions: u16,
         warehouse: &Warehouse,
         config: &ProcessorConfig,
     ) -> Result<Self, RunError> {
-        let checkpoints = warehouse.checkpoints(EVENTS_TOPIC, log.partitions()).await?;
+        let checkpoints = warehouse.checkpoints(EVENTS_TOPIC, log_partitions).await?;
         let access = warehouse.access().await?;
         let retention = access
             .projects
@@ -62,7 +63,6 @@ impl Assignment {
             partitions.insert(state.partition, state);
         }
         units::restore(warehouse, &mut partitions, from).await?;
-        let mut consumer = log.subscribe();
         while !matches!(consumer.poll(POLL_BYTES, Duration::from_secs(1)).await?, Polled::Assigned(_)) {}
         for checkpoint in &checkpoints {
             consumer.start_at(checkpoint.log_partition, checkpoint.position)?;
@@ -79,6 +79,11 @@ impl Assignment {
             last_commit: None,
             last_state: Instant::now(),
         })
+    }
+
+    /// How many positions of the log are folded, over all partitions.
+    pub(crate) fn positions(&self) -> u64 {
+        self.partitions.values().map(|state| state.position).sum()
     }
 
     /// How long until a commit is due; `None` while nothing is pending.

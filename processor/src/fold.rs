@@ -208,6 +208,9 @@ fn unreadable<'a>(bytes: &[u8]) -> Rejection<'a> {
     }
 }
 
+/// What `records.format` says of a record that cannot be read.
+pub(crate) const UNREADABLE_WIRE: &str = "unreadable";
+
 /// A record that cannot be read counts as one quarantined event of no project.
 fn settle_unreadable(state: &PartitionState, pending: &mut Pending, log_record: &LogRecord) {
     let upload = Upload {
@@ -221,7 +224,7 @@ fn settle_unreadable(state: &PartitionState, pending: &mut Pending, log_record: 
         boot_id: None,
         project: "",
         subject: None,
-        wire: "unreadable",
+        wire: UNREADABLE_WIRE,
         facts: Vec::new(),
         items: Vec::new(),
     };

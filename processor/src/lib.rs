@@ -5,6 +5,8 @@
 //! sessions, reading late ones back through [`history`]; [`rows`] turns all of it into columns, and one commit of the
 //! warehouse makes it durable together with the position in the log.
 //!
+//! [`rebuild`] does the same with the records that the lake kept ([`stored_log`]), into an empty warehouse.
+//!
 //! Invariants:
 //!
 //! - the fold is pure: the same records in the same order give the same rows, whatever the time of day; time enters
@@ -22,13 +24,16 @@ mod fold;
 mod history;
 mod maintenance;
 mod metrics;
+mod rebuild;
 mod rows;
 mod runner;
+mod stored_log;
 mod tallies;
 mod units;
 
 pub use maintenance::{Maintenance, MaintenanceConfig};
 pub use metrics::ProcessorMetrics;
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use runner::{Processor, ProcessorConfig, RunError, Step};
 
 /// The topic of usage and health events.

@@ -54,7 +54,8 @@ impl ProcessorMetrics {
         Ok(metrics)
     }
 
-    fn new() -> Result<Self, prometheus::Error> {
+    /// Metrics that are registered nowhere.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let seconds = |name: &str, help: &str| {
             HistogramOpts::new(name, help).buckets(vec![0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0])
         };

@@ -154,7 +154,10 @@ impl Processor {
     ) -> Result<Step, RunError> {
         let mut assignment = match assignment {
             Some(assignment) => assignment,
-            None => Assignment::take(&*self.log, &self.warehouse, &self.config).await?,
+            None => {
+                let consumer = self.log.subscribe();
+                Assignment::take(consumer, self.log.partitions(), &self.warehouse, &self.config).await?
+            }
         };
         let step = assignment.step(&self.warehouse, &self.config, &self.metrics, now, wait).await?;
         self.assignment = Some(assignment);

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use schemas::{Scope, Timestamp};
 use serde::Serialize;
 use serde_json::json;
-use warehouse::{Warehouse, WarehouseConfig};
+use warehouse::{Warehouse, successor_file};
 
 use super::print;
 use crate::clock::Clock;
@@ -83,9 +83,12 @@ fn scope(word: &str) -> Result<Scope, String> {
 
 /// Opens the warehouse beside a running server.
 async fn open_warehouse(config: &Config) -> Result<(Warehouse, Timestamp)> {
-    let warehouse_config = WarehouseConfig { database: config.database_file(), lake: config.lake_folder() };
+    let warehouse_config = config.warehouse();
     if !warehouse_config.database.exists() {
         bail!("there is no warehouse at `{}`: start the server first", warehouse_config.database.display());
+    }
+    if successor_file(&warehouse_config).exists() {
+        bail!("the warehouse is being rebuilt: wait for it, or start the server if it was cut off");
     }
     let warehouse = Warehouse::open(&warehouse_config).await?;
     Ok((warehouse, Clock::System.now()))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
-use processor::{Maintenance, MaintenanceConfig, Processor, ProcessorConfig, RunError, Step};
+use processor::{Maintenance, MaintenanceConfig, Processor, RunError, Step};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ impl Roles {
         let processor = Processor::new(
             Arc::clone(&parts.log),
             parts.warehouse.clone(),
-            processor_config(config),
+            config.processor.settings(),
             parts.processor_metrics.clone(),
         );
         let runtime = tokio::runtime::Handle::current();
@@ -95,16 +95,6 @@ impl Roles {
         if tokio::task::spawn_blocking(move || processor.join()).await.is_ok_and(|joined| joined.is_err()) {
             tracing::error!("the processor panicked");
         }
-    }
-}
-
-fn processor_config(config: &Config) -> ProcessorConfig {
-    ProcessorConfig {
-        commit_interval: config.processor.commit_interval.0,
-        commit_rows: config.processor.commit_rows,
-        commit_bytes: config.processor.commit_bytes.0,
-        hot_keys: config.processor.hot_keys,
-        state_interval: config.processor.state_interval.0,
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use event_log::{DiskLog, DiskLogConfig, EventLog};
 use ingest::{Ingest, IngestMetrics};
 use processor::{EVENTS_TOPIC, ProcessorMetrics};
 use prometheus::Registry;
 use query::{Query, QueryMetrics};
 use tokio_util::sync::CancellationToken;
-use warehouse::{Warehouse, WarehouseConfig};
+use warehouse::Warehouse;
 
 use super::credentials;
 use crate::auth::{Authentication, EdgeMetrics, UserTokens};
@@ -43,7 +43,8 @@ impl Parts {
             queue_bytes: config.log.queue_bytes.0,
             ..DiskLogConfig::new(config.log_folder())
         };
-        let warehouse_config = WarehouseConfig { database: config.database_file(), lake: config.lake_folder() };
+        let warehouse_config = config.warehouse();
+        warehouse::remove_unfinished(&warehouse_config).context("remove what a rebuild left behind")?;
         // Opening the log replays its journal: beside the database, not before it.
         let opening = tokio::task::spawn_blocking(move || DiskLog::open(log_config));
         let warehouse = Warehouse::open(&warehouse_config).await?;

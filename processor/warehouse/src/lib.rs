@@ -28,6 +28,7 @@ mod read;
 mod records;
 mod replace;
 mod rollup_store;
+mod successor;
 pub mod tables;
 #[cfg(test)]
 mod tests;
@@ -50,3 +51,4 @@ pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};
 pub use rollup_store::{ChangedBucket, ChangedQuery, RollupQuery, RollupRow};
+pub use successor::{Successor, SuccessorError, remove_unfinished, successor_file};

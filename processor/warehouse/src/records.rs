@@ -3,19 +3,24 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use schemas::Timestamp;
 
-use crate::lake::{Lake, ScanError, scan_parquet};
+use crate::lake::{Lake, ScanError, scan_parquet_where};
 use crate::read::{DataFile, Snapshot};
 use crate::tables::RECORDS;
 
-/// A record of the log as `records` keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A record of the log as `records` keeps it; in the order of positions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoredRecord {
     /// Its position in its partition.
     pub position: u64,
-    /// The payload: see `schemas::record`.
+    /// The stamp in it; of one that could not be read the log time of its partition.
+    pub log_time: Timestamp,
+    /// How its upload was written.
+    pub format: String,
+    /// The payload: see `schemas::record`. Of a record that could not be read, all its bytes.
     pub body: Vec<u8>,
 }
 
@@ -62,40 +67,51 @@ struct Merge {
     /// Files that are not open yet, with their least position, which falls along the list.
     waiting: Vec<(u64, String)>,
     sources: Vec<Option<Source>>,
-    heads: BinaryHeap<Reverse<(u64, usize, Vec<u8>)>>,
+    heads: BinaryHeap<Reverse<(StoredRecord, usize)>>,
 }
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ScanError>> + Send>;
 
 struct Source {
     batches: Batches,
-    rows: std::vec::IntoIter<(u64, Vec<u8>)>,
-    log_partition: u16,
-    from: u64,
+    rows: std::vec::IntoIter<StoredRecord>,
 }
 
 impl Source {
     fn open(lake: &Lake, path: &str, log_partition: u16, from: u64) -> Result<Self, ScanError> {
-        let batches = scan_parquet(lake, &RECORDS, path, &["log_partition", "log_position", "body"], 64)?;
-        Ok(Self { batches: Box::new(batches), rows: Vec::new().into_iter(), log_partition, from })
+        let place = ["log_partition", "log_position"];
+        let wanted = move |places: &RecordBatch| -> BooleanArray {
+            let partitions = places.column(0).as_primitive::<Int32Type>().values().iter();
+            let positions = places.column(1).as_primitive::<Int64Type>().values().iter();
+            let is_wanted = |(partition, position): (&i32, &i64)| {
+                *partition == i32::from(log_partition)
+                    && u64::try_from(*position).is_ok_and(|position| position >= from)
+            };
+            partitions.zip(positions).map(is_wanted).collect::<Vec<bool>>().into()
+        };
+        let columns = ["log_position", "log_time", "format", "body"];
+        let batches = scan_parquet_where(lake, &RECORDS, path, &columns, 64, (&place, Box::new(wanted)))?;
+        Ok(Self { batches: Box::new(batches), rows: Vec::new().into_iter() })
     }
 
-    fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, ScanError> {
+    fn next(&mut self) -> Result<Option<StoredRecord>, ScanError> {
         loop {
             if let Some(row) = self.rows.next() {
                 return Ok(Some(row));
             }
             let Some(batch) = self.batches.next() else { return Ok(None) };
             let batch = batch?;
-            let partitions = batch.column(0).as_primitive::<Int32Type>();
-            let positions = batch.column(1).as_primitive::<Int64Type>();
-            let bodies = batch.column(2).as_binary::<i32>();
-            let rows = (0..batch.num_rows()).filter_map(|row| {
-                let position = u64::try_from(positions.value(row)).unwrap_or(0);
-                let wanted = partitions.value(row) == i32::from(self.log_partition) && position >= self.from;
-                wanted.then(|| (position, bodies.value(row).to_vec()))
-            });
-            self.rows = rows.collect::<Vec<_>>().into_iter();
+            let positions = batch.column(0).as_primitive::<Int64Type>();
+            let log_times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+            let formats = batch.column(2).as_string::<i32>();
+            let bodies = batch.column(3).as_binary::<i32>();
+            let record = |row: usize| StoredRecord {
+                position: u64::try_from(positions.value(row)).unwrap_or(0),
+                log_time: Timestamp::from_micros(log_times.value(row)),
+                format: formats.value(row).to_owned(),
+                body: bodies.value(row).to_vec(),
+            };
+            self.rows = (0..batch.num_rows()).map(record).collect::<Vec<_>>().into_iter();
         }
     }
 }
@@ -104,7 +120,7 @@ impl Merge {
     /// Opens every file that may hold the next record.
     fn open_due(&mut self) -> Result<(), ScanError> {
         while let Some((least, path)) = self.waiting.last() {
-            if self.heads.peek().is_some_and(|Reverse((position, ..))| position < least) {
+            if self.heads.peek().is_some_and(|Reverse((record, _))| record.position < *least) {
                 break;
             }
             let source = Source::open(&self.lake, path, self.log_partition, self.from)?;
@@ -119,7 +135,7 @@ impl Merge {
     fn refill(&mut self, idx: usize) -> Result<(), ScanError> {
         let Some(source) = &mut self.sources[idx] else { return Ok(()) };
         match source.next()? {
-            Some((position, body)) => self.heads.push(Reverse((position, idx, body))),
+            Some(record) => self.heads.push(Reverse((record, idx))),
             None => self.sources[idx] = None,
         }
         Ok(())
@@ -133,9 +149,9 @@ impl Iterator for Merge {
         if let Err(error) = self.open_due() {
             return Some(Err(error));
         }
-        let Reverse((position, idx, body)) = self.heads.pop()?;
+        let Reverse((record, idx)) = self.heads.pop()?;
         match self.refill(idx) {
-            Ok(()) => Some(Ok(StoredRecord { position, body })),
+            Ok(()) => Some(Ok(record)),
             Err(error) => Some(Err(error)),
         }
     }

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 pub use encode::{ColumnBounds, EncodedFile, encode_parquet, sorted};
 pub use names::{FileName, Origin};
-pub(crate) use scan::plain_bytes;
 pub use scan::{ScanError, may_hold_text, scan_parquet};
+pub(crate) use scan::{plain_bytes, scan_parquet_where};
 
 use crate::tables::LakeTable;
 

@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
 use parquet::file::metadata::RowGroupMetaData;
 use thiserror::Error;
 
@@ -81,15 +81,50 @@ pub fn scan_parquet(
     columns: &[&str],
     batch_rows: usize,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, ScanError>> + use<>, ScanError> {
+    scan(lake, table, path, columns, batch_rows, None)
+}
+
+/// Which rows are wanted, by some of their columns.
+pub(crate) type Wanted<'a> = (&'a [&'a str], Box<dyn FnMut(&RecordBatch) -> BooleanArray + Send>);
+
+/// The same with wanted rows only. What lies in pages without any is not even decompressed.
+///
+/// # Errors
+///
+/// [`ScanError`].
+pub(crate) fn scan_parquet_where(
+    lake: &Lake,
+    table: &'static LakeTable,
+    path: &str,
+    columns: &[&str],
+    batch_rows: usize,
+    wanted: Wanted<'_>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, ScanError>> + use<>, ScanError> {
+    scan(lake, table, path, columns, batch_rows, Some(wanted))
+}
+
+fn scan(
+    lake: &Lake,
+    table: &'static LakeTable,
+    path: &str,
+    columns: &[&str],
+    batch_rows: usize,
+    wanted: Option<Wanted<'_>>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, ScanError>> + use<>, ScanError> {
     let file = lake.open_file(path).map_err(|source| ScanError::Open { path: path.to_owned(), source })?;
     let failed = {
         let path = path.to_owned();
         move |source| ScanError::Read { path: path.clone(), source }
     };
     let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&failed)?;
-    if !columns.is_empty() {
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-        builder = builder.with_projection(mask);
+    let mask = |columns: &[&str]| ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    let projection = (!columns.is_empty()).then(|| mask(columns));
+    let predicate = wanted.map(|(of, mut wanted)| ArrowPredicateFn::new(mask(of), move |batch| Ok(wanted(&batch))));
+    if let Some(projection) = projection {
+        builder = builder.with_projection(projection);
+    }
+    if let Some(predicate) = predicate {
+        builder = builder.with_row_filter(RowFilter::new(vec![Box::new(predicate)]));
     }
     let reader = builder.with_batch_size(batch_rows).build().map_err(&failed)?;
     let wanted = table.schema();

@@ -1,0 +1,153 @@
+//! Rebuilding: everything that was concluded from the records is concluded again, into an empty warehouse.
+
+use std::time::Duration;
+
+use schemas::{Outcome, Timestamp};
+use thiserror::Error;
+use warehouse::tables::RECORDS;
+use warehouse::{Checkpoint, MergeError, MergePolicy, ReadError, ScanError, StoredRecord, Warehouse};
+
+use crate::EVENTS_TOPIC;
+use crate::assignment::Assignment;
+use crate::metrics::ProcessorMetrics;
+use crate::runner::{ProcessorConfig, RunError, Step};
+use crate::stored_log::StoredLog;
+
+/// Files are merged and rollups folded after so many commits: what piles up until then is small beside the rest.
+const COMMITS_PER_UPKEEP: u64 = 16;
+
+/// What was rebuilt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Records folded.
+    pub records: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Commits that it took.
+    pub commits: u64,
+}
+
+/// Why nothing was rebuilt.
+#[derive(Debug, Error)]
+pub enum RebuildError {
+    /// Folding or committing.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Reading either warehouse.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Reading the records.
+    #[error("read the records of the lake")]
+    Records(#[from] ScanError),
+    /// Merging files of the new one.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// What was rebuilt does not hold what it was made from.
+    #[error("what was rebuilt is not complete: {0}")]
+    Differs(String),
+}
+
+/// Folds all records of `live` into `next`, which is empty, up to the checkpoints of `live`, and asserts that `next` holds
+/// the same records and that its books balance. `progress` is told how many positions of the log are behind, of how many.
+///
+/// # Errors
+///
+/// [`RebuildError`]; then `next` is of no use.
+pub async fn rebuild(
+    live: &Warehouse,
+    next: &Warehouse,
+    config: &ProcessorConfig,
+    now: impl Fn() -> Timestamp,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Rebuilt, RebuildError> {
+    // Registered nowhere: only their values are looked at.
+    let metrics = ProcessorMetrics::new().map_err(|error| RebuildError::Differs(error.to_string()))?;
+    let checkpoints = live.checkpoints(EVENTS_TOPIC, 0).await?;
+    let snapshot = live.read().await?.snapshot().await?;
+    let records: i64 = snapshot.files(&RECORDS).iter().map(|file| file.rows).sum();
+    let positions = checkpoints.iter().map(|checkpoint| checkpoint.position).sum();
+    let log = StoredLog::new(live.lake().clone(), snapshot, &checkpoints);
+    let log_partitions = u16::try_from(checkpoints.len()).unwrap_or(u16::MAX);
+    // Nobody waits for a commit: each is as large as it may be.
+    let config = ProcessorConfig { commit_interval: Duration::MAX, ..config.clone() };
+    let mut assignment = Assignment::take(Box::new(log), log_partitions, next, &config).await?;
+    let mut rebuilt = Rebuilt::default();
+    loop {
+        match assignment.step(next, &config, &metrics, now(), Duration::ZERO).await? {
+            Step::Idle => break,
+            Step::Folded | Step::Advanced => {}
+            Step::Committed(_) => {
+                rebuilt.commits += 1;
+                if rebuilt.commits.is_multiple_of(COMMITS_PER_UPKEEP) {
+                    keep_up(next, now()).await?;
+                }
+            }
+        }
+        progress(assignment.positions(), positions);
+    }
+    if assignment.pending.records > 0 {
+        // With the state at the end: the first start has nothing to fold again.
+        let config = ProcessorConfig { state_interval: Duration::ZERO, ..config };
+        let step = assignment.commit(next, &config, &metrics, now()).await?;
+        rebuilt.commits += u64::from(matches!(step, Step::Committed(_)));
+    }
+    keep_up(next, now()).await?;
+    rebuilt.records = u64::try_from(records).unwrap_or(0);
+    rebuilt.events =
+        Outcome::ALL.iter().map(|outcome| metrics.events.with_label_values(&[outcome.as_str()]).get()).sum();
+    assert_complete(live, next, &checkpoints).await?;
+    Ok(rebuilt)
+}
+
+/// What maintenance does beside a running server. Nobody reads the new warehouse yet, so nothing has to wait.
+async fn keep_up(next: &Warehouse, now: Timestamp) -> Result<(), RebuildError> {
+    while next.merge_once(MergePolicy::default(), now).await?.is_some() {}
+    // Later than any commit so far.
+    let now = now.plus_millis(1);
+    next.merge_rollups(now, Duration::ZERO).await?;
+    next.expire(now, Duration::ZERO, Duration::ZERO).await?;
+    Ok(())
+}
+
+/// The event store must have come over as it was, up to the same positions: it is the only copy of what the log forgot.
+async fn assert_complete(live: &Warehouse, next: &Warehouse, checkpoints: &[Checkpoint]) -> Result<(), RebuildError> {
+    let reached = next.checkpoints(EVENTS_TOPIC, 0).await?;
+    if reached != checkpoints {
+        return Err(RebuildError::Differs(format!("it ends at {reached:?} and not at {checkpoints:?}")));
+    }
+    for Checkpoint { log_partition, .. } in checkpoints {
+        let (live, next) = (digest(live, *log_partition).await?, digest(next, *log_partition).await?);
+        if live != next {
+            let what = format!("partition {log_partition} has {next:?} of {live:?}");
+            return Err(RebuildError::Differs(what));
+        }
+    }
+    let books = next.read().await?.books().await?;
+    if books.unaccounted() > 0 {
+        return Err(RebuildError::Differs(format!("its books do not balance: {books:?}")));
+    }
+    Ok(())
+}
+
+/// Stands for the records of a partition.
+#[derive(Debug, PartialEq, Eq)]
+struct Digest {
+    records: u64,
+    crc: u32,
+}
+
+async fn digest(warehouse: &Warehouse, log_partition: u16) -> Result<Digest, RebuildError> {
+    let digest = warehouse.scan(move |lake, snapshot| {
+        let (mut records, mut crc) = (0, crc32fast::Hasher::new());
+        for record in snapshot.records(lake, log_partition, 0)? {
+            let StoredRecord { position, log_time, format, body } = record?;
+            records += 1;
+            crc.update(&position.to_be_bytes());
+            crc.update(&log_time.micros().to_be_bytes());
+            crc.update(format.as_bytes());
+            crc.update(&body);
+        }
+        Ok(Digest { records, crc: crc.finalize() })
+    });
+    Ok(digest.await??)
+}

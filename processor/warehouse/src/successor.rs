@@ -1,0 +1,200 @@
+//! A second warehouse beside the live one, which is to take its place.
+//!
+//! It has a database of its own and shares the lake folder: names of files are used once, and what the other database
+//! lists is to each of the two a leftover that nobody reads. So one renaming of one file decides which of them there is,
+//! and whatever happens before or after it leaves the one or the other, with files to collect.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sqlx::SqlitePool;
+use thiserror::Error;
+
+use crate::database::{OpenError, Warehouse, WarehouseConfig};
+use crate::read::ReadError;
+
+/// Tables that nothing can be concluded from again: whose projects there are, who may do what, and whose log it is. In
+/// an order that respects their references.
+const KEPT: [&str; 4] = ["log_identity", "projects", "upload_keys", "service_tokens"];
+
+/// Why a warehouse has no successor. It is as it was.
+#[derive(Debug, Error)]
+pub enum SuccessorError {
+    /// One of the two could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What is to be kept could not be copied.
+    #[error("copy projects, keys and tokens")]
+    Copy(#[from] sqlx::Error),
+    /// Leftovers could not be collected.
+    #[error("collect what an earlier attempt left behind")]
+    Collect(#[from] ReadError),
+    /// Somebody else has the database open: what it writes would be lost, or damage the successor.
+    #[error("another program has `{path}` open")]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file system.
+    #[error("put `{path}` in its place")]
+    Files {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The file that is the successor's database while it is being made.
+#[must_use]
+pub fn successor_file(config: &WarehouseConfig) -> PathBuf {
+    beside(&config.database, ".rebuild")
+}
+
+/// Removes the database of a successor that was never finished; its files in the lake are leftovers like others.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn remove_unfinished(config: &WarehouseConfig) -> io::Result<()> {
+    let database = successor_file(config);
+    for path in [beside(&database, "-wal"), beside(&database, "-shm"), database] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// The two of them.
+#[derive(Debug)]
+pub struct Successor {
+    config: WarehouseConfig,
+    live: Warehouse,
+    next: Warehouse,
+}
+
+impl Successor {
+    /// Makes an empty warehouse beside the live one, with its projects, keys and tokens and for the same log. Its commits
+    /// are numbered from where the live one's end: a number never means two things. Nothing else may write to either.
+    ///
+    /// # Errors
+    ///
+    /// [`SuccessorError`].
+    pub async fn begin(config: WarehouseConfig) -> Result<Self, SuccessorError> {
+        let database = successor_file(&config);
+        let files = |source| SuccessorError::Files { path: database.clone(), source };
+        remove_unfinished(&config).map_err(files)?;
+        let live = Warehouse::open(&config).await?;
+        live.collect_orphans(std::time::Duration::ZERO).await?;
+        let newest = live.newest_commit().borrow().0;
+        let next = Warehouse::open(&WarehouseConfig { database, lake: config.lake.clone() }).await?;
+        let successor = Self { config, live, next };
+        successor.copy_kept().await?;
+        number_from(&successor.next.shared.writer, newest + 1).await?;
+        Ok(successor)
+    }
+
+    /// The warehouse that answers.
+    #[must_use]
+    pub const fn live(&self) -> &Warehouse {
+        &self.live
+    }
+
+    /// The one that is to take its place.
+    #[must_use]
+    pub const fn next(&self) -> &Warehouse {
+        &self.next
+    }
+
+    async fn copy_kept(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.next.shared.writer.acquire().await?;
+        let live = self.config.database.to_string_lossy().into_owned();
+        sqlx::query("ATTACH DATABASE ? AS live").bind(live).execute(&mut *connection).await?;
+        let emptied = KEPT.iter().rev().map(|table| format!("DELETE FROM main.{table};"));
+        let filled = KEPT.iter().map(|table| format!("INSERT INTO main.{table} SELECT * FROM live.{table};"));
+        let copy: String = emptied.chain(filled).collect();
+        crate::commit::run(&mut connection, format!("BEGIN IMMEDIATE;{copy}COMMIT;")).await?;
+        crate::commit::run(&mut connection, "DETACH DATABASE live".to_owned()).await?;
+        Ok(())
+    }
+
+    /// Puts the successor in the place of the live warehouse; that moment is the renaming of one file.
+    ///
+    /// # Errors
+    ///
+    /// [`SuccessorError`]; then the live warehouse has its place still.
+    pub async fn take_over(self) -> Result<(), SuccessorError> {
+        // Once more: a key may have been made meanwhile.
+        self.copy_kept().await?;
+        let Self { config, live, next } = self;
+        let successor = successor_file(&config);
+        next.close().await;
+        live.close().await;
+        for database in [&successor, &config.database] {
+            // The last one who closes a database takes its log away. A log would be applied to whatever has the name.
+            if beside(database, "-wal").exists() || beside(database, "-shm").exists() {
+                return Err(SuccessorError::InUse { path: database.clone() });
+            }
+        }
+        let folder = config.database.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let renamed = File::open(&successor)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&successor, &config.database))
+            .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all());
+        renamed.map_err(|source| SuccessorError::Files { path: config.database, source })
+    }
+}
+
+/// Begins the numbers of commits with an empty one of this number.
+async fn number_from(writer: &SqlitePool, commit: i64) -> Result<(), sqlx::Error> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(
+        "INSERT INTO ducklake_snapshot SELECT ?, snapshot_time, schema_version, next_catalog_id, next_file_id \
+         FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1",
+    )
+    .bind(commit)
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, '', 'streamgauge', 'rebuild', '[]')")
+        .bind(commit)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is made again by folding the records, beside the catalogue and the rollups.
+    const CONCLUDED: [&str; 4] = ["checkpoint", "commits", "id_run", "state_file"];
+
+    #[tokio::test]
+    async fn every_table_is_either_kept_or_concluded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake") };
+        let warehouse = Warehouse::open(&config).await.unwrap();
+        let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'")
+            .fetch_all(&warehouse.shared.writer)
+            .await
+            .unwrap();
+        for table in tables {
+            let is_concluded = table.starts_with("ducklake_")
+                || table.ends_with("_delta")
+                || table.ends_with("_merged")
+                || CONCLUDED.contains(&&*table);
+            let is_of_library = table.starts_with("sqlite_") || table.starts_with("_sqlx_");
+            assert!(is_of_library || is_concluded != KEPT.contains(&&*table), "{table}");
+        }
+    }
+}
