@@ -75,6 +75,15 @@ impl<T: Serialize> IntoResponse for Answer<T> {
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Problem);
 
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.detail)
+    }
+}
+
+/// A table that the engine reads may refuse, too: the refusal passes through it.
+impl std::error::Error for Refused {}
+
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
         Self(problem)

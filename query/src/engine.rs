@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
 };
@@ -16,7 +17,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use object_store::local::LocalFileSystem;
@@ -31,7 +32,7 @@ use crate::answer::Refused;
 use crate::failures::{internal, refusal};
 use crate::lake_table::LAKE_URL;
 use crate::windows::CountWindows;
-use crate::{functions, gate};
+use crate::{estimates, functions, gate};
 
 /// Where a session's tables are: `streamgauge.main.events`.
 pub(crate) const CATALOGUE: &str = "streamgauge";
@@ -76,9 +77,25 @@ impl Drop for Engine {
 /// Rows of a result, and whether there were more.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    pub(crate) schema: arrow::datatypes::SchemaRef,
+    pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) truncated: bool,
+}
+
+/// A statement that is ready to run.
+pub(crate) struct Planned {
+    plan: Arc<dyn ExecutionPlan>,
+    state: SessionState,
+    max_rows: usize,
+    /// Whether nothing in it is right within some error only.
+    pub(crate) is_exact: bool,
+}
+
+impl Planned {
+    /// The columns of its result.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.plan.schema()
+    }
 }
 
 impl Rows {
@@ -121,6 +138,7 @@ impl Engine {
             .build();
         datafusion_functions_json::register_all(&mut template)?;
         functions::restrict(&mut template)?;
+        functions::add_own(&mut template)?;
         let admission = Admission::new(config.concurrent, config.timeout);
         Ok(Self { config, admission, threads: Some(threads), template })
     }
@@ -166,12 +184,26 @@ impl Engine {
 
     /// Runs a plan; at most `limit` rows are returned.
     pub(crate) async fn collect(&self, frame: DataFrame, limit: usize) -> Result<Rows, Refused> {
-        let (max_rows, max_bytes) = (limit.min(self.config.max_rows), self.config.max_result_bytes);
+        let planned = self.plan(frame, limit).await?;
+        self.execute(planned).await
+    }
+
+    /// Makes a plan ready to run; tables of the database are read by that.
+    pub(crate) async fn plan(&self, frame: DataFrame, limit: usize) -> Result<Planned, Refused> {
+        let max_rows = limit.min(self.config.max_rows);
         // One row more than asked for tells whether there are more.
         let (state, plan) = frame.limit(0, Some(max_rows.saturating_add(1))).map_err(refusal)?.into_parts();
         let plan = state.optimize(&plan).map_err(refusal)?;
         gate::check_constants(&plan)?;
+        let is_exact = !estimates::are_in(&plan);
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(refusal)?;
+        Ok(Planned { plan, state, max_rows, is_exact })
+    }
+
+    /// Runs what is planned.
+    pub(crate) async fn execute(&self, planned: Planned) -> Result<Rows, Refused> {
+        let Planned { plan, state, max_rows, .. } = planned;
+        let max_bytes = self.config.max_result_bytes;
         let mut stream = execute_stream(plan, state.task_ctx()).map_err(refusal)?;
         let mut rows = Rows { schema: stream.schema(), batches: Vec::new(), truncated: false };
         let (mut missing, mut memory) = (max_rows, RecordBatchMemoryCounter::new());

@@ -30,6 +30,9 @@ pub(crate) fn refusal(error: DataFusionError) -> Refused {
             tracing::error!(error = %root, "the lake could not be read for a query");
             internal()
         }
+        DataFusionError::External(inner) if inner.is::<Refused>() => {
+            inner.downcast_ref().map_or_else(internal, |Refused(problem)| problem.clone().into())
+        }
         _ => {
             tracing::error!(error.kind = kind(root), "a query failed");
             internal()

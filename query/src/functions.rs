@@ -9,6 +9,13 @@
 //! - whose work is a product of lengths (`levenshtein`): it cannot be interrupted;
 //! - that tell about the server (`version`).
 
+mod local_time;
+mod percentile;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use percentile::PERCENTILE_OF_BINS;
+
 use std::sync::Arc;
 
 use datafusion::common::Result;
@@ -91,6 +98,7 @@ const SCALAR: &[&str] = &[
     "make_date",
     "make_time",
     "to_local_time",
+    local_time::LOCAL_TIME,
     // Text.
     "ascii",
     "bit_length",
@@ -225,6 +233,13 @@ pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
         Arc::new(AggregateFunctionPlanner),
         Arc::new(WindowFunctionPlanner),
     ]
+}
+
+/// Adds the functions that are ours.
+pub(crate) fn add_own(state: &mut SessionState) -> Result<()> {
+    state.register_udf(Arc::new(local_time::local_time()))?;
+    state.register_udaf(Arc::new(percentile::percentile_of_bins()))?;
+    Ok(())
 }
 
 /// Takes out every function that is not on the lists, and bounds those that can make much from little.

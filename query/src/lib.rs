@@ -25,6 +25,7 @@ mod changes;
 mod database_tables;
 mod derived;
 mod engine;
+mod estimates;
 mod etag;
 mod events;
 mod export;

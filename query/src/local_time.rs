@@ -1,6 +1,8 @@
 //! Local days: where midnight is in the caller's zone.
 
-use chrono::{DateTime, Datelike, Days, FixedOffset, LocalResult, Months, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, Days, FixedOffset, LocalResult, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc,
+};
 use chrono_tz::Tz;
 use schemas::{Problem, Timestamp};
 
@@ -36,10 +38,15 @@ impl Zone {
 
     /// The local date of an instant.
     pub(crate) fn date(self, at: Timestamp) -> NaiveDate {
+        self.wall_clock(at).date()
+    }
+
+    /// What a clock on the wall shows at an instant.
+    pub(crate) fn wall_clock(self, at: Timestamp) -> NaiveDateTime {
         let at = at.to_chrono();
         match self {
-            Self::Named(zone) => at.with_timezone(&zone).date_naive(),
-            Self::Fixed(offset) => at.with_timezone(&offset).date_naive(),
+            Self::Named(zone) => at.with_timezone(&zone).naive_local(),
+            Self::Fixed(offset) => at.with_timezone(&offset).naive_local(),
         }
     }
 

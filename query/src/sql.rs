@@ -1,8 +1,8 @@
 //! `POST /v1/sql`.
 //!
 //! The path of a statement: permission, body, limits of the text; then, in the project's turn on the engine's threads:
-//! parsing, the tables it names loaded in one read transaction, which ends before anything runs, planning, the allow
-//! list, running, encoding.
+//! parsing, planning, the allow list; tables of the database are read in one read transaction, which ends before anything
+//! runs; running, encoding. The [questions](crate::questions) take the same path.
 //!
 //! `as_of` reads the lake's tables as of an older commit. Tables of the database (rollups, ledger, commits) are kept as
 //! of the newest commit only, so a statement that names one is refused with `as_of`: sums over `events` answer the same.
@@ -22,25 +22,22 @@ use schemas::{Principal, Problem, Scope as Permission};
 use serde::Deserialize;
 use serde_json::Value;
 use warehouse::CommitId;
-use warehouse::tables::VIEWS;
 
 use crate::Query;
 use crate::accept::accepted;
-use crate::answer::Refused;
+use crate::answer::{Meta, Refused};
 use crate::bounded::{CONSTANT_MAX_BYTES, Sharing};
+use crate::database_tables::scan::{DatabaseScan, Reading};
+use crate::engine::Planned;
 use crate::failures::refusal;
 use crate::gate::{self, Parsed};
 use crate::lake_table::add_lake;
 use crate::output::Format;
-use crate::pinned::{AtCommit, Pinned};
 use crate::scope::Scope;
 use crate::{body, catalogue, database_tables};
 
 /// Rows of a result when the caller asks for no number.
 const DEFAULT_ROWS: usize = 10_000;
-
-/// Columns of `views` that come from distributions.
-const VIEW_PERCENTILES: [&str; 2] = ["latency_ms_p50", "latency_ms_p95"];
 
 /// What is posted.
 #[derive(Debug, Deserialize)]
@@ -90,6 +87,25 @@ async fn answer(query: &Query, principal: &Principal, headers: &HeaderMap, body:
     query.turn(&project, async move { asked.run_statement(&scope, &statement, params, format).await }).await
 }
 
+/// A statement that may be asked.
+pub(crate) struct Asked<'a> {
+    pub(crate) sql: &'a str,
+    /// Values of `$1`, `$2`, ..
+    pub(crate) params: Vec<ScalarValue>,
+    /// Lake tables as of this commit.
+    pub(crate) as_of: Option<CommitId>,
+    /// At most that many rows.
+    pub(crate) limit: usize,
+}
+
+/// A statement that is ready to run, and what its answer stands for.
+pub(crate) struct Prepared {
+    pub(crate) planned: Planned,
+    pub(crate) meta: Meta,
+    /// Holds what was read until the statement has run.
+    _reading: Reading,
+}
+
 impl Query {
     async fn run_statement(
         &self,
@@ -99,18 +115,11 @@ impl Query {
         format: Format,
     ) -> Result<Response, Refused> {
         let engine = &self.shared.engine;
-        let context = engine.session()?;
-        let parsed = gate::parse(&context.state(), &statement.sql)?;
-        let pinned = match statement.as_of {
-            Some(commit) => self.pin_as_of(CommitId(commit)).await?,
-            None => self.pin().await?,
-        };
-        let at = add_tables(&context, pinned, scope, &parsed, statement.as_of.is_some()).await?;
-        let has_percentiles = reads_percentiles(&parsed);
-        let frame = plan(&context, parsed, params).await?;
-        format.check(frame.schema().as_arrow())?;
-        let rows = engine.collect(frame, statement.limit.unwrap_or(DEFAULT_ROWS)).await?;
-        let meta = if has_percentiles { at.meta().within(RELATIVE_ERROR) } else { at.meta() };
+        let limit = statement.limit.unwrap_or(DEFAULT_ROWS);
+        let asked = Asked { sql: &statement.sql, params, as_of: statement.as_of.map(CommitId), limit };
+        let Prepared { planned, meta, _reading } = self.prepare(scope, asked).await?;
+        format.check(&planned.schema())?;
+        let rows = engine.execute(planned).await?;
         let bytes = format.encode(&rows, &meta, engine.config.max_result_bytes)?;
         let mut response = (meta.headers(), bytes).into_response();
         let headers = response.headers_mut();
@@ -119,17 +128,39 @@ impl Query {
         headers.insert("streamgauge-truncated", truncated);
         Ok(response)
     }
+
+    /// Plans a statement over the tables that `scope` may see, and reads those of the database.
+    pub(crate) async fn prepare(&self, scope: &Scope, asked: Asked<'_>) -> Result<Prepared, Refused> {
+        let engine = &self.shared.engine;
+        let context = engine.session()?;
+        let parsed = gate::parse(&context.state(), asked.sql)?;
+        let pinned = match asked.as_of {
+            Some(commit) => self.pin_as_of(commit).await?,
+            None => self.pin().await?,
+        };
+        let reading = Reading::new(pinned);
+        if add_tables(&context, &reading, scope, &parsed, asked.as_of.is_some())? == 0 {
+            reading.end().await;
+        }
+        let frame = plan(&context, parsed, asked.params).await?;
+        let planned = engine.plan(frame, asked.limit).await;
+        reading.end().await;
+        let (planned, meta) = (planned?, reading.at().meta());
+        let meta = if planned.is_exact { meta } else { meta.within(RELATIVE_ERROR) };
+        Ok(Prepared { planned, meta, _reading: reading })
+    }
 }
 
-/// Puts the tables that a statement names into its session; the read transaction ends with it.
-async fn add_tables(
+/// Puts the tables that a statement names into its session. Returns how many of them are of the database.
+fn add_tables(
     context: &SessionContext,
-    mut pinned: Pinned,
+    reading: &Reading,
     scope: &Scope,
     parsed: &Parsed,
     is_as_of: bool,
-) -> Result<AtCommit, Refused> {
-    add_lake(context, &pinned.at.snapshot, scope).map_err(refusal)?;
+) -> Result<usize, Refused> {
+    add_lake(context, &reading.at().snapshot, scope).map_err(refusal)?;
+    let mut count = 0;
     for (name, table) in database_tables::all() {
         if !parsed.tables.contains(&name) {
             continue;
@@ -140,19 +171,13 @@ async fn add_tables(
             );
             return Err(gate::refused("not_as_of", detail, "lake_tables_only").into());
         }
-        let rows = table.load(&mut pinned, scope, parsed).await?;
-        context.register_table(name.as_str(), Arc::new(rows)).map_err(refusal)?;
+        if let Some(table) = DatabaseScan::new(table, scope, reading) {
+            context.register_table(name.as_str(), Arc::new(table)).map_err(refusal)?;
+            count += 1;
+        }
     }
     catalogue::describe(context, scope)?;
-    Ok(pinned.release())
-}
-
-/// Whether a statement may read a column that is right within [`RELATIVE_ERROR`] only.
-fn reads_percentiles(parsed: &Parsed) -> bool {
-    let is_named = |name: &str| parsed.tables.contains(name);
-    let mut of_rollups = database_tables::all().into_iter().filter(|(name, _)| is_named(name));
-    is_named(VIEWS.name) && VIEW_PERCENTILES.iter().any(|column| parsed.may_read(column))
-        || of_rollups.any(|(_, table)| table.has_percentiles_for(parsed))
+    Ok(count)
 }
 
 /// Plans a statement, parameters put in, and holds the plan against the allow list.

@@ -114,6 +114,21 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn rollup(&mut self, query: &RollupQuery<'_>) -> Result<Vec<RollupRow>, ReadError> {
+        let mut rows = Vec::new();
+        self.each_rollup_row(query, |row| rows.push(row)).await?;
+        Ok(rows)
+    }
+
+    /// The same, row by row: for readers that keep a part of each only.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn each_rollup_row(
+        &mut self,
+        query: &RollupQuery<'_>,
+        mut take: impl FnMut(RollupRow) + Send,
+    ) -> Result<(), ReadError> {
         let mut statement = sqlx::query(AssertSqlSafe(query.statement()))
             .bind(query.grain.as_str())
             .bind(query.project)
@@ -130,14 +145,16 @@ impl Read {
         for value in query.only.iter().flat_map(|(_, values)| values) {
             statement = statement.bind(value);
         }
-        let rows = statement.fetch_all(&mut *self.transaction).await?;
         let key_count = query.group_by.len();
-        let row = |row: &SqliteRow| RollupRow {
+        let row = |row: SqliteRow| RollupRow {
             bucket_start: Timestamp::from_micros(row.get(0)),
             keys: (1..=key_count).map(|idx| row.get(idx)).collect(),
             measures: (0..query.rollup.measures.len()).map(|idx| row.get(1 + key_count + idx)).collect(),
         };
-        Ok(rows.iter().map(row).collect())
+        // Each row is let go of before the next one is read.
+        let taken = statement.map(|found| take(row(found)));
+        taken.fetch_all(&mut *self.transaction).await?;
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderByKind, Query, Select, SelectItem,
+    BinaryOperator, Expr, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderByKind, Query, Select,
     Statement as SqlStatement, Visit, Visitor,
 };
 use schemas::Problem;
@@ -35,17 +35,6 @@ pub(crate) struct Parsed {
     pub(crate) statement: Statement,
     /// The tables of ours that it reads, by name.
     pub(crate) tables: BTreeSet<String>,
-    /// The statement in lower case.
-    text: String,
-    /// Whether it names all columns of some table with `*`.
-    names_all: bool,
-}
-
-impl Parsed {
-    /// Whether the statement may read a column of this name. If not, the column can be left out of its tables.
-    pub(crate) fn may_read(&self, column: &str) -> bool {
-        self.names_all || self.text.contains(column)
-    }
 }
 
 /// Parses a text and holds the statement against the limits.
@@ -61,10 +50,7 @@ pub(crate) fn parse(state: &SessionState, sql: &str) -> Result<Parsed, Refused> 
     };
     let mut reading = Reading::default();
     match query.visit(&mut reading) {
-        ControlFlow::Continue(()) => {
-            let (text, names_all) = (sql.to_lowercase(), reading.names_all);
-            Ok(Parsed { tables: reading.tables, statement, text, names_all })
-        }
+        ControlFlow::Continue(()) => Ok(Parsed { tables: reading.tables, statement }),
         ControlFlow::Break(problem) => Err(problem.into()),
     }
 }
@@ -88,7 +74,6 @@ struct Weight {
 #[derive(Debug, Default)]
 struct Reading {
     tables: BTreeSet<String>,
-    names_all: bool,
     /// CTEs that can be mentioned here, innermost last.
     known: Vec<(String, Weight)>,
     /// Queries under way, innermost last, and how many CTEs were known before each.
@@ -125,10 +110,6 @@ fn address(query: &Query) -> usize {
 /// A name as the planner compares it.
 fn normalized(name: &Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
-}
-
-const fn is_wildcard(item: &SelectItem) -> bool {
-    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
 
 const fn is_json_operator(expr: &Expr) -> bool {
@@ -184,7 +165,6 @@ impl Visitor for Reading {
         self.selects += 1;
         at_most(self.selects, SELECTS_MAX, "SELECTs", "max_selects")?;
         at_most(select.projection.len(), COLUMNS_MAX, "columns in a SELECT", "max_columns")?;
-        self.names_all |= select.projection.iter().any(is_wildcard);
         if let GroupByExpr::Expressions(terms, _) = &select.group_by {
             at_most(terms.len(), ARGUMENTS_MAX, "expressions to group by", "max_arguments")?;
         }
