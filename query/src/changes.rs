@@ -84,6 +84,7 @@ impl Query {
                 project: &scope.project,
                 since: request.since,
                 from: Timestamp::from_micros(std::mem::replace(&mut from, Timestamp::MIN.micros())),
+                to: Timestamp::MAX,
                 limit: u32::try_from(left).unwrap_or(request.limit) + 1,
             };
             let changed = pinned.read.changed_buckets(&asked).await?;

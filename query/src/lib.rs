@@ -104,6 +104,8 @@ struct Shared {
     warehouse: Warehouse,
     engine: Engine,
     metrics: QueryMetrics,
+    /// Answers from rollups that were given before.
+    kept: rollups::Kept,
     now: Now,
     /// Ends streams that would never end by themselves.
     closing: CancellationToken,
@@ -129,7 +131,9 @@ impl Query {
         closing: CancellationToken,
     ) -> Result<Self, EngineError> {
         let engine = Engine::start(warehouse.lake(), config)?;
-        Ok(Self { shared: Arc::new(Shared { warehouse, engine, metrics, now, closing }) })
+        Ok(Self {
+            shared: Arc::new(Shared { warehouse, engine, metrics, kept: rollups::Kept::default(), now, closing }),
+        })
     }
 
     /// Waits for the project's turn, then does the work of one request, all of it, on the engine's threads.

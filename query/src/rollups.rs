@@ -1,7 +1,9 @@
 //! `GET /v1/rollups/{name}`: flat rows of a rollup, with ratios and percentiles.
 
+mod kept;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +16,20 @@ use schemas::rollups::{self, Grain, Rollup};
 use schemas::{Principal, Problem, Scope as Permission, Timestamp};
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
-use warehouse::{RollupQuery, RollupRow};
+use warehouse::{ChangedQuery, CommitId, RollupQuery, RollupRow};
 
 use crate::Query;
 use crate::answer::{Answer, Refused};
 use crate::derived::Distributions;
 use crate::etag;
 use crate::failures::internal;
-use crate::local_time::Zone;
+use crate::local_time::{QUARTER, Zone};
 use crate::params::{self, Params};
 use crate::pinned::Pinned;
 use crate::scope::Scope;
 
+pub(crate) use kept::Kept;
+use kept::{Data, Given};
 use table::{Cells, Columns};
 
 /// Rows of a page when the caller asks for no number, and at most.
@@ -61,29 +65,27 @@ impl Query {
     ) -> Result<Response, Refused> {
         let mut pinned = self.pin().await?;
         let request = Request::read(rollup, params, pinned.at.now)?;
-        let (rows, next_cursor) = request.rows(&mut pinned, scope).await?;
-        let bins = request.distributions(&mut pinned, scope, &rows).await?;
-        let mut meta = pinned.release().meta();
+        let name = request.name(scope, params);
+        let given = match self.shared.kept.find(&name) {
+            Some((given, commit)) if !request.has_changed(&mut pinned, scope, commit).await? => given,
+            _ => Arc::new(request.give(&mut pinned, scope).await?),
+        };
+        let at = pinned.release();
+        self.shared.kept.keep(name, &given, at.snapshot.commit);
+        let mut meta = at.meta();
         if let Some(rel_error) = request.columns.rel_error() {
             meta = meta.within(rel_error);
         }
-        match request.format {
-            Format::Json => {
-                let object = |row| request.columns.object(row, request.length(row), &bins);
-                let data: Vec<Map<String, Value>> = rows.iter().map(object).collect();
-                // Written once: for the tag, and as part of the answer. No cursor holds a bracket, so no two pairs are alike.
-                let data = to_raw_value(&data).map_err(|_| internal())?;
-                let tag = etag::of([data.get(), next_cursor.as_deref().unwrap_or_default()].concat().as_bytes());
-                Ok(etag::answer(asked, tag, meta.headers(), Answer { data, meta, next_cursor }))
+        let (mut headers, tag) = (meta.headers(), given.tag.clone());
+        match &given.data {
+            Data::Json(data) => {
+                let answer = Answer { data, meta, next_cursor: given.next_cursor.clone() };
+                Ok(etag::answer(asked, tag, headers, answer))
             }
-            Format::Csv(cells) => {
-                let mut headers = meta.headers();
+            Data::Csv(text) => {
                 let csv = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
                 headers.insert(header::CONTENT_TYPE, csv);
-                let line = |row| request.columns.csv_line(row, request.length(row), &bins, cells);
-                let lines: String = rows.iter().map(line).collect();
-                let text = request.columns.csv_header() + &lines;
-                Ok(etag::answer(asked, etag::of(text.as_bytes()), headers, text))
+                Ok(etag::answer(asked, tag, headers, text.clone()))
             }
         }
     }
@@ -107,16 +109,30 @@ struct Request {
     /// The last row of the page before.
     after: Option<(Timestamp, Vec<String>)>,
     format: Format,
+    /// Keys and the values that they must have.
+    only: Vec<(&'static str, Vec<String>)>,
 }
+
+/// Whether buckets are days that no table has.
+fn is_of_local_days(grain: Grain, zone: Zone) -> bool {
+    grain == Grain::Day && zone != Zone::UTC
+}
+
+/// Parameters with a meaning of their own: a key of this name cannot be asked for by its value.
+const RESERVED: [&str; 10] = ["from", "to", "grain", "group_by", "measures", "tz", "limit", "cursor", "format", "raw"];
 
 impl Request {
     fn read(rollup: &'static Rollup, params: &Params, now: Timestamp) -> Result<Self, Problem> {
         let grain = params::grain(params, Grain::Hour)?;
-        let to = params::time(params, "to")?.unwrap_or(now + grain.length());
-        let from = params::time(params, "from")?.unwrap_or(to.plus_millis(-24 * 3_600_000));
-        if from > to {
+        let zone = params::zone(params)?;
+        // Buckets that the range touches are in it, whole. Midnights lie on quarters of an hour in every zone.
+        let unit = if is_of_local_days(grain, zone) { QUARTER } else { grain.length() };
+        let (from, to) = (params::time(params, "from")?, params::time(params, "to")?.unwrap_or(now));
+        if from.is_some_and(|from| from > to) {
             return Err(Problem::new(400, "bad_range", "from lies after to").at("from", "before_to"));
         }
+        let to = to.ceil(unit);
+        let from = from.unwrap_or(to.plus_millis(-24 * 3_600_000)).floor(unit);
         let format = match (params::text(params, "format").unwrap_or("json"), params::text(params, "raw")) {
             ("json", _) => Format::Json,
             ("csv", None | Some("false")) => Format::Csv(Cells::Defused),
@@ -126,19 +142,69 @@ impl Request {
         };
         let group_by = params.get("group_by").map(String::as_str);
         let columns = Columns::pick(rollup, group_by, params::text(params, "measures"))?;
-        let zone = params::zone(params)?;
         let limit = params::limit(params, DEFAULT_ROWS, MAX_ROWS)?;
         let after: Option<(i64, Vec<String>)> = params::cursor(params)?;
         let after = after.map(|(us, keys)| (Timestamp::from_micros(us), keys));
         if after.as_ref().is_some_and(|(_, keys)| keys.len() != columns.keys.len()) {
             return Err(params::bad_cursor());
         }
-        Ok(Self { rollup, grain, from, to, columns, zone, limit, after, format })
+        let keys = rollup.keys.iter().map(|key| key.name).filter(|key| !RESERVED.contains(key));
+        let only = keys.filter_map(|key| Some((key, vec![params.get(key)?.clone()]))).collect();
+        Ok(Self { rollup, grain, from, to, columns, zone, limit, after, format, only })
+    }
+
+    /// What is asked for, as a text that is the same for whoever asks for the same.
+    fn name(&self, scope: &Scope, params: &Params) -> String {
+        let others: BTreeMap<&String, &String> =
+            params.iter().filter(|(name, _)| !["from", "to"].contains(&name.as_str())).collect();
+        format!("{:?}", (&scope.project, self.rollup.name, self.from.micros(), self.to.micros(), others))
+    }
+
+    /// Whether a commit after this one changed a bucket of the range.
+    async fn has_changed(&self, pinned: &mut Pinned, scope: &Scope, since: CommitId) -> Result<bool, Refused> {
+        if since == pinned.at.snapshot.commit {
+            return Ok(false);
+        }
+        // Local days are made of minutes, and lie within a day of these of UTC.
+        let (grain, margin_ms) = if self.has_local_days() { (Grain::Minute, 2 * 86_400_000) } else { (self.grain, 0) };
+        let query = ChangedQuery {
+            rollup: self.rollup,
+            grain,
+            project: &scope.project,
+            since,
+            from: self.from.plus_millis(-margin_ms),
+            to: self.to.plus_millis(margin_ms),
+            limit: 1,
+        };
+        Ok(!pinned.read.changed_buckets(&query).await?.is_empty())
+    }
+
+    /// The answer, from the database.
+    async fn give(&self, pinned: &mut Pinned, scope: &Scope) -> Result<Given, Refused> {
+        let (rows, next_cursor) = self.rows(pinned, scope).await?;
+        let bins = self.distributions(pinned, scope, &rows).await?;
+        match self.format {
+            Format::Json => {
+                let object = |row| self.columns.object(row, self.length(row), &bins);
+                let data: Vec<Map<String, Value>> = rows.iter().map(object).collect();
+                // Written once: for the tag, and as part of the answer. No cursor holds a bracket, so no two pairs are alike.
+                let data = to_raw_value(&data).map_err(|_| internal())?;
+                let tag = etag::of([data.get(), next_cursor.as_deref().unwrap_or_default()].concat().as_bytes());
+                Ok(Given { data: Data::Json(data), next_cursor, tag })
+            }
+            Format::Csv(cells) => {
+                let line = |row| self.columns.csv_line(row, self.length(row), &bins, cells);
+                let lines: String = rows.iter().map(line).collect();
+                let text = self.columns.csv_header() + &lines;
+                let tag = etag::of(text.as_bytes());
+                Ok(Given { data: Data::Csv(text), next_cursor, tag })
+            }
+        }
     }
 
     /// Whether buckets are days of the caller's zone, which no table has.
     fn has_local_days(&self) -> bool {
-        self.grain == Grain::Day && self.zone != Zone::UTC
+        is_of_local_days(self.grain, self.zone)
     }
 
     /// How long the bucket of a row is: a local day may have 23 or 25 hours.
@@ -152,15 +218,14 @@ impl Request {
 
     fn query<'a>(&self, scope: &'a Scope, grain: Grain, range: (Timestamp, Timestamp)) -> RollupQuery<'a> {
         let group_by = self.columns.keys.clone();
-        RollupQuery { group_by, ..RollupQuery::new(self.rollup, grain, &scope.project, range) }
+        RollupQuery { group_by, only: self.only.clone(), ..RollupQuery::new(self.rollup, grain, &scope.project, range) }
     }
 
     async fn rows(&self, pinned: &mut Pinned, scope: &Scope) -> Result<(Vec<RollupRow>, Option<String>), Refused> {
         let mut rows = if self.has_local_days() {
             self.local_days(pinned, scope).await?
         } else {
-            // A range that begins within a bucket takes the bucket in.
-            let query = self.query(scope, self.grain, (self.from.floor(self.grain.length()), self.to));
+            let query = self.query(scope, self.grain, (self.from, self.to));
             let query = RollupQuery { after: self.after.clone(), limit: self.limit + 1, ..query };
             pinned.read.rollup(&query).await?
         };

@@ -80,6 +80,13 @@ impl Timestamp {
         Self(self.0.div_euclid(length_us) * length_us)
     }
 
+    /// The start of the next bucket of that length; itself if it is one.
+    #[must_use]
+    pub fn ceil(self, length: Duration) -> Self {
+        let floor = self.floor(length);
+        if floor == self { self } else { floor + length }
+    }
+
     /// Days since 1970-01-01, UTC.
     #[must_use]
     pub const fn utc_day(self) -> i64 {

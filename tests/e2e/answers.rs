@@ -269,3 +269,37 @@ async fn one_stream_is_told_again_with_every_commit() {
     assert_eq!((&told["data"]["status"], &told["data"]["attempts"]), (&json!("error"), &json!(1)));
     assert!(told["meta"]["commit"].as_i64() > first["meta"]["commit"].as_i64());
 }
+
+#[tokio::test]
+async fn rows_of_a_rollup_can_be_asked_for_by_a_key_and_follow_what_is_committed() {
+    let mut device = Device::new();
+    let server = with_a_session(&mut device).await;
+    let range = "from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z";
+    let path = format!("/v1/rollups/stream?grain=day&{range}&measures=attempts,startup_ms_p50&stream_id=");
+    let of = async |stream: &str| json(&server, &format!("{path}{stream}")).await;
+    let chess = of("twitch:chess").await;
+    assert_eq!((chess["data"].as_array().unwrap().len(), &chess["data"][0]["attempts"]), (1, &json!(1)));
+    assert_near(&chess["data"][0]["startup_ms_p50"], 800.0);
+    assert_eq!(of("twitch:unknown").await["data"], json!([]));
+    assert_eq!(
+        json(&server, &format!("{path}&stream_platform=kick")).await["data"],
+        json!([]),
+        "empty is a value, too"
+    );
+
+    // Another stream changes the same bucket: what is kept is read again, and says the same.
+    let mut other = Device::new();
+    upload_at(&server, &session(&mut other, base()), base() + TimeDelta::seconds(203)).await;
+    server.settle().await;
+    let again = of("twitch:chess").await;
+    assert_eq!(again["data"][0]["attempts"], 2, "one more");
+    assert!(again["meta"]["commit"].as_i64() > chess["meta"]["commit"].as_i64());
+    // A day that nothing happens on stays as it is, under a newer commit.
+    let empty = "/v1/rollups/stream?grain=day&from=2026-02-01T00:00:00Z&to=2026-02-02T00:00:00Z";
+    let before = json(&server, empty).await;
+    upload_at(&server, &session(&mut Device::new(), base()), base() + TimeDelta::seconds(204)).await;
+    server.settle().await;
+    let after = json(&server, empty).await;
+    assert!(before["data"] == after["data"] && before["meta"]["commit"] != after["meta"]["commit"]);
+    assert_eq!(of("twitch:chess").await["data"][0]["attempts"], 3);
+}

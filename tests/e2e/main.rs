@@ -17,6 +17,7 @@ mod program;
 mod promises;
 mod simulate;
 mod sql;
+mod upgrade;
 mod uploads;
 mod views;
 

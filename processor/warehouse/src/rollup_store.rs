@@ -152,8 +152,10 @@ pub struct ChangedQuery<'a> {
     pub project: &'a str,
     /// Changed by commits after this one.
     pub since: CommitId,
-    /// Only buckets that start at this or later.
+    /// Only buckets that start in `[from, to)`.
     pub from: Timestamp,
+    /// End of the range.
+    pub to: Timestamp,
     /// At most that many.
     pub limit: u32,
 }
@@ -183,7 +185,7 @@ impl Read {
                UNION ALL \
                SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {name}_delta \
                WHERE project = ?2 AND commit_id > ?3) \
-             WHERE bucket >= ?4 GROUP BY bucket ORDER BY bucket LIMIT ?5"
+             WHERE bucket >= ?4 AND bucket < ?6 GROUP BY bucket ORDER BY bucket LIMIT ?5"
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(query.grain.as_str())
@@ -191,6 +193,7 @@ impl Read {
             .bind(query.since.0)
             .bind(query.from.micros())
             .bind(query.limit)
+            .bind(query.to.micros())
             .fetch_all(&mut *self.transaction)
             .await?;
         let bucket = |row: &SqliteRow| ChangedBucket {

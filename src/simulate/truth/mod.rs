@@ -4,6 +4,7 @@
 
 mod fact;
 mod grid;
+mod opening;
 mod places;
 mod scores;
 mod session;
@@ -65,7 +66,10 @@ impl Truth {
                 for view in &session.views {
                     view::add(self, &places, view);
                 }
-                together::add(self, &places);
+                if device.tongue == Tongue::Native {
+                    together::add(self, &places);
+                    opening::add(self, &places);
+                }
                 session::add_viewer(self, &places);
                 session::add_app_sessions(self, &places);
                 session::add_errors(self, &places);

@@ -83,8 +83,8 @@ impl Settled {
         within.or_else(lingers)
     }
 
-    fn plays_at(&self, at: Ms) -> bool {
-        self.phase_at(at).is_some_and(|phase| phase.state == State::Playing)
+    fn is_at(&self, at: Ms, state: State) -> bool {
+        self.phase_at(at).is_some_and(|phase| phase.state == state)
     }
 
     /// When the time at that instant is spent, if it is.
@@ -211,7 +211,12 @@ impl<'a> Places<'a> {
 
     /// The tiles that play at that instant and are heard of later.
     pub(super) fn playing_at(&self, at: Ms) -> impl Iterator<Item = &Settled> {
-        self.settled().filter(move |settled| at < settled.last && settled.plays_at(at))
+        self.settled().filter(move |settled| at < settled.last && settled.is_at(at, State::Playing))
+    }
+
+    /// The tiles that are stalled at that instant and are heard of later.
+    pub(super) fn stalled_at(&self, at: Ms) -> impl Iterator<Item = &Settled> {
+        self.settled().filter(move |settled| at < settled.last && settled.is_at(at, State::Stalled))
     }
 }
 

@@ -41,6 +41,15 @@ impl Force {
     }
 }
 
+/// What holds at an instant, an input at it included.
+pub(super) fn force_at(view: &View, at: Ms) -> Force {
+    let mut force = Force::first(view);
+    for input in view.inputs().into_iter().take_while(|input| *input <= at) {
+        force.learn(view, input);
+    }
+    force
+}
+
 /// The stretches between inputs, each with its state and what holds in it.
 pub(super) fn stretches(view: &View, settled: &Settled) -> Vec<(Ms, Ms, State, Force)> {
     let inputs = view.inputs();

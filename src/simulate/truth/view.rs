@@ -152,9 +152,12 @@ impl Teller<'_> {
                         self.value("bitrate_kbps", at, kbps);
                     }
                 }
-                What::Rendition { from, to } => {
+                What::Rendition { from, to, is_of_tile_count } => {
+                    let is_up = to.kbps > from.kbps;
                     self.count("rendition_changes", at, 1);
-                    self.count(if to.kbps > from.kbps { "shifts_up" } else { "shifts_down" }, at, 1);
+                    self.count(if is_up { "shifts_up" } else { "shifts_down" }, at, 1);
+                    let is_told = is_of_tile_count && self.is_native();
+                    self.count("shifts_down_tile_count", at, i64::from(is_told && !is_up));
                 }
                 What::Warning { code, domain } => self.error(at, code, domain, false),
                 What::FramesDropped { frames } => self.count("dropped_frames", at, frames),
