@@ -22,7 +22,7 @@ fn clients() -> Option<PathBuf> {
 }
 
 /// Runs a script of the folder with Node or Python; returns what it printed.
-async fn run(script: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) async fn run(script: &str, arguments: &[&str]) -> Option<String> {
     let folder = clients()?;
     let is_python = Path::new(script).extension().is_some_and(|ending| ending == "py");
     let interpreter = if is_python { folder.join("venv/bin/python") } else { "node".into() };

@@ -40,7 +40,7 @@ async fn shell(line: &str) -> Said {
 
 /// Whether a tool is there; says so if not.
 #[expect(clippy::print_stdout, reason = "a test that is left out says so")]
-fn has(tool: &str) -> bool {
+pub(crate) fn has(tool: &str) -> bool {
     let found =
         std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|path| path.join(tool).exists());
     if !found {
