@@ -2,7 +2,7 @@
 //!
 //! The path of a statement: permission, body, limits of the text; then, in the project's turn on the engine's threads:
 //! parsing, planning, the allow list; tables of the database are read in one read transaction, which ends before anything
-//! runs; running, encoding. The [questions](crate::questions) take the same path.
+//! runs; running, encoding.
 //!
 //! `as_of` reads the lake's tables as of an older commit. Tables of the database (rollups, ledger, commits) are kept as
 //! of the newest commit only, so a statement that names one is refused with `as_of`: sums over `events` answer the same.
