@@ -249,17 +249,18 @@ impl Part {
     /// Takes in what an input tells, at the time that was [spent until](Self::spend_until).
     pub(super) fn take(&mut self, input: &ViewInput, around: &mut Around<'_>) {
         self.last_band = around.band;
-        self.note(input);
         if let Some(act) = &input.act {
             self.is_stateful = true;
-            self.state_gap = false;
+            let before = self.state;
             self.act(act, around);
+            self.state_gap &= self.state == before;
         } else if let Some(state) = &input.state {
             self.is_stateful = true;
             if std::mem::take(&mut self.state_gap) {
-                self.adopt(state, around);
+                self.act(state, around);
             }
         }
+        self.note(input);
         if let Some(error) = input.error {
             self.error(error, around);
         }
@@ -363,19 +364,6 @@ impl Part {
             (_, state) => state,
         };
         self.enter(next, around);
-    }
-
-    /// A heartbeat's state, where something may have been missed.
-    fn adopt(&mut self, state: &Act, around: &mut Around<'_>) {
-        let agrees = match state {
-            Act::Play => matches!(self.state, State::Playing | State::Seeking),
-            Act::Buffer => matches!(self.state, State::Rebuffering | State::Joining | State::Seeking),
-            Act::Pause => self.state == State::Paused,
-            _ => false,
-        };
-        if !agrees {
-            self.act(state, around);
-        }
     }
 
     fn enter(&mut self, next: State, around: &mut Around<'_>) {

@@ -75,10 +75,12 @@ fn latencies(view: &View) -> impl DoubleEndedIterator<Item = (Ms, i64)> {
 fn sync_spread(truth: &mut Truth, places: &Places<'_>) {
     let told = places.views().flat_map(|(view, _)| latencies(view)).map(|(at, _)| at);
     for now in told {
-        let of_tile = |(view, settled): (&View, &super::places::Settled)| {
-            // A note changes no state: the one before it is the one at it.
-            settled.known_before(now).filter(|state| *state == State::Playing)?;
-            let (at, ms) = latencies(view).rfind(|(at, _)| *at <= now)?;
+        let of_tile = |(view, settled): (&View, &super::places::Settled<'_>)| {
+            let plays = |at: Ms| view.state_after(at) == Some(State::Playing);
+            if !plays(now) || !settled.is_open_at(now) {
+                return None;
+            }
+            let (at, ms) = latencies(view).rfind(|(at, _)| *at <= now && plays(*at))?;
             (now - at <= LATENCY_HOLDS_MS).then_some(ms)
         };
         let known: Vec<i64> = places.views().filter_map(of_tile).collect();
