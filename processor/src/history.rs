@@ -31,7 +31,7 @@ pub(crate) fn units_since(
         if !file.bounds.get(received_at).is_none_or(may_hold) {
             continue;
         }
-        for batch in scan_parquet(lake, &file.path, &EventRows::KEY_COLUMNS, BATCH_ROWS)? {
+        for batch in scan_parquet(lake, &EVENTS, &file.path, &EventRows::KEY_COLUMNS, BATCH_ROWS)? {
             let rows = EventRows::of(&batch?);
             let is_recent =
                 |row: &usize| since.get(&rows.partition(*row)).is_some_and(|since| rows.received_at(*row) >= *since);
@@ -55,7 +55,7 @@ pub(crate) fn inputs_from(
         if last.is_some_and(|last| last < *earliest) {
             continue;
         }
-        for batch in scan_parquet(lake, &file.path, &EventRows::INPUT_COLUMNS, BATCH_ROWS)? {
+        for batch in scan_parquet(lake, &EVENTS, &file.path, &EventRows::INPUT_COLUMNS, BATCH_ROWS)? {
             let rows = EventRows::of(&batch?);
             for row in 0..rows.len() {
                 let partition = rows.partition(row);
@@ -94,14 +94,14 @@ pub(crate) fn inputs_of(
             continue;
         }
         let mut holds_some = false;
-        for batch in scan_parquet(lake, &file.path, &EventRows::KEY_COLUMNS, BATCH_ROWS)? {
+        for batch in scan_parquet(lake, &EVENTS, &file.path, &EventRows::KEY_COLUMNS, BATCH_ROWS)? {
             let rows = EventRows::of(&batch?);
             holds_some |= (0..rows.len()).filter_map(|row| unit(&rows, row)).any(|unit| units.contains(&unit));
         }
         if !holds_some {
             continue;
         }
-        for batch in scan_parquet(lake, &file.path, &EventRows::INPUT_COLUMNS, BATCH_ROWS)? {
+        for batch in scan_parquet(lake, &EVENTS, &file.path, &EventRows::INPUT_COLUMNS, BATCH_ROWS)? {
             let rows = EventRows::of(&batch?);
             for row in 0..rows.len() {
                 // Reading what an event tells costs more than finding out whose it is.

@@ -120,7 +120,7 @@ const LAYOUT_KEYS: [Column; 2] = [
 ];
 const METRIC_KEY: Column = Column {
     name: "metric",
-    doc: "startup_ms, rebuffer_ms, latency_ms, bitrate_kbps, sync_spread_ms, session_ms, or tile_count (its bins are numbers of tiles).",
+    doc: "startup_ms, rebuffer_ms, latency_ms, bitrate_kbps, sync_spread_ms, layout_first_ms, layout_focused_ms, layout_most_ms, layout_all_ms, demand_pct, session_ms, or tile_count (its bins are numbers of tiles).",
 };
 const BIN_KEY: Column =
     Column { name: "bin", doc: "Bin of a DDSketch with a relative error of 1 %: see docs/views.md." };

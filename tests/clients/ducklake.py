@@ -11,7 +11,7 @@ The first form prints, of the newest snapshot or of the given one:
                 microseconds, or null), "sum_log_position", "distinct_event_ids"},
      "records": {"events", "stored", "duplicate", "quarantined", "suppressed": sums},
      "quarantine": {"by_reason": {reason: rows}},
-     "views": {"playing_ms", "rebuffer_ms", "revisions": sums}, "slices": {"attempts", "playing_ms", "viewer_ms": sums},
+     "views": {"playing_ms", "rebuffer_ms", "revisions": sums}, "slices": {"attempts", "playing_ms", "viewer_ms", "any_stall_ms": sums},
      "app_sessions": {"duration_ms", "viewer_ms": sums}}
 
 A part whose table is not in that snapshot is null. The second form lets DuckDB create a catalogue of version 1.0 on SQLite in a
@@ -103,7 +103,7 @@ def report(catalogue, at):
         "records": records,
         "quarantine": quarantine,
         "views": sums_of("views", {"playing_ms": "playing_ms", "rebuffer_ms": "rebuffer_ms", "revisions": "revision"}),
-        "slices": sums_of("slices", {"attempts": "attempts", "playing_ms": "playing_ms", "viewer_ms": "viewer_ms"}),
+        "slices": sums_of("slices", {name: name for name in ("attempts", "playing_ms", "viewer_ms", "any_stall_ms")}),
         "app_sessions": sums_of("app_sessions", {"duration_ms": "duration_ms", "viewer_ms": "viewer_ms"}),
     }
 

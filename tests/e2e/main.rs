@@ -16,6 +16,7 @@ mod program;
 mod promises;
 mod simulate;
 mod sql;
+mod upgrade;
 mod uploads;
 mod views;
 

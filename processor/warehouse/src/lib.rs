@@ -16,6 +16,7 @@
 
 mod access;
 mod books;
+mod catalogue;
 mod collect;
 mod commit;
 mod database;

@@ -199,8 +199,8 @@ fn rewrite(
 pub(crate) fn read_whole(lake: &Lake, table: &'static LakeTable, files: &[DataFile]) -> Result<RecordBatch, Failure> {
     let mut batches = Vec::new();
     for file in files {
-        for batch in scan_parquet(lake, &file.path, &[], 8192)? {
-            batches.push(batch?.with_schema(table.schema())?);
+        for batch in scan_parquet(lake, table, &file.path, &[], 8192)? {
+            batches.push(batch?);
         }
     }
     let rows = concat_batches(&table.schema(), &batches)?;

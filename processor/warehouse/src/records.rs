@@ -76,7 +76,7 @@ struct Source {
 
 impl Source {
     fn open(lake: &Lake, path: &str, log_partition: u16, from: u64) -> Result<Self, ScanError> {
-        let batches = scan_parquet(lake, path, &["log_partition", "log_position", "body"], 64)?;
+        let batches = scan_parquet(lake, &RECORDS, path, &["log_partition", "log_position", "body"], 64)?;
         Ok(Self { batches: Box::new(batches), rows: Vec::new().into_iter(), log_partition, from })
     }
 

@@ -80,7 +80,7 @@ fn rewrite_without(
         }
     }
     let mut holds_some = false;
-    for batch in scan_parquet(lake, &file.path, table.row_key, 8192)? {
+    for batch in scan_parquet(lake, table, &file.path, table.row_key, 8192)? {
         holds_some |= names_of(table, &batch?)?.iter().any(|name| names.contains(name));
     }
     if !holds_some {

@@ -395,6 +395,10 @@ pub static SLICES: LakeTable = table!(6 "slices" "What one commit added for a se
     crashed_sessions Int64 "Of these, how many saw a crash.",
     failed_sessions Int64 "Of these, how many had a view that failed.",
     stalled_sessions Int64 "Of these, how many had a view that stalled.",
+    layouts_opened Int64 "Layouts that came up, in the minute their first tile began.",
+    any_stall_ms Int64 "Time in which at least one tile of a session was stalled, ms.",
+    all_stall_ms Int64 "Of it, time in which no tile of the session played, ms.",
+    shifts_down_tile_count Int64 "Of shifts_down, those that the app wanted because of the number of tiles.",
 ]);
 
 /// All tables of the lake, by rising id.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::dedup::{EventKey, IdTime};
 use crate::event::{Format, stream_platform};
-use crate::kinds::{self, ErrorDomain, Network, PlayerState, RebufferEnd, Severity, TelemetryLevel};
+use crate::kinds::{self, ErrorDomain, Network, PlayerState, RebufferEnd, RenditionReason, Severity, TelemetryLevel};
 use crate::time::Timestamp;
 
 /// What is folded together: a session, or a CMCD view that names none.
@@ -207,6 +207,8 @@ pub struct ViewInput {
     pub rate_milli: Option<i64>,
     /// Live latency, ms.
     pub latency_ms: Option<i64>,
+    /// Throughput as the player measured it, kbit/s, at least 1.
+    pub throughput_kbps: Option<i64>,
     /// Whether the tile has the focus.
     pub focused: Option<bool>,
     /// Whether it can be heard.
@@ -217,6 +219,8 @@ pub struct ViewInput {
     pub is_heartbeat: bool,
     /// Whether it tells of a change of the bitrate, and the bitrate before, kbit/s.
     pub rendition: Option<Option<i64>>,
+    /// Whether the app wanted that change because of the number of tiles.
+    pub is_of_tile_count: bool,
     /// Totals since the view began.
     pub totals: Totals,
     /// Frames that were dropped, told one by one.
@@ -395,6 +399,7 @@ fn playback(name: &str, data: &str) -> ViewInput {
             let data: kinds::PlaybackRenditionChanged = typed(data);
             input.kbps = data.to_kbps;
             input.rendition = Some(data.from_kbps);
+            input.is_of_tile_count = data.reason == Some(RenditionReason::TileCount);
             input.video = pair(data.width_px, data.height_px);
         }
         "error" => {
@@ -443,6 +448,7 @@ fn heartbeat(data: kinds::PlaybackHeartbeat, input: &mut ViewInput) {
     };
     input.kbps = data.bitrate_kbps;
     input.latency_ms = data.latency_ms;
+    input.throughput_kbps = data.throughput_kbps.filter(|kbps| *kbps > 0);
     #[expect(clippy::cast_possible_truncation, reason = "0 to 16")]
     let rate = data.playback_rate.map(|rate| (rate * 1000.0).round() as i64);
     input.rate_milli = rate;

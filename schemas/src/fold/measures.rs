@@ -87,6 +87,10 @@ measures! {
     CrashedSessions "crashed_sessions" "Of these, how many saw a crash.",
     FailedSessions "failed_sessions" "Of these, how many had a view that failed.",
     StalledSessions "stalled_sessions" "Of these, how many had a view that stalled.",
+    LayoutsOpened "layouts_opened" "Layouts that came up, in the minute their first tile began.",
+    AnyStallMs "any_stall_ms" "Time in which at least one tile of a session was stalled, ms.",
+    AllStallMs "all_stall_ms" "Of it, time in which no tile of the session played, ms.",
+    ShiftsDownTileCount "shifts_down_tile_count" "Of shifts_down, those that the app wanted because of the number of tiles.",
 }
 
 impl Measure {
@@ -133,6 +137,16 @@ pub enum Metric {
     BitrateKbps,
     /// Greatest minus least latency of the tiles of a session that play, ms.
     SyncSpreadMs,
+    /// From the beginning of a layout to the first of its tiles that plays, ms.
+    LayoutFirstMs,
+    /// To the tile that has the focus.
+    LayoutFocusedMs,
+    /// Until 90 % of its tiles play.
+    LayoutMostMs,
+    /// Until all of them do.
+    LayoutAllMs,
+    /// Bitrates of the tiles of a session that play, together, in percent of the throughput that they measure.
+    DemandPct,
     /// Durations of app sessions, ms.
     SessionMs,
     /// Numbers of tiles that play at once; counts milliseconds, and the bin is the number itself.
@@ -149,6 +163,11 @@ impl Metric {
             Self::LatencyMs => "latency_ms",
             Self::BitrateKbps => "bitrate_kbps",
             Self::SyncSpreadMs => "sync_spread_ms",
+            Self::LayoutFirstMs => "layout_first_ms",
+            Self::LayoutFocusedMs => "layout_focused_ms",
+            Self::LayoutMostMs => "layout_most_ms",
+            Self::LayoutAllMs => "layout_all_ms",
+            Self::DemandPct => "demand_pct",
             Self::SessionMs => "session_ms",
             Self::TileCount => "tile_count",
         }

@@ -9,6 +9,7 @@ mod errors;
 pub mod facts;
 pub mod input;
 pub mod measures;
+mod opening;
 pub mod scores;
 mod session_time;
 pub mod sketch;

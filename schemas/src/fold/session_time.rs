@@ -1,4 +1,5 @@
-//! What the tiles of one session do together: how many play at once, and whether the session watches at all.
+//! What the tiles of one session do at the same time: how many play, how many are stalled, and whether the session watches
+//! at all.
 //!
 //! Intervals of tiles may come in any order; adding one gives exactly what it changes.
 
@@ -9,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::measures::{Band, Dims, Measure, Metric, Sums, minutes};
 
-/// Stretches and minutes remembered per session. What is older is taken as if no other tile had played then.
+/// Stretches and minutes remembered per session. What is older is taken as if no other tile had done anything then.
 const REMEMBERED: usize = 1024;
 
-/// How many tiles play at once, and how many are active when a minute begins.
+/// How many tiles play and are stalled at once, and how many are active when a minute begins.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct SessionTime {
-    /// Disjoint stretches in which at least one tile plays, by their start.
-    playing: BTreeMap<i64, Stretch>,
+    /// Disjoint stretches in which at least one tile plays or is stalled, by their start.
+    stretches: BTreeMap<i64, Stretch>,
     /// Active views by start of minute, and where the first of them was counted.
     active: BTreeMap<i64, usize>,
     /// Viewer time, ms.
@@ -26,62 +27,85 @@ pub(super) struct SessionTime {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Stretch {
     to_ms: i64,
-    tiles: usize,
+    tiles: Tiles,
     dims: Arc<Dims>,
+}
+
+/// How many tiles do what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Tiles {
+    playing: usize,
+    stalled: usize,
 }
 
 impl SessionTime {
     /// One more tile plays in `[from, to)`.
     pub(super) fn play(&mut self, sums: &mut Sums, dims: &Arc<Dims>, from_ms: i64, to_ms: i64) {
+        self.add(sums, dims, (from_ms, to_ms), |tiles| Tiles { playing: tiles.playing + 1, ..tiles });
+    }
+
+    /// One more tile is stalled in `[from, to)`.
+    pub(super) fn stall(&mut self, sums: &mut Sums, dims: &Arc<Dims>, from_ms: i64, to_ms: i64) {
+        self.add(sums, dims, (from_ms, to_ms), |tiles| Tiles { stalled: tiles.stalled + 1, ..tiles });
+    }
+
+    fn add(
+        &mut self,
+        sums: &mut Sums,
+        dims: &Arc<Dims>,
+        (from_ms, to_ms): (i64, i64),
+        with_one_more: impl Fn(Tiles) -> Tiles,
+    ) {
         let mut at = from_ms;
         while at < to_ms {
-            let (end, tiles, known) = self.stretch_at(at, to_ms);
+            let (end, before, known) = self.stretch_at(at, to_ms);
+            let tiles = with_one_more(before);
             if let Some(known) = known {
-                count(sums, &known, tiles, at, end, -1);
-                count(sums, dims, tiles + 1, at, end, 1);
-            } else {
-                count(sums, dims, 1, at, end, 1);
+                count(sums, &known, before, (at, end), -1);
+            }
+            count(sums, dims, tiles, (at, end), 1);
+            if before.playing == 0 && tiles.playing > 0 {
                 self.viewer_ms += end - at;
             }
-            self.put(at, Stretch { to_ms: end, tiles: tiles + 1, dims: Arc::clone(dims) });
+            self.put(at, Stretch { to_ms: end, tiles, dims: Arc::clone(dims) });
             at = end;
         }
-        while self.playing.len() > REMEMBERED {
-            self.playing.pop_first();
+        while self.stretches.len() > REMEMBERED {
+            self.stretches.pop_first();
         }
     }
 
     /// What is known from `at` on: until when, how many tiles, under which dimensions. Cuts stretches so that one begins
     /// at `at` and none crosses `limit`.
-    fn stretch_at(&mut self, at: i64, limit: i64) -> (i64, usize, Option<Arc<Dims>>) {
-        if let Some((start, stretch)) = self.playing.range(..=at).next_back()
+    fn stretch_at(&mut self, at: i64, limit: i64) -> (i64, Tiles, Option<Arc<Dims>>) {
+        if let Some((start, stretch)) = self.stretches.range(..=at).next_back()
             && stretch.to_ms > at
         {
             let (start, stretch) = (*start, stretch.clone());
             let end = stretch.to_ms.min(limit);
-            self.playing.remove(&start);
+            self.stretches.remove(&start);
             if start < at {
-                self.playing.insert(start, Stretch { to_ms: at, ..stretch.clone() });
+                self.stretches.insert(start, Stretch { to_ms: at, ..stretch.clone() });
             }
             if stretch.to_ms > limit {
-                self.playing.insert(limit, stretch.clone());
+                self.stretches.insert(limit, stretch.clone());
             }
             return (end, stretch.tiles, Some(stretch.dims));
         }
-        let next = self.playing.range(at..).next().map_or(limit, |(start, _)| *start);
-        (next.min(limit), 0, None)
+        let next = self.stretches.range(at..).next().map_or(limit, |(start, _)| *start);
+        (next.min(limit), Tiles::default(), None)
     }
 
     /// Adds a stretch, joined with an equal one that ends where it begins.
     fn put(&mut self, from_ms: i64, stretch: Stretch) {
-        if let Some((_, before)) = self.playing.range_mut(..from_ms).next_back()
+        if let Some((_, before)) = self.stretches.range_mut(..from_ms).next_back()
             && before.to_ms == from_ms
             && before.tiles == stretch.tiles
             && before.dims == stretch.dims
         {
             before.to_ms = stretch.to_ms;
         } else {
-            self.playing.insert(from_ms, stretch);
+            self.stretches.insert(from_ms, stretch);
         }
     }
 
@@ -98,13 +122,21 @@ impl SessionTime {
     }
 }
 
-/// Counts a stretch of a number of tiles, or takes it back.
-fn count(sums: &mut Sums, dims: &Arc<Dims>, tiles: usize, from_ms: i64, to_ms: i64, times: i64) {
-    let band = Band::of(tiles);
-    let bin = i32::try_from(tiles).unwrap_or(i32::MAX);
+/// Counts a stretch in which tiles do something, or takes it back.
+fn count(sums: &mut Sums, dims: &Arc<Dims>, tiles: Tiles, (from_ms, to_ms): (i64, i64), times: i64) {
+    let bin = i32::try_from(tiles.playing).unwrap_or(i32::MAX);
+    let (of_playing, of_both) = (Band::of(tiles.playing), Band::of(tiles.playing + tiles.stalled));
     for (at, ms) in minutes(from_ms, to_ms) {
-        sums.add(dims, band, at, Measure::ViewerMs, times * ms);
-        sums.add_bin(dims, band, at, (Metric::TileCount, bin), times * ms);
+        if tiles.playing > 0 {
+            sums.add(dims, of_playing, at, Measure::ViewerMs, times * ms);
+            sums.add_bin(dims, of_playing, at, (Metric::TileCount, bin), times * ms);
+        }
+        if tiles.stalled > 0 {
+            sums.add(dims, of_both, at, Measure::AnyStallMs, times * ms);
+        }
+        if tiles.stalled > 0 && tiles.playing == 0 {
+            sums.add(dims, of_both, at, Measure::AllStallMs, times * ms);
+        }
     }
 }
 
@@ -114,36 +146,49 @@ mod tests {
 
     use super::*;
 
-    fn totals(sums: &Sums) -> (i64, BTreeMap<i32, i64>) {
-        let viewer_ms = sums.rows.values().map(|values| values[Measure::ViewerMs as usize]).sum();
+    /// Viewer time, time with any and with all tiles stalled, time by number of tiles that play.
+    fn totals(sums: &Sums) -> ([i64; 3], BTreeMap<i32, i64>) {
+        let total = |measure: Measure| sums.rows.values().map(|values| values[measure as usize]).sum();
         let mut tiles = BTreeMap::new();
         for ((_, _, bin), ms) in &sums.bins {
             *tiles.entry(*bin).or_insert(0) += ms;
         }
         tiles.retain(|_, ms| *ms != 0);
-        (viewer_ms, tiles)
+        ([Measure::ViewerMs, Measure::AnyStallMs, Measure::AllStallMs].map(total), tiles)
     }
 
     proptest! {
         #[test]
-        fn union_and_counts_are_those_of_every_single_millisecond(
-            intervals in prop::collection::vec((0..200_i64, 1..100_i64), 1..12)
+        fn unions_and_counts_are_those_of_every_single_millisecond(
+            intervals in prop::collection::vec((0..200_i64, 1..100_i64, any::<bool>()), 1..12)
         ) {
             let (mut time, mut sums, dims) = (SessionTime::default(), Sums::default(), Arc::new(Dims::default()));
-            let mut tiles = [0_i32; 320];
-            for (from, length) in &intervals {
-                time.play(&mut sums, &dims, *from, from + length);
+            let mut tiles = [(0_i32, 0_i32); 320];
+            for (from, length, plays) in &intervals {
+                if *plays {
+                    time.play(&mut sums, &dims, *from, from + length);
+                } else {
+                    time.stall(&mut sums, &dims, *from, from + length);
+                }
                 for ms in *from..from + length {
-                    tiles[usize::try_from(ms).unwrap()] += 1;
+                    let (playing, stalled) = &mut tiles[usize::try_from(ms).unwrap()];
+                    *(if *plays { playing } else { stalled }) += 1;
                 }
             }
-            let union = i64::try_from(tiles.iter().filter(|count| **count > 0).count()).unwrap();
+            let length = |is_counted: fn(&(i32, i32)) -> bool| {
+                i64::try_from(tiles.iter().filter(|tiles| is_counted(tiles)).count()).unwrap()
+            };
+            let times = [
+                length(|(playing, _)| *playing > 0),
+                length(|(_, stalled)| *stalled > 0),
+                length(|(playing, stalled)| *stalled > 0 && *playing == 0),
+            ];
             let mut expected = BTreeMap::new();
-            for count in tiles.into_iter().filter(|count| *count > 0) {
-                *expected.entry(count).or_insert(0) += 1;
+            for (playing, _) in tiles.into_iter().filter(|(playing, _)| *playing > 0) {
+                *expected.entry(playing).or_insert(0) += 1;
             }
-            prop_assert_eq!(totals(&sums), (union, expected));
-            prop_assert_eq!(time.viewer_ms, union);
+            prop_assert_eq!(totals(&sums), (times, expected));
+            prop_assert_eq!(time.viewer_ms, times[0]);
         }
     }
 }

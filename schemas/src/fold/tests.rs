@@ -1,5 +1,7 @@
 //! Views and sessions, by example and by property.
 
+mod layouts;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
-//! What the tiles of a native session tell only together: stalls at the same time, and how far apart they are.
+//! What the tiles of a native session tell only together: stalls at the same time, how far apart they are, and whether
+//! their bitrates fit through the connection.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +42,16 @@ impl Together {
                 sums.add(&stall.dims, stall.band, stall.from_ms, Measure::ClientRebuffers, 1);
             }
         }
+    }
+}
+
+/// Counts how much of the connection's throughput tiles that play take up together: of each the bitrate, and the throughput
+/// if it is known. The greatest throughput is the connection's: tiles that load at the same time measure only their share.
+pub(super) fn demand(sums: &mut Sums, dims: &Arc<Dims>, now_ms: i64, tiles: impl Iterator<Item = (i64, Option<i64>)>) {
+    let tiles: Vec<(i64, Option<i64>)> = tiles.collect();
+    let wanted: i64 = tiles.iter().map(|(kbps, _)| kbps).sum();
+    if let Some(throughput) = tiles.iter().filter_map(|(_, throughput)| *throughput).max().filter(|_| wanted > 0) {
+        sums.observe(dims, Band::of(tiles.len()), now_ms, Metric::DemandPct, 100 * wanted / throughput);
     }
 }
 

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::facts::{SessionFact, ViewFact};
 use super::input::{Act, Input, Order, Place, UnitKey, ViewInput, What};
 use super::measures::{Band, Dims, Measure, Sums};
+use super::opening::Openings;
 use super::session_time::SessionTime;
-use super::together::{Together, sync_spread};
+use super::together::{Together, demand, sync_spread};
 use super::view::{Around, Counters, Part, State};
 use crate::time::Timestamp;
 
@@ -28,7 +29,7 @@ const LAYOUTS_MAX: usize = 64;
 
 /// The first byte of units as bytes: another one for every change of the rules or of the state. Bytes of another version
 /// are no state, and the units are folded again from their events.
-const STATE_VERSION: u8 = 2;
+const STATE_VERSION: u8 = 3;
 
 /// Units as bytes.
 #[must_use]
@@ -68,6 +69,7 @@ pub struct Unit {
     live: usize,
     time: SessionTime,
     together: Together,
+    openings: Openings,
     app: Option<AppSession>,
     started_layouts: Vec<Box<str>>,
     last_received: Timestamp,
@@ -100,6 +102,7 @@ impl Unit {
             live: 0,
             time: SessionTime::default(),
             together: Together::default(),
+            openings: Openings::default(),
             app: None,
             started_layouts: Vec::new(),
             last_received: Timestamp::MIN,
@@ -177,6 +180,7 @@ impl Unit {
             }
         }
         self.know(input);
+        self.openings.advance(now_ms, &mut folded.sums);
         self.app_session(input, now_ms, folded);
         self.take_view(input, now_ms, has_gap, folded);
     }
@@ -259,10 +263,34 @@ impl Unit {
         }
         self.with_part(view_id, folded, |part, around| part.take(told, around));
         self.settle(view_id, folded);
-        if told.latency_ms.is_some() && self.order == Order::Session {
-            let latencies = self.parts().filter_map(|part| part.latency_at(now_ms));
-            sync_spread(&mut folded.sums, &self.session, now_ms, latencies);
+        if self.order == Order::Session {
+            self.compare(view_id, told, now_ms, &mut folded.sums);
         }
+    }
+
+    /// Holds the tiles of the session against each other, where an input tells something to compare.
+    fn compare(&mut self, view_id: &str, told: &ViewInput, now_ms: i64, sums: &mut Sums) {
+        if told.focused == Some(true)
+            && let Some(layout_id) = self.layout_of(view_id)
+        {
+            self.openings.focus(&layout_id, view_id);
+        }
+        if told.latency_ms.is_some() {
+            sync_spread(sums, &self.session, now_ms, self.parts().filter_map(|part| part.latency_at(now_ms)));
+        }
+        if told.throughput_kbps.is_some() {
+            demand(sums, &self.session, now_ms, self.parts().filter_map(|part| part.demand_at(now_ms)));
+        }
+    }
+
+    /// The layout of the view's part under way.
+    fn layout_of(&self, view_id: &str) -> Option<Box<str>> {
+        self.views.get(view_id)?.live.as_ref()?.layout_id.clone()
+    }
+
+    /// How many parts of a layout are under way.
+    fn on_screen(&self, layout_id: &str) -> usize {
+        self.parts().filter(|part| part.layout_id.as_deref() == Some(layout_id)).count()
     }
 
     /// Begins a part, if none is under way and the input can begin one. Whether one is under way.
@@ -298,6 +326,10 @@ impl Unit {
         view.has_ended = false;
         view.live = Some(Box::new(part));
         self.live += 1;
+        if let Some(layout_id) = input.layout_id.as_ref().filter(|_| self.order == Order::Session) {
+            let is_first = self.on_screen(layout_id) == 1;
+            self.openings.begin(layout_id, view_id, is_first, now_ms, &self.session);
+        }
         true
     }
 
@@ -314,11 +346,14 @@ impl Unit {
             stalled: None,
         };
         let was_attempt = part.is_attempt();
-        let had_failed = part.failed();
+        let (was_started, had_failed) = (part.started, part.failed());
         let before = [Measure::PlayingMs, Measure::RebufferCount].map(|measure| part.so_far(measure));
         work(part, &mut around);
         let after = [Measure::PlayingMs, Measure::RebufferCount].map(|measure| part.so_far(measure));
         let stalled = around.stalled;
+        if let Some(layout_id) = part.layout_id.as_ref().filter(|_| part.started && !was_started) {
+            self.openings.play(layout_id, view_id, part.last_ms);
+        }
         if let Some(layout_id) = part.layout_id.as_ref().filter(|_| part.started && !sibling_started) {
             if self.started_layouts.len() == LAYOUTS_MAX {
                 self.started_layouts.remove(0);
@@ -355,6 +390,9 @@ impl Unit {
             view.has_ended = true;
             folded.views.extend(part.fact());
             view.counters = part.counters();
+            if let Some(layout_id) = part.layout_id.as_ref().filter(|layout_id| self.on_screen(layout_id) == 0) {
+                self.openings.over(layout_id, &mut folded.sums);
+            }
         }
     }
 

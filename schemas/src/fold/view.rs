@@ -29,7 +29,7 @@ pub const PATIENCE_MS: i64 = 1_000;
 pub const SEEK_SETTLES_MS: i64 = 500;
 /// A view is active while it stalls for at most this long.
 pub const ACTIVE_STALL_MS: i64 = 300_000;
-/// A latency holds for so long.
+/// A latency, and a throughput, holds for so long.
 pub const LATENCY_HOLDS_MS: i64 = 60_000;
 /// Without an end event a view is taken to be active this long after its last input, or for three heartbeats.
 pub const LINGERS_MS: i64 = 90_000;
@@ -133,6 +133,8 @@ pub(super) struct Part {
     period_ms: i64,
     /// When the last live latency was told, and what it was, ms.
     latency: Option<(i64, i64)>,
+    /// When the last throughput was told, and what it was, kbit/s.
+    throughput: Option<(i64, i64)>,
     /// A number was missing before an input since the state was last told, and since totals were last told.
     pub(super) state_gap: bool,
     pub(super) totals_gap: bool,
@@ -189,6 +191,7 @@ impl Part {
             audible: false,
             period_ms: 30_000,
             latency: None,
+            throughput: None,
             // The state that a first heartbeat tells is believed.
             state_gap: true,
             totals_gap: false,
@@ -225,6 +228,12 @@ impl Part {
     pub(super) fn latency_at(&self, now_ms: i64) -> Option<i64> {
         let (at, latency_ms) = self.latency.filter(|_| self.state == State::Playing)?;
         (now_ms - at <= LATENCY_HOLDS_MS).then_some(latency_ms)
+    }
+
+    /// The bitrate, and the throughput if it was told not long before, kbit/s each, of a part that plays.
+    pub(super) fn demand_at(&self, now_ms: i64) -> Option<(i64, Option<i64>)> {
+        let throughput = self.throughput.filter(|(at, _)| now_ms - at <= LATENCY_HOLDS_MS).map(|(_, kbps)| kbps);
+        (self.state == State::Playing).then(|| (self.kbps.unwrap_or(0), throughput))
     }
 
     /// Whether the part is one of the tiles that play or would play.
@@ -286,6 +295,7 @@ impl Part {
         self.focused = input.focused.unwrap_or(self.focused);
         self.audible = input.audible.unwrap_or(self.audible);
         self.period_ms = input.period_ms.unwrap_or(self.period_ms);
+        self.throughput = input.throughput_kbps.map(|kbps| (self.last_ms, kbps)).or(self.throughput);
     }
 
     fn attempt(&mut self, around: &mut Around<'_>) {
@@ -434,6 +444,7 @@ impl Part {
         {
             self.count(Measure::RenditionChanges, 1, around);
             self.count(if kbps > before { Measure::ShiftsUp } else { Measure::ShiftsDown }, 1, around);
+            self.count(Measure::ShiftsDownTileCount, (kbps < before && input.is_of_tile_count).into(), around);
         }
         self.kbps = Some(kbps);
         if input.is_heartbeat && self.state == State::Playing {

@@ -103,6 +103,25 @@ pub const OF_VIEWS: &[Derived] = &[
     REBUFFER_RATIO,
     REBUFFERS_PER_MIN,
     ratio(
+        "attention_rebuffer_ratio",
+        "Of the time in which a tile that is focused or audible should play: attention_rebuffer_ms / \
+         (attention_ms + attention_rebuffer_ms).",
+        &[(1, Measure::AttentionRebufferMs)],
+        &[(1, Measure::AttentionMs), (1, Measure::AttentionRebufferMs)],
+    ),
+    ratio(
+        "any_stall_ratio",
+        "any_stall_ms / (viewer_ms + all_stall_ms).",
+        &[(1, Measure::AnyStallMs)],
+        &[(1, Measure::ViewerMs), (1, Measure::AllStallMs)],
+    ),
+    ratio(
+        "all_stall_ratio",
+        "all_stall_ms / (viewer_ms + all_stall_ms).",
+        &[(1, Measure::AllStallMs)],
+        &[(1, Measure::ViewerMs), (1, Measure::AllStallMs)],
+    ),
+    ratio(
         "avg_bitrate_kbps",
         "Mean bitrate over media played while it was known: bitrate_ms / rated_media_ms, kbit/s.",
         &[(1, Measure::BitrateMs)],
@@ -161,5 +180,29 @@ pub const OF_VIEWS: &[Derived] = &[
         "Median of bitrates that players told, kbit/s, within 1 %.",
         Metric::BitrateKbps,
         0.5,
+    ),
+    percentile(
+        "layout_first_ms_p95",
+        "95th percentile of the time until the first tile of a layout plays, ms, within 1 %.",
+        Metric::LayoutFirstMs,
+        0.95,
+    ),
+    percentile(
+        "layout_all_ms_p95",
+        "95th percentile of the time until all tiles of a layout play, ms, within 1 %.",
+        Metric::LayoutAllMs,
+        0.95,
+    ),
+    percentile(
+        "sync_spread_ms_p95",
+        "95th percentile of the difference of latencies within a layout, ms, within 1 %.",
+        Metric::SyncSpreadMs,
+        0.95,
+    ),
+    percentile(
+        "demand_pct_p95",
+        "95th percentile of the bitrates of tiles that play at once in percent of the throughput, within 1 %.",
+        Metric::DemandPct,
+        0.95,
     ),
 ];

@@ -83,6 +83,10 @@ const MEASURES: &[&str] = &[
     "crashed_sessions",
     "failed_sessions",
     "stalled_sessions",
+    "layouts_opened",
+    "any_stall_ms",
+    "all_stall_ms",
+    "shifts_down_tile_count",
 ];
 
 /// Measures that depend on where in a minute or hour something happens: unknown where a clock is wrong.

@@ -155,7 +155,7 @@ fn fill(view: &View, traits: &Traits, placed: Vec<(Ms, Kind)>, random: &mut Rand
             Kind::Rendition => match video.and_then(|from| Some((from, other_video(from, random)?))) {
                 Some((from, to)) => {
                     video = Some(to);
-                    What::Rendition { from, to }
+                    What::Rendition { from, to, is_of_tile_count: random.chance(20) }
                 }
                 None => continue,
             },
@@ -171,6 +171,8 @@ fn fill(view: &View, traits: &Traits, placed: Vec<(Ms, Kind)>, random: &mut Rand
                 What::Heartbeat(Beat {
                     kbps: video.filter(|_| is_playing).map(|video| video.kbps),
                     latency_ms: (is_playing && view.stream.is_live && !view.is_state_only).then(|| latency_ms(random)),
+                    throughput_kbps: (is_playing && !view.is_state_only && random.chance(60))
+                        .then(|| random.between(2_000, 40_000)),
                     is_focused: traits.tells_attention.then_some(is_focused),
                     is_muted: traits.tells_attention.then_some(is_muted),
                     rate: traits.rate.filter(|_| is_playing),

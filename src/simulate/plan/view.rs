@@ -78,7 +78,7 @@ pub(super) fn draw(stage: &Stage, random: &mut Random, instants: &mut Instants) 
     let is_state_only = stage.tongue == Tongue::Native && random.chance(15);
     let tile = random.pick(&words::TILES);
     let fate = fate(random);
-    let begin = stage.from + random.between(0, 1_500);
+    let begin = stage.from + random.between(0, 2_600);
     let mut script = Script { random, instants, phases: Vec::new() };
     script.turn(State::Joining, begin);
     let end = match fate {

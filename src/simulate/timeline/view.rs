@@ -74,6 +74,8 @@ pub(in crate::simulate) enum What {
     Rendition {
         from: Video,
         to: Video,
+        /// Whether the app wanted it because of the number of tiles.
+        is_of_tile_count: bool,
     },
     Warning {
         code: &'static str,
@@ -104,6 +106,7 @@ pub(in crate::simulate) enum What {
 pub(in crate::simulate) struct Beat {
     pub(in crate::simulate) kbps: Option<i64>,
     pub(in crate::simulate) latency_ms: Option<i64>,
+    pub(in crate::simulate) throughput_kbps: Option<i64>,
     pub(in crate::simulate) is_focused: Option<bool>,
     pub(in crate::simulate) is_muted: Option<bool>,
     /// Playback rate, a whole number, so that no rounding is in doubt.

@@ -6,6 +6,7 @@ mod claims;
 mod fact;
 mod grid;
 mod heard;
+mod opening;
 mod places;
 mod scores;
 mod session;
@@ -71,7 +72,10 @@ impl Truth {
                 for view in &heard.session.views {
                     view::add(self, &places, view);
                 }
-                together::add(self, &places);
+                if device.tongue == Tongue::Native {
+                    together::add(self, &places);
+                    opening::add(self, &places);
+                }
                 session::add_viewer(self, &places);
                 session::add_app_sessions(self, &places);
                 session::add_errors(self, &places);

@@ -52,12 +52,7 @@ pub(super) struct Settled<'a> {
 }
 
 impl<'a> Settled<'a> {
-    fn of(
-        (view, telling): (&'a View, &'a Telling),
-        tongue: Tongue,
-        replaced: Option<Ms>,
-        ledger: &mut Ledger,
-    ) -> Self {
+    fn of((view, telling): (&'a View, &'a Telling), tongue: Tongue, replaced: Option<Ms>, ledger: &mut Ledger) -> Self {
         let is_stall = |phase: &Phase| phase.state == State::Stalled && phase.to - phase.from >= STALL_MIN_MS;
         let settle = |phase: &Phase| Phase {
             state: if phase.state == State::Stalled && !is_stall(phase) { State::Playing } else { phase.state },
@@ -83,8 +78,8 @@ impl<'a> Settled<'a> {
         within.or_else(lingers)
     }
 
-    fn plays_at(&self, at: Ms) -> bool {
-        self.phase_at(at).is_some_and(|phase| phase.state == State::Playing)
+    fn is_at(&self, at: Ms, state: State) -> bool {
+        self.phase_at(at).is_some_and(|phase| phase.state == state)
     }
 
     /// When the time at that instant is spent, if it is.
@@ -102,6 +97,11 @@ impl<'a> Settled<'a> {
     pub(super) fn known_before(&self, at: Ms) -> Option<State> {
         let before = self.view.phases.iter().take_while(|phase| phase.from < at).last();
         before.filter(|_| self.is_open_at(at)).map(|phase| phase.state)
+    }
+
+    /// What it is doing as far as is known at an instant, an input at it included.
+    pub(super) fn known_at(&self, at: Ms) -> Option<State> {
+        self.view.state_after(at).filter(|_| self.is_open_at(at))
     }
 
     /// When another part takes its place.
@@ -219,7 +219,12 @@ impl<'a> Places<'a> {
 
     /// The tiles that play at that instant and are heard of later.
     pub(super) fn playing_at(&self, at: Ms) -> impl Iterator<Item = &Settled<'a>> {
-        self.settled().filter(move |settled| at < settled.last() && settled.plays_at(at))
+        self.settled().filter(move |settled| at < settled.last() && settled.is_at(at, State::Playing))
+    }
+
+    /// The tiles that are stalled at that instant and are heard of later.
+    pub(super) fn stalled_at(&self, at: Ms) -> impl Iterator<Item = &Settled<'a>> {
+        self.settled().filter(move |settled| at < settled.last() && settled.is_at(at, State::Stalled))
     }
 }
 

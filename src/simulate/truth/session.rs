@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::claims::{Claim, STALLS};
 use super::grid::{minute_of, split, starts};
 use super::places::{Dims, Places, Settled, band};
-use super::claims::{Claim, STALLS};
 use super::together::stalls;
 use super::{Place, Truth};
 use crate::simulate::timeline::{Deed, End, MINUTE_MS, Ms, State, Tongue, View};
@@ -17,10 +17,15 @@ const APP_SESSION_GAP_MS: Ms = 30 * MINUTE_MS;
 pub(super) fn add_viewer(truth: &mut Truth, places: &Places<'_>) {
     for pair in places.instants.windows(2) {
         let (from, to) = (pair[0], pair[1]);
-        let tiles = places.playing_at(from).count();
+        let (tiles, stalled) = (places.playing_at(from).count(), places.stalled_at(from).count());
+        let busy = places.playing_at(from).chain(places.stalled_at(from));
         // It counts under what is known when the last of these tiles spends the time.
-        if let Some(spent) = places.playing_at(from).filter_map(|settled| settled.spent_at(from)).max() {
-            let dims = places.dims_at(spent);
+        let Some(spent) = busy.filter_map(|settled| settled.spent_at(from)).max() else { continue };
+        let dims = places.dims_at(spent);
+        let place = Place { dims: &dims, band: band(tiles + stalled) };
+        truth.spend(place, "any_stall_ms", from, to, i64::from(stalled > 0));
+        truth.spend(place, "all_stall_ms", from, to, i64::from(stalled > 0 && tiles == 0));
+        if tiles > 0 {
             let place = Place { dims: &dims, band: band(tiles) };
             truth.spend(place, "viewer_ms", from, to, 1);
             for (minute, ms) in split(from, to) {

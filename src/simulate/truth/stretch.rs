@@ -42,6 +42,15 @@ impl Force {
     }
 }
 
+/// What holds at an instant, an input at it included.
+pub(super) fn force_at(view: &View, settled: &Settled<'_>, at: Ms) -> Force {
+    let mut force = Force::first(settled);
+    for input in settled.telling.inputs.iter().take_while(|input| **input <= at) {
+        force.learn(view, settled, *input);
+    }
+    force
+}
+
 /// The stretches between inputs, each with its state and what holds in it.
 pub(super) fn stretches(view: &View, settled: &Settled<'_>) -> Vec<(Ms, Ms, State, Force)> {
     let mut force = Force::first(settled);

@@ -1,13 +1,14 @@
 //! What tiles of one native session do together: stalls that are the device's own, and how far apart tiles are.
 
-use super::places::{Places, STALL_MIN_MS, band};
+use super::places::{Places, STALL_MIN_MS, Settled, band};
+use super::stretch::force_at;
 use super::{Place, Truth, minute_of};
-use crate::simulate::timeline::{Beat, Ms, State, Tongue, View, What};
+use crate::simulate::timeline::{Beat, Ms, State, View, What};
 
 /// Stalls that begin within this time of each other came together.
 const TOGETHER_MS: Ms = 2_000;
-/// A latency holds for so long.
-const LATENCY_HOLDS_MS: Ms = 60_000;
+/// A latency, and a throughput, holds for so long.
+const HOLDS_MS: Ms = 60_000;
 
 /// A stall, and when it is first known to be one.
 pub(super) struct Stall<'a> {
@@ -33,10 +34,9 @@ pub(super) fn stalls<'a>(places: &Places<'a>) -> Vec<Stall<'a>> {
 
 /// Adds what tiles do together.
 pub(super) fn add(truth: &mut Truth, places: &Places<'_>) {
-    if places.device.tongue == Tongue::Native {
-        client_rebuffers(truth, places);
-        sync_spread(truth, places);
-    }
+    client_rebuffers(truth, places);
+    sync_spread(truth, places);
+    demand(truth, places);
 }
 
 fn client_rebuffers(truth: &mut Truth, places: &Places<'_>) {
@@ -75,19 +75,41 @@ fn latencies(view: &View) -> impl DoubleEndedIterator<Item = (Ms, i64)> {
 fn sync_spread(truth: &mut Truth, places: &Places<'_>) {
     let told = places.views().flat_map(|(view, _)| latencies(view)).map(|(at, _)| at);
     for now in told {
-        let of_tile = |(view, settled): (&View, &super::places::Settled<'_>)| {
-            let plays = |at: Ms| view.state_after(at) == Some(State::Playing);
-            if !plays(now) || !settled.is_open_at(now) {
-                return None;
-            }
-            let (at, ms) = latencies(view).rfind(|(at, _)| *at <= now && plays(*at))?;
-            (now - at <= LATENCY_HOLDS_MS).then_some(ms)
+        let of_tile = |(view, settled): (&View, &Settled<'_>)| {
+            settled.known_at(now).filter(|state| *state == State::Playing)?;
+            let is_taken = |at: Ms| at <= now && settled.known_at(at) == Some(State::Playing);
+            let (at, ms) = latencies(view).rfind(|(at, _)| is_taken(*at))?;
+            (now - at <= HOLDS_MS).then_some(ms)
         };
         let known: Vec<i64> = places.views().filter_map(of_tile).collect();
         if let (2.., Some(least), Some(greatest)) = (known.len(), known.iter().min(), known.iter().max()) {
             let dims = places.dims_at(now);
             let place = Place { dims: &dims, band: band(known.len()) };
             truth.value(place, "sync_spread_ms", minute_of(now), greatest - least, 1);
+        }
+    }
+}
+
+/// Throughputs that a view tells.
+fn throughputs(view: &View) -> impl DoubleEndedIterator<Item = (Ms, i64)> {
+    view.notes.iter().filter_map(|note| match note.what {
+        What::Heartbeat(Beat { throughput_kbps, .. }) => throughput_kbps.map(|kbps| (note.at, kbps)),
+        _ => None,
+    })
+}
+
+fn demand(truth: &mut Truth, places: &Places<'_>) {
+    let told = places.views().flat_map(|(view, _)| throughputs(view)).map(|(at, _)| at);
+    for now in told {
+        let is_playing = |settled: &Settled<'_>| settled.known_at(now) == Some(State::Playing);
+        let playing: Vec<_> = places.views().filter(|(_, settled)| is_playing(settled)).collect();
+        let wanted: i64 = playing.iter().filter_map(|(view, settled)| force_at(view, settled, now).kbps).sum();
+        let measured = playing.iter().filter_map(|(view, _)| throughputs(view).rfind(|(at, _)| *at <= now));
+        let measured = measured.filter(|(at, _)| now - at <= HOLDS_MS).map(|(_, kbps)| kbps).max();
+        if let Some(throughput) = measured.filter(|_| wanted > 0) {
+            let dims = places.dims_at(now);
+            let place = Place { dims: &dims, band: band(playing.len()) };
+            truth.value(place, "demand_pct", minute_of(now), 100 * wanted / throughput, 1);
         }
     }
 }

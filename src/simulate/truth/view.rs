@@ -150,7 +150,9 @@ impl Teller<'_> {
                         self.value("bitrate_kbps", at, kbps);
                     }
                 }
-                What::Rendition { from, to } => self.rendition(at, known.kbps, (from, to)),
+                What::Rendition { from, to, is_of_tile_count } => {
+                    self.rendition(at, known.kbps, (from, to), is_of_tile_count);
+                }
                 What::Warning { .. } => self.count("errors_warning", at, 1),
                 What::FramesDropped { frames } => self.count("dropped_frames", at, frames),
                 What::Latency { ms } => self.latency(at, Some(ms)),
@@ -168,11 +170,14 @@ impl Teller<'_> {
     }
 
     /// From the bitrate that is known, else from the one that the change tells; CMCD tells none.
-    fn rendition(&mut self, at: Ms, known: Option<i64>, (from, to): (Video, Video)) {
+    fn rendition(&mut self, at: Ms, known: Option<i64>, (from, to): (Video, Video), is_of_tile_count: bool) {
         let told = Some(from.kbps).filter(|_| self.is_native());
         if let Some(before) = known.or(told).filter(|before| *before != to.kbps) {
+            let is_up = to.kbps > before;
             self.count("rendition_changes", at, 1);
-            self.count(if to.kbps > before { "shifts_up" } else { "shifts_down" }, at, 1);
+            self.count(if is_up { "shifts_up" } else { "shifts_down" }, at, 1);
+            let is_told = is_of_tile_count && self.is_native();
+            self.count("shifts_down_tile_count", at, i64::from(is_told && !is_up));
         }
     }
 

@@ -17,7 +17,9 @@ fn records(view: &View) -> Vec<Event> {
     let mut drafts: Vec<Draft> = (0..view.phases.len()).map(|place| turn(view, place)).collect();
     drafts.extend(view.notes.iter().filter_map(|note| self::note(view, note)));
     match view.end {
-        End::Said { at, reason } => drafts.push((at, "ps", over(view, at, if reason == "completed" { "e" } else { "q" }))),
+        End::Said { at, reason } => {
+            drafts.push((at, "ps", over(view, at, if reason == "completed" { "e" } else { "q" })))
+        }
         End::Fatal { at, code, said_at, .. } => {
             drafts.push((at, "ps", format!("{},ec=(\"{code}\")", state("f"))));
             drafts.extend(said_at.map(|at| (at, "ps", over(view, at, "q"))));

@@ -190,11 +190,11 @@ fn note(view: &View, note: &Note) -> Option<(Ms, &'static str, Value)> {
     let (kind, data) = match note.what {
         What::Preload | What::Response => return None,
         What::Heartbeat(beat) => ("playback.heartbeat", heartbeat(view, note.at, beat)),
-        What::Rendition { from, to } => (
+        What::Rendition { from, to, is_of_tile_count } => (
             "playback.rendition_changed",
             json!({
                 "from_kbps": from.kbps, "to_kbps": to.kbps, "width_px": to.size.width_px,
-                "height_px": to.size.height_px, "reason": "abr",
+                "height_px": to.size.height_px, "reason": if is_of_tile_count { "tile_count" } else { "abr" },
             }),
         ),
         What::Warning { code, domain } => {
@@ -223,6 +223,7 @@ fn heartbeat(view: &View, at: Ms, beat: Beat) -> Value {
     };
     let moment = json!({
         "period_ms": HEARTBEAT_MS, "state": state, "bitrate_kbps": beat.kbps, "latency_ms": beat.latency_ms,
+        "throughput_kbps": beat.throughput_kbps,
         "playback_rate": beat.rate, "muted": beat.is_muted, "focused": beat.is_focused,
         "dropped_frames": beat.dropped, "rendered_frames": beat.rendered,
     });

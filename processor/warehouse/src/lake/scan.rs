@@ -1,14 +1,18 @@
 //! Parquet to rows, for merging and for folding records again. Queries do not come through here.
 
 use std::io;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::RowGroupMetaData;
 use thiserror::Error;
 
 use super::Lake;
+use crate::tables::LakeTable;
 
 /// Why a file of the lake could not be read.
 #[derive(Debug, Error)]
@@ -64,13 +68,15 @@ pub fn may_hold_text(lake: &Lake, path: &str, columns: &[&str], values: &[&str])
     Ok(false)
 }
 
-/// Reads a file in batches of `batch_rows`, these columns only (all if empty), in the table's order.
+/// Reads a file of a table in batches of `batch_rows`, these columns only (all if empty), in the table's order. A column that
+/// the table did not have when the file was written is null.
 ///
 /// # Errors
 ///
 /// [`ScanError`]; a damaged file never gives wrong rows silently, its pages carry checksums of their compression.
 pub fn scan_parquet(
     lake: &Lake,
+    table: &'static LakeTable,
     path: &str,
     columns: &[&str],
     batch_rows: usize,
@@ -86,5 +92,19 @@ pub fn scan_parquet(
         builder = builder.with_projection(mask);
     }
     let reader = builder.with_batch_size(batch_rows).build().map_err(&failed)?;
-    Ok(reader.map(move |batch| batch.map_err(|error| failed(error.into()))))
+    let wanted = table.schema();
+    let fields = wanted.fields().iter().filter(|field| columns.is_empty() || columns.contains(&field.name().as_str()));
+    let wanted = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+    Ok(reader.map(move |batch| batch.and_then(|batch| widened(&batch, &wanted)).map_err(|error| failed(error.into()))))
+}
+
+/// The batch with exactly these columns.
+fn widened(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let rows = batch.num_rows();
+    let columns = wanted.fields().iter().map(|field| {
+        let column = batch.column_by_name(field.name());
+        column.map_or_else(|| new_null_array(field.data_type(), rows), Arc::clone)
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(wanted), columns.collect(), &options)
 }

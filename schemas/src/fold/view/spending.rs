@@ -76,6 +76,7 @@ impl Part {
         }
         self.stall = Some(stall);
         self.spend(Measure::RebufferMs, begin, to, around);
+        around.time.stall(around.sums, around.session, begin, to);
         if self.focused || self.audible {
             for (at, ms) in minutes(begin, to) {
                 around.sums.add(&self.dims, around.band, at, Measure::AttentionRebufferMs, ms);

@@ -52,7 +52,8 @@ fn a_fleet_that_loses_events_meets_every_way_to_miss_something() {
                 met.timed_out += usize::from(view.end == End::Silent && real.end != End::Silent);
                 met.startless += usize::from(view.begin() > real.begin());
                 let is_beat = |phase: &Phase| view.notes.iter().any(|note| note.at == phase.from);
-                met.adopted += view.phases.iter().filter(|phase| phase.state != State::Joining && is_beat(phase)).count();
+                met.adopted +=
+                    view.phases.iter().filter(|phase| phase.state != State::Joining && is_beat(phase)).count();
                 assert!(settled.telling.inputs.windows(2).all(|pair| pair[1] - pair[0] < HOUR_MS));
             }
         }

@@ -1,0 +1,25 @@
+-- Measures of whole layouts: how they come up, and when any or all of their tiles stall. Rows from before hold 0.
+ALTER TABLE stream_delta ADD COLUMN layouts_opened INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_delta ADD COLUMN any_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_delta ADD COLUMN all_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_delta ADD COLUMN shifts_down_tile_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_merged ADD COLUMN layouts_opened INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_merged ADD COLUMN any_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_merged ADD COLUMN all_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_merged ADD COLUMN shifts_down_tile_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_delta ADD COLUMN layouts_opened INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_delta ADD COLUMN any_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_delta ADD COLUMN all_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_delta ADD COLUMN shifts_down_tile_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_merged ADD COLUMN layouts_opened INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_merged ADD COLUMN any_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_merged ADD COLUMN all_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_merged ADD COLUMN shifts_down_tile_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_delta ADD COLUMN layouts_opened INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_delta ADD COLUMN any_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_delta ADD COLUMN all_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_delta ADD COLUMN shifts_down_tile_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_merged ADD COLUMN layouts_opened INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_merged ADD COLUMN any_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_merged ADD COLUMN all_stall_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_merged ADD COLUMN shifts_down_tile_count INTEGER NOT NULL DEFAULT 0;
