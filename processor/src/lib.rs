@@ -5,7 +5,7 @@
 //! sessions, reading late ones back through [`history`]; [`rows`] turns all of it into columns, and one commit of the
 //! warehouse makes it durable together with the position in the log.
 //!
-//! [`rebuild`] does the same with the records that the lake kept ([`stored_log`]), into an empty warehouse.
+//! [`rebuild()`] does the same with the records that the lake kept ([`stored_log`]), into an empty warehouse.
 //!
 //! Invariants:
 //!

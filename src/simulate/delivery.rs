@@ -21,6 +21,8 @@ pub(super) enum Disturbance {
     Offline,
     /// Some devices have a wrong clock.
     Clocks,
+    /// Some events never arrive.
+    Lost,
 }
 
 impl FromStr for Disturbance {
@@ -33,7 +35,8 @@ impl FromStr for Disturbance {
             "reorder" => Self::Reorder,
             "offline" => Self::Offline,
             "clocks" => Self::Clocks,
-            _ => return Err("the disturbances are duplicates, recut, reorder, offline, clocks"),
+            "lost" => Self::Lost,
+            _ => return Err("the disturbances are duplicates, recut, reorder, offline, clocks, lost"),
         })
     }
 }
@@ -49,7 +52,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    fn has(&self, disturbance: Disturbance) -> bool {
+    pub(super) fn has(&self, disturbance: Disturbance) -> bool {
         self.disturbances.contains(&disturbance)
     }
 }

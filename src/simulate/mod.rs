@@ -1,9 +1,9 @@
 //! `simulate`: a fleet of devices that post over HTTP as real ones do, and a truth to hold the answers against.
 //!
 //! ```text
-//! seed → plan (timelines) → wire (events) → delivery (uploads, disturbed) → post (HTTP)
-//!                      └→ truth (sums)                                          │
-//!                              └──────────── check (over HTTP) ←────────────────┘
+//! seed → plan (timelines) → wire (events) → loss → delivery (uploads, disturbed) → post (HTTP)
+//!                      └→ truth (sums) ←────┘                                          │
+//!                              └──────────────── check (over HTTP) ←───────────────────┘
 //! ```
 //!
 //! Truth and events are made from the same timelines, neither from the other, and nothing here calls the server's own
@@ -11,6 +11,7 @@
 
 mod check;
 mod delivery;
+mod loss;
 mod plan;
 mod post;
 mod random;
@@ -18,6 +19,7 @@ mod timeline;
 mod truth;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -70,7 +72,7 @@ pub(crate) struct Options {
     /// Let uploads arrive in any order.
     #[arg(long)]
     shuffle: bool,
-    /// What goes wrong: duplicates, recut, reorder, offline, clocks. Empty for nothing.
+    /// What goes wrong: duplicates, recut, reorder, offline, clocks, lost. Empty for nothing.
     #[arg(long, value_delimiter = ',', default_value = "duplicates,recut,reorder,offline")]
     disturb: Vec<String>,
     /// Print JSON.
@@ -149,9 +151,12 @@ impl Run {
     fn add(&mut self, device: timeline::Device, order: &Order, random: &Random) {
         let number = self.senders.len();
         let mut random = random.part(number as u64);
-        let events = wire::events(&device, &mut random);
+        // Numbered as if nothing was lost.
+        let mut events = wire::events(&device, &mut random);
+        let lost = if order.has(Disturbance::Lost) { loss::draw(&device, &mut random) } else { BTreeSet::new() };
+        events.retain(|event| !lost.contains(&event.at));
         let deliveries = delivery::plan(number, &device, &events, order, &mut random);
-        self.truth.add(&device);
+        self.truth.add(&device, &lost);
         let copies = delivery::copies(&deliveries);
         for (event, received) in delivery::first_arrivals(&deliveries) {
             self.truth.add_event(&events[event], &device, copies[&event], received);

@@ -1,5 +1,6 @@
 //! Views and sessions, by example and by property.
 
+mod gaps;
 mod layouts;
 
 use std::collections::BTreeMap;
@@ -330,6 +331,27 @@ fn an_app_session_has_the_stalls_and_failures_that_came_in_it() {
     // Before the first frame it is a failure to start.
     let unstarted = [start(0, 0, "v"), told(1, 500, "playback.error", "v", business)];
     assert_eq!(sessions(&unstarted), [1, 0, 1]);
+}
+
+#[test]
+fn a_stall_too_short_to_be_one_is_not_claimed_again_by_the_totals_of_the_end() {
+    let ended = json!({"reason": "user_choice", "playing_ms": 9_934, "rebuffer_ms": 66, "rebuffer_count": 1});
+    let events = [
+        start(0, 0, "v"),
+        simple(1, 0, "playback.first_frame", "v"),
+        simple(3, 10_000, "playback.rebuffer_started", "v"),
+        told(4, 10_066, "playback.view_ended", "v", ended),
+    ];
+    let sums = totals(&folded(&events, true), [Measure::PlayingMs, Measure::RebufferMs, Measure::RebufferCount]);
+    assert_eq!(sums, [10_066, 66, 1], "what the player says of stalls is believed after the gap");
+}
+
+#[test]
+fn what_the_first_input_after_a_silence_tells_is_not_known_of_the_session_before() {
+    let network = |seq, at, to: &str| told(seq, at, "device.network_changed", "", json!({"from": "none", "to": to}));
+    let events = [network(0, 0, "wifi"), network(1, 1_800_001, "ethernet")];
+    let networks: Vec<_> = folded(&events, true).sessions.iter().map(|fact| fact.dims.network.clone()).collect();
+    assert_eq!(networks, ["wifi".into(), "ethernet".into()]);
 }
 
 #[test]

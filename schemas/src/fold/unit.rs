@@ -22,14 +22,12 @@ use clock::UnitClock;
 
 /// Silence that cuts a view into parts, and after which, in log time, a unit is closed.
 pub const VIEW_SILENCE_MS: i64 = 3_600_000;
-/// Silence that cuts a session id into app sessions.
-const SESSION_SILENCE_MS: i64 = 1_800_000;
 /// Layouts that are remembered per unit.
 const LAYOUTS_MAX: usize = 64;
 
 /// The first byte of units as bytes: another one for every change of the rules or of the state. Bytes of another version
 /// are no state, and the units are folded again from their events.
-const STATE_VERSION: u8 = 3;
+const STATE_VERSION: u8 = 4;
 
 /// Units as bytes.
 #[must_use]
@@ -179,6 +177,10 @@ impl Unit {
                 part.totals_gap = true;
             }
         }
+        if self.app.as_ref().is_some_and(|app| app.is_over(now_ms)) {
+            // Before anything is known that this input tells.
+            self.end_session(folded);
+        }
         self.know(input);
         self.openings.advance(now_ms, &mut folded.sums);
         self.app_session(input, now_ms, folded);
@@ -218,12 +220,8 @@ impl Unit {
 
     /// Takes an input into the app session under way, or into the next one.
     fn app_session(&mut self, input: &Input, now_ms: i64, folded: &mut Folded) {
-        let is_over = self.app.as_ref().is_some_and(|app| now_ms - app.last_ms > SESSION_SILENCE_MS);
-        if is_over {
-            self.end_session(folded);
-        }
         let app = match self.app.take() {
-            Some(app) if !is_over => app,
+            Some(app) if !app.is_over(now_ms) => app,
             before => {
                 folded.sums.add(&self.session, Band::UNKNOWN, now_ms, Measure::Sessions, 1);
                 let part = before.map_or(0, |app| app.part + 1);

@@ -258,17 +258,18 @@ impl Part {
     /// Takes in what an input tells, at the time that was [spent until](Self::spend_until).
     pub(super) fn take(&mut self, input: &ViewInput, around: &mut Around<'_>) {
         self.last_band = around.band;
-        self.note(input);
         if let Some(act) = &input.act {
             self.is_stateful = true;
-            self.state_gap = false;
+            let before = self.state;
             self.act(act, around);
+            self.state_gap &= self.state == before;
         } else if let Some(state) = &input.state {
             self.is_stateful = true;
             if std::mem::take(&mut self.state_gap) {
-                self.adopt(state, around);
+                self.act(state, around);
             }
         }
+        self.note(input);
         if let Some(error) = input.error {
             self.error(error, around);
         }
@@ -279,8 +280,17 @@ impl Part {
         if let Some(latency_ms) = input.latency_ms.filter(|_| self.state == State::Playing) {
             self.latency(latency_ms, around);
         }
+        let ends = if let Some(Act::End(reason)) = &input.act { Some(reason) } else { None };
+        if ends.is_some() {
+            // What a stall was is known before the player's totals are compared with what was counted.
+            self.stall_ends(around);
+        }
+        if matches!(input.act, Some(Act::End(_))) {
+            // A stall too short to be one was playing: it is known before the totals are looked at.
+            self.stall_ends(around);
+        }
         self.totals(&input.totals, input.dropped, around);
-        if let Some(Act::End(reason)) = &input.act {
+        if let Some(reason) = ends {
             self.end(reason, around);
         }
     }
@@ -324,6 +334,11 @@ impl Part {
 
     fn act(&mut self, act: &Act, around: &mut Around<'_>) {
         use State::{Ended, Idle, Joining, Paused, Playing, Rebuffering, Seeking};
+        match act {
+            Act::Buffer if self.state != Ended => self.attempt(around),
+            Act::Seek => self.seek_at_ms = Some(self.last_ms),
+            _ => {}
+        }
         let next = match (act, self.state) {
             (_, Ended) | (Act::End(_), _) => return,
             (Act::Start, state) => {
@@ -333,16 +348,12 @@ impl Part {
                 }
                 if state == Idle { Joining } else { state }
             }
-            (Act::Resume, Joining) | (Act::Wait | Act::Seek, Idle) => Joining,
+            (Act::Resume, Joining) | (Act::Buffer | Act::Wait | Act::Seek, Idle) => Joining,
             (Act::Resume, Paused) if !self.started => Joining,
             (Act::Play | Act::Resume, _) => {
                 self.attempt(around);
                 self.first_play(around);
                 Playing
-            }
-            (Act::Buffer, Idle) => {
-                self.attempt(around);
-                Joining
             }
             (Act::Buffer, Playing) => {
                 let is_of_seek = self.seek_at_ms.is_some_and(|at| self.last_ms - at <= SEEK_SETTLES_MS);
@@ -360,32 +371,18 @@ impl Part {
             }
             (Act::Seek, state @ (Playing | Rebuffering | Paused)) => {
                 self.before_seek = if state == Rebuffering { Playing } else { state };
-                self.seek_at_ms = Some(self.last_ms);
                 self.startup_broken |= !self.started;
                 self.count(Measure::Seeks, 1, around);
                 Seeking
             }
             (Act::SeekEnd, Seeking) => self.before_seek,
             (Act::Pause, state) => {
-                self.startup_broken |= !self.started && state != Idle;
+                self.startup_broken |= state == Joining;
                 Paused
             }
             (_, state) => state,
         };
         self.enter(next, around);
-    }
-
-    /// A heartbeat's state, where something may have been missed.
-    fn adopt(&mut self, state: &Act, around: &mut Around<'_>) {
-        let agrees = match state {
-            Act::Play => matches!(self.state, State::Playing | State::Seeking),
-            Act::Buffer => matches!(self.state, State::Rebuffering | State::Joining | State::Seeking),
-            Act::Pause => self.state == State::Paused,
-            _ => false,
-        };
-        if !agrees {
-            self.act(state, around);
-        }
     }
 
     fn enter(&mut self, next: State, around: &mut Around<'_>) {

@@ -8,7 +8,7 @@ mod view;
 
 use uuid::Uuid;
 
-pub(super) use view::{Beat, End, HEARTBEAT_MS, Note, Phase, Size, State, Video, View, What};
+pub(super) use view::{Beat, End, HEARTBEAT_MS, Note, Phase, Size, State, Totals, Turn, Video, View, What};
 
 /// Unix milliseconds of a clock.
 pub(super) type Ms = i64;

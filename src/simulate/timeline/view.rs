@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Ms, Stream};
+use super::{Ms, Stream, Tongue};
 
 /// One stream in one tile.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +117,33 @@ pub(in crate::simulate) struct Beat {
     pub(in crate::simulate) error: Option<&'static str>,
 }
 
+/// How a player tells that its state changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) enum Turn {
+    /// It was told to play.
+    Started,
+    /// The first frame; CMCD: it plays.
+    Plays,
+    Resumed,
+    /// The buffer ran dry.
+    RanDry,
+    /// A stall is over; what comes after it.
+    Recovered(State),
+    SeekBegan,
+    SeekOver,
+    Paused,
+}
+
+/// What a player has counted since the view, or this part of it, was told to play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulate) struct Totals {
+    pub(in crate::simulate) playing_ms: Ms,
+    pub(in crate::simulate) stalled_ms: Ms,
+    pub(in crate::simulate) seeking_ms: Ms,
+    pub(in crate::simulate) paused_ms: Ms,
+    pub(in crate::simulate) stalls: i64,
+}
+
 /// How a view ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::simulate) enum End {
@@ -162,6 +189,50 @@ impl View {
             && phase.from - seek.from <= SEEK_SETTLES_MS
     }
 
+    /// How it tells that this phase begins.
+    pub(in crate::simulate) fn turn_at(&self, place: usize, tongue: Tongue) -> Turn {
+        let phase = self.phases[place];
+        let before = place.checked_sub(1).map(|before| self.phases[before].state);
+        let is_native = tongue == Tongue::Native;
+        match (before, phase.state) {
+            (None, _) => Turn::Started,
+            (_, State::Seeking) if self.settles(place) => Turn::RanDry,
+            (_, State::Playing) if !is_native || self.first_play() == Some(phase.from) => Turn::Plays,
+            (Some(State::Stalled), State::Playing | State::Paused) if is_native => Turn::Recovered(phase.state),
+            (Some(State::Seeking), State::Playing | State::Paused) if is_native => Turn::SeekOver,
+            (_, State::Playing | State::Joining) => Turn::Resumed,
+            (_, State::Stalled) => Turn::RanDry,
+            (_, State::Seeking) => Turn::SeekBegan,
+            (_, State::Paused) => Turn::Paused,
+        }
+    }
+
+    /// What it has counted by then.
+    pub(in crate::simulate) fn totals_at(&self, at: Ms) -> Totals {
+        let spent = |state: State| {
+            let phases = self.phases.iter().filter(|phase| phase.state == state);
+            phases.map(|phase| (phase.to.min(at) - phase.from).max(0)).sum::<Ms>()
+        };
+        let stalls = self.phases.iter().filter(|phase| phase.state == State::Stalled && phase.from < at).count();
+        Totals {
+            playing_ms: spent(State::Playing),
+            stalled_ms: spent(State::Stalled),
+            seeking_ms: spent(State::Seeking),
+            paused_ms: spent(State::Paused),
+            stalls: i64::try_from(stalls).unwrap_or_default(),
+        }
+    }
+
+    /// What a heartbeat says of the state: that it plays, buffers, or is paused; or nothing of these.
+    pub(in crate::simulate) fn said_at(&self, at: Ms) -> Option<Turn> {
+        match self.state_after(at)? {
+            State::Joining => None,
+            State::Playing => Some(Turn::Plays),
+            State::Stalled | State::Seeking => Some(Turn::RanDry),
+            State::Paused => Some(Turn::Paused),
+        }
+    }
+
     /// When it said that it was over.
     pub(in crate::simulate) const fn ended(&self) -> Option<Ms> {
         match self.end {
@@ -179,13 +250,18 @@ impl View {
     }
 
     /// Every instant at which it reports something, also those that are none of its inputs.
-    pub(super) fn reports(&self) -> Vec<Ms> {
+    pub(in crate::simulate) fn reports(&self) -> Vec<Ms> {
         let mut all = self.inputs();
         all.extend(self.notes.iter().filter(|note| note.what == What::Preload).map(|note| note.at));
         if let End::Fatal { said_at, .. } = self.end {
             all.extend(said_at);
         }
         all
+    }
+
+    /// The last state that began until then, also when the view is over.
+    pub(in crate::simulate) fn state_after(&self, at: Ms) -> Option<State> {
+        self.phases.iter().take_while(|phase| phase.from <= at).last().map(|phase| phase.state)
     }
 
     /// The state at that instant, a change at it included.

@@ -35,10 +35,10 @@ const SUMS: [&str; 22] = [
     "errors_fatal",
 ];
 
-/// The columns of a view, once all of its sums are told.
+/// The columns of a view that was wanted at `begin`, once all of its sums are told.
 pub(super) fn of(
     teller: &Teller<'_>,
-    startup_ms: Option<Ms>,
+    begin: Ms,
     upscale: Option<(f64, f64, f64)>,
     report: &Report,
 ) -> BTreeMap<&'static str, Value> {
@@ -65,12 +65,11 @@ pub(super) fn of(
     let watched = if view.is_state_only { 0 } else { report.watch_ms };
     let health = scores::health(report);
     let status = scores::band(health.map(scores::hundredths)).trim_start_matches("health_");
-    let reported_ms = view.first_play().map(|first| first - view.begin());
     fact.extend([
         ("outcome", json!(report.outcome.word())),
         ("exit_reason", json!(exit_reason)),
-        ("startup_ms", json!(startup_ms)),
-        ("reported_startup_ms", json!(reported_ms)),
+        ("startup_ms", json!(settled.telling.startup_ms)),
+        ("reported_startup_ms", json!(settled.telling.reported_ms)),
         ("rebuffer_capable", json!(i64::from(!view.is_state_only))),
         ("max_rebuffer_ms", json!(stalls.map(|phase| phase.to - phase.from).max().unwrap_or(0))),
         ("rebuffer_ratio", json!(share(report.rebuffer_ms, watched))),
@@ -94,7 +93,7 @@ pub(super) fn of(
     let columns = ["app_version", "device_platform", "os_major", "device_class", "network"];
     fact.extend(columns.into_iter().zip(&dims.release).map(|(column, word)| (column, json!(word))));
     if places.device.is_timed() {
-        let times = (rfc3339(view.begin()), rfc3339(settled.last()));
+        let times = (rfc3339(begin), rfc3339(settled.last()));
         fact.extend([("started_at", json!(times.0)), ("ended_at", json!(times.1))]);
     }
     if let Some(session) = places.session {
@@ -105,9 +104,11 @@ pub(super) fn of(
     fact
 }
 
-/// The greatest latency.
+/// The greatest latency that was told while it was known to play.
 fn greatest_latency(teller: &Teller<'_>) -> Option<i64> {
-    let told = teller.view.notes.iter().filter_map(|note| match note.what {
+    let view = teller.view;
+    let told = view.notes.iter().filter(|note| view.state_after(note.at) == Some(State::Playing));
+    let told = told.filter_map(|note| match note.what {
         What::Heartbeat(beat) => beat.latency_ms,
         What::Latency { ms } => Some(ms),
         _ => None,

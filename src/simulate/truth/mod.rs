@@ -2,8 +2,10 @@
 //!
 //! `docs/views.md` says how; this is a second reading of it that shares no code with the server.
 
+mod claims;
 mod fact;
 mod grid;
+mod heard;
 mod opening;
 mod places;
 mod scores;
@@ -12,7 +14,7 @@ mod stretch;
 mod together;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -50,20 +52,24 @@ struct Place<'a> {
 }
 
 impl Truth {
-    /// Adds what happens to a device.
-    pub(super) fn add(&mut self, device: &Device) {
+    /// Adds what is heard of a device if these events are lost.
+    pub(super) fn add(&mut self, device: &Device, lost: &BTreeSet<Ms>) {
         self.is_timed = device.is_timed();
         for session in &device.sessions {
+            let heard = heard::of(device, session, lost);
+            for (at, [code, domain, severity]) in &heard.errors {
+                self.error(device, *at, ["playback", code, domain, severity]);
+            }
             if device.tongue == Tongue::Cmcd {
                 // Without a session key every view is a unit of its own.
-                for view in &session.views {
-                    let places = Places::of_view(device, view);
+                for (view, telling) in heard.views() {
+                    let places = Places::of_view(device, (view, telling));
                     view::add(self, &places, view);
                     session::add_viewer(self, &places);
                 }
             } else {
-                let places = Places::of_session(device, session);
-                for view in &session.views {
+                let places = Places::of_session(device, &heard);
+                for view in &heard.session.views {
                     view::add(self, &places, view);
                 }
                 if device.tongue == Tongue::Native {

@@ -8,7 +8,7 @@ use crate::simulate::timeline::{Beat, Ms, View, What};
 const OPENS_WITHIN_MS: Ms = 2_000;
 
 /// A view on the screen.
-type Shown<'a> = (&'a View, &'a Settled);
+type Shown<'a> = (&'a View, &'a Settled<'a>);
 
 /// Adds the openings of all layouts.
 pub(super) fn add(truth: &mut Truth, places: &Places<'_>) {

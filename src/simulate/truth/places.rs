@@ -1,5 +1,11 @@
 //! What is folded together, and what is known around a moment of it: dimensions, parts that are open, tiles that play.
 
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::claims::{Claim, Ledger};
+use super::heard::{Heard, Telling};
 use crate::simulate::timeline::{
     Deed, Device, End, HEARTBEAT_MS, MINUTE_MS, Ms, Phase, Session, State, Tongue, View, What,
 };
@@ -33,53 +39,42 @@ pub(super) struct Span {
 
 /// A view as it counts: short stalls are playing.
 #[derive(Debug)]
-pub(super) struct Settled {
+pub(super) struct Settled<'a> {
+    view: &'a View,
+    pub(super) telling: &'a Telling,
     pub(super) phases: Vec<Phase>,
     pub(super) spans: Vec<Span>,
-    /// The phases as they happened, short stalls among them.
-    raw: Vec<Phase>,
+    pub(super) claims: Vec<Claim>,
     /// When another part of the same view takes its place.
     replaced: Option<Ms>,
-    /// When it said that it was over.
-    ended: Option<Ms>,
-    begin: Ms,
-    /// Its last input.
-    last: Ms,
     /// Until when it is taken to last for `views_at_start`.
     lingers_until: Ms,
 }
 
-impl Settled {
-    fn of(view: &View, tongue: Tongue, replaced: Option<Ms>) -> Self {
+impl<'a> Settled<'a> {
+    fn of((view, telling): (&'a View, &'a Telling), tongue: Tongue, replaced: Option<Ms>, ledger: &mut Ledger) -> Self {
+        let is_stall = |phase: &Phase| phase.state == State::Stalled && phase.to - phase.from >= STALL_MIN_MS;
         let settle = |phase: &Phase| Phase {
-            state: match phase.state {
-                State::Stalled if phase.to - phase.from < STALL_MIN_MS => State::Playing,
-                state => state,
-            },
+            state: if phase.state == State::Stalled && !is_stall(phase) { State::Playing } else { phase.state },
             ..*phase
         };
-        let last = view.inputs().last().copied().unwrap_or_default();
+        let phases: Vec<Phase> = view.phases.iter().map(settle).collect();
+        let spans = spans(view, &telling.inputs, &phases);
+        let stalls: Vec<Phase> = view.phases.iter().copied().filter(is_stall).collect();
+        let claims = ledger.claims(&telling.sums, &spans, &stalls);
         // CMCD does not say how often; its default of 30 s gives the maximum, too.
         let has_period =
             tongue == Tongue::Native && view.notes.iter().any(|note| matches!(note.what, What::Heartbeat(_)));
         let linger_ms = if has_period { (3 * HEARTBEAT_MS).min(LINGER_MAX_MS) } else { LINGER_MAX_MS };
-        let phases: Vec<Phase> = view.phases.iter().map(settle).collect();
-        Self {
-            spans: spans(view, &phases),
-            phases,
-            raw: view.phases.clone(),
-            replaced,
-            ended: view.ended(),
-            begin: view.begin(),
-            last,
-            lingers_until: if view.end == End::Silent { last + linger_ms } else { last },
-        }
+        let mut settled = Self { view, telling, phases, spans, claims, replaced, lingers_until: 0 };
+        settled.lingers_until = settled.last() + if view.end == End::Silent { linger_ms } else { 0 };
+        settled
     }
 
     /// The phase that an instant lies in; within the time that it is taken to last, the last one.
     fn phase_at(&self, at: Ms) -> Option<&Phase> {
         let within = self.phases.iter().find(|phase| phase.from <= at && at < phase.to);
-        let lingers = || (self.last <= at && at < self.lingers_until).then(|| self.phases.last()).flatten();
+        let lingers = || (self.last() <= at && at < self.lingers_until).then(|| self.phases.last()).flatten();
         within.or_else(lingers)
     }
 
@@ -93,14 +88,20 @@ impl Settled {
     }
 
     /// Whether it has begun and not ended. A part that begins or ends just then has.
-    fn is_open_at(&self, at: Ms) -> bool {
-        self.begin <= at && self.ended.is_none_or(|ended| at <= ended) && self.replaced.is_none_or(|next| at < next)
+    pub(super) fn is_open_at(&self, at: Ms) -> bool {
+        let is_over = self.view.ended().is_some_and(|ended| ended < at);
+        self.view.begin() <= at && !is_over && self.replaced.is_none_or(|next| at < next)
     }
 
     /// What it was doing just before an instant, as far as was known then. Nobody knows that a silent view is over.
     pub(super) fn known_before(&self, at: Ms) -> Option<State> {
-        let before = self.raw.iter().take_while(|phase| phase.from < at).last();
+        let before = self.view.phases.iter().take_while(|phase| phase.from < at).last();
         before.filter(|_| self.is_open_at(at)).map(|phase| phase.state)
+    }
+
+    /// What it is doing as far as is known at an instant, an input at it included.
+    pub(super) fn known_at(&self, at: Ms) -> Option<State> {
+        self.view.state_after(at).filter(|_| self.is_open_at(at))
     }
 
     /// When another part takes its place.
@@ -117,8 +118,9 @@ impl Settled {
         })
     }
 
-    pub(super) const fn last(&self) -> Ms {
-        self.last
+    /// Its last input.
+    pub(super) fn last(&self) -> Ms {
+        self.telling.inputs.last().copied().unwrap_or_default()
     }
 
     pub(super) const fn lingers_until(&self) -> Ms {
@@ -131,36 +133,42 @@ impl Settled {
 pub(super) struct Places<'a> {
     pub(super) device: &'a Device,
     pub(super) session: Option<&'a Session>,
-    /// Every instant at which it reports something, rising.
-    pub(super) instants: Vec<Ms>,
-    views: Vec<(&'a View, Settled)>,
+    /// Every instant of which something arrives, rising.
+    pub(super) instants: &'a [Ms],
+    /// When something arrives of a view on which layout.
+    pub(super) shown: &'a [(Ms, usize)],
+    views: Vec<(&'a View, Settled<'a>)>,
 }
 
 impl<'a> Places<'a> {
-    pub(super) fn of_session(device: &'a Device, session: &'a Session) -> Self {
-        let settled = |view: &'a View| {
+    pub(super) fn of_session(device: &'a Device, heard: &'a Heard) -> Self {
+        let Heard { session, instants, shown, .. } = heard;
+        let mut ledgers: BTreeMap<Uuid, Ledger> = BTreeMap::new();
+        let settled = |(view, telling): (&'a View, &'a Telling)| {
             let is_next = |other: &&View| other.id == view.id && other.part == view.part + 1;
-            (view, Settled::of(view, device.tongue, session.views.iter().find(is_next).map(View::begin)))
+            let replaced = session.views.iter().find(is_next).map(View::begin);
+            let ledger = ledgers.entry(view.id).or_default();
+            (view, Settled::of((view, telling), device.tongue, replaced, ledger))
         };
-        let views = session.views.iter().map(settled).collect();
-        Self { device, session: Some(session), instants: session.instants(), views }
+        let views = heard.views().map(settled).collect();
+        Self { device, session: Some(session), instants, shown, views }
     }
 
-    pub(super) fn of_view(device: &'a Device, view: &'a View) -> Self {
-        let views = vec![(view, Settled::of(view, device.tongue, None))];
-        Self { device, session: None, instants: view.inputs(), views }
+    pub(super) fn of_view(device: &'a Device, (view, telling): (&'a View, &'a Telling)) -> Self {
+        let settled = Settled::of((view, telling), device.tongue, None, &mut Ledger::default());
+        Self { device, session: None, instants: &telling.inputs, shown: &[], views: vec![(view, settled)] }
     }
 
     /// The views and how they count.
-    pub(super) fn views(&self) -> impl Iterator<Item = (&'a View, &Settled)> {
+    pub(super) fn views(&self) -> impl Iterator<Item = (&'a View, &Settled<'a>)> {
         self.views.iter().map(|(view, settled)| (*view, settled))
     }
 
-    pub(super) fn settled(&self) -> impl Iterator<Item = &Settled> {
+    pub(super) fn settled(&self) -> impl Iterator<Item = &Settled<'a>> {
         self.views.iter().map(|(_, settled)| settled)
     }
 
-    pub(super) fn settled_of(&self, view: &View) -> Option<&Settled> {
+    pub(super) fn settled_of(&self, view: &View) -> Option<&Settled<'a>> {
         self.views.iter().find(|(other, _)| (other.id, other.part) == (view.id, view.part)).map(|(_, settled)| settled)
     }
 
@@ -210,13 +218,13 @@ impl<'a> Places<'a> {
     }
 
     /// The tiles that play at that instant and are heard of later.
-    pub(super) fn playing_at(&self, at: Ms) -> impl Iterator<Item = &Settled> {
-        self.settled().filter(move |settled| at < settled.last && settled.is_at(at, State::Playing))
+    pub(super) fn playing_at(&self, at: Ms) -> impl Iterator<Item = &Settled<'a>> {
+        self.settled().filter(move |settled| at < settled.last() && settled.is_at(at, State::Playing))
     }
 
     /// The tiles that are stalled at that instant and are heard of later.
-    pub(super) fn stalled_at(&self, at: Ms) -> impl Iterator<Item = &Settled> {
-        self.settled().filter(move |settled| at < settled.last && settled.is_at(at, State::Stalled))
+    pub(super) fn stalled_at(&self, at: Ms) -> impl Iterator<Item = &Settled<'a>> {
+        self.settled().filter(move |settled| at < settled.last() && settled.is_at(at, State::Stalled))
     }
 }
 
@@ -234,8 +242,7 @@ pub(super) const fn band(tiles: usize) -> &'static str {
 }
 
 /// The time between inputs. What comes in the first moments of a stall does not divide it: nobody knows yet what it is.
-fn spans(view: &View, settled: &[Phase]) -> Vec<Span> {
-    let inputs = view.inputs();
+fn spans(view: &View, inputs: &[Ms], settled: &[Phase]) -> Vec<Span> {
     let mut spans = Vec::with_capacity(inputs.len());
     for (raw, phase) in view.phases.iter().zip(settled) {
         let undecided = if raw.state == State::Stalled { STALL_MIN_MS } else { 0 };

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::claims::{Claim, STALLS};
 use super::grid::{minute_of, split, starts};
 use super::places::{Dims, Places, Settled, band};
 use super::together::stalls;
@@ -58,9 +59,10 @@ pub(super) fn add_app_sessions(truth: &mut Truth, places: &Places<'_>) {
 fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to): (Ms, Ms)) {
     let Some(session) = places.session else { return };
     let is_within = |at: Ms| from <= at && at <= to;
-    let views: Vec<_> = session.views.iter().filter(|view| is_within(view.begin())).collect();
+    let attempts = places.settled().filter_map(|settled| settled.telling.attempt);
     let has_failed = session.views.iter().filter_map(failed).any(is_within);
-    let has_stalled = stalls(places).iter().any(|stall| is_within(stall.known));
+    let is_claimed = claims(places).any(|claim| claim.measure == STALLS && is_within(claim.at));
+    let has_stalled = is_claimed || stalls(places).iter().any(|stall| is_within(stall.known));
     let has_crashed = session.acts.iter().any(|act| is_within(act.at) && act.deed == Deed::Crashed);
     let dims = places.dims_at(from);
     let place = Place { dims: &dims, band: "" };
@@ -76,7 +78,7 @@ fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to)
         ("duration_ms", json!(to - from)),
         ("viewer_ms", json!(viewer_ms(places, from, to))),
         ("tile_ms", json!(tile_ms(places, from, to))),
-        ("views", json!(views.len())),
+        ("views", json!(attempts.filter(|at| is_within(*at)).count())),
         ("exit_reason", json!(exit_reason(places, from, to))),
     ]);
     if places.device.is_timed() {
@@ -87,8 +89,7 @@ fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to)
             Deed::LayoutCreated { layout } | Deed::LayoutSwitched { to: layout, .. } => Some(layout),
             _ => None,
         });
-        let is_shown = |view: &&View| view.inputs().into_iter().any(is_within);
-        let shown = session.views.iter().filter(is_shown).map(|view| view.layout);
+        let shown = places.shown.iter().filter(|(at, _)| is_within(*at)).map(|(_, layout)| *layout);
         let layouts: std::collections::BTreeSet<usize> = entered.chain(shown).collect();
         fact.insert("layouts", json!(layouts.len()));
         let Dims { release, .. } = places.dims_at(to);
@@ -122,15 +123,26 @@ pub(super) fn add_errors(truth: &mut Truth, places: &Places<'_>) {
     }
 }
 
+/// What players claim in the unit.
+fn claims<'a>(places: &'a Places<'_>) -> impl Iterator<Item = &'a Claim> {
+    places.settled().flat_map(|settled| &settled.claims)
+}
+
+/// Time with a tile playing. It is the session's in which the first of these tiles spends it.
 fn viewer_ms(places: &Places<'_>, from: Ms, to: Ms) -> i64 {
-    let pairs = places.instants.windows(2).filter(|pair| from <= pair[0] && pair[1] <= to);
-    pairs.filter(|pair| places.playing_at(pair[0]).next().is_some()).map(|pair| pair[1] - pair[0]).sum()
+    let is_spent = |at: Ms| {
+        let spent = places.playing_at(at).filter_map(|settled| settled.spent_at(at)).min();
+        spent.is_some_and(|spent| from <= spent && spent <= to)
+    };
+    places.instants.windows(2).filter(|pair| is_spent(pair[0])).map(|pair| pair[1] - pair[0]).sum()
 }
 
 fn tile_ms(places: &Places<'_>, from: Ms, to: Ms) -> i64 {
-    let phases = places.settled().flat_map(|settled| &settled.phases);
-    let playing = phases.filter(|phase| phase.state == State::Playing && from <= phase.from && phase.to <= to);
-    playing.map(|phase| phase.to - phase.from).sum()
+    let is_within = |at: Ms| from <= at && at <= to;
+    let spans = places.settled().flat_map(|settled| &settled.spans);
+    let playing = spans.filter(|span| span.state == State::Playing && is_within(span.to));
+    let claimed = claims(places).filter(|claim| claim.measure == "playing_ms" && is_within(claim.at));
+    playing.map(|span| span.to - span.from).sum::<Ms>() + claimed.map(|claim| claim.n).sum::<i64>()
 }
 
 fn exit_reason(places: &Places<'_>, from: Ms, to: Ms) -> &'static str {

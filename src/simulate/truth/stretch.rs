@@ -11,19 +11,20 @@ pub(super) struct Force {
     pub(super) rate: i64,
     pub(super) is_focused: bool,
     pub(super) is_audible: bool,
-    tile: Size,
+    tile: Option<Size>,
     video: Option<Size>,
 }
 
 impl Force {
-    const fn first(view: &View) -> Self {
-        Self { kbps: None, rate: 1, is_focused: false, is_audible: false, tile: view.tile, video: None }
+    pub(super) fn first(settled: &Settled<'_>) -> Self {
+        let tile = settled.telling.tile;
+        Self { kbps: None, rate: 1, is_focused: false, is_audible: false, tile, video: None }
     }
 
     /// What the input at that instant tells.
-    fn learn(&mut self, view: &View, at: Ms) {
-        if view.first_play() == Some(at) {
-            self.kbps = view.first_video.map(|video| video.kbps);
+    pub(super) fn learn(&mut self, view: &View, settled: &Settled<'_>, at: Ms) {
+        if settled.telling.frame == Some(at) {
+            self.kbps = view.first_video.map(|video| video.kbps).or(self.kbps);
             self.video = view.first_video.map(|video| video.size);
         }
         match view.notes.iter().find(|note| note.at == at).map(|note| note.what) {
@@ -35,30 +36,29 @@ impl Force {
             }
             Some(What::Rendition { to, .. }) => (self.kbps, self.video) = (Some(to.kbps), Some(to.size)),
             Some(What::Audio { is_muted }) => self.is_audible = !is_muted,
-            Some(What::Resized { tile }) => self.tile = tile,
+            Some(What::Resized { tile }) => self.tile = Some(tile),
             _ => {}
         }
     }
 }
 
 /// What holds at an instant, an input at it included.
-pub(super) fn force_at(view: &View, at: Ms) -> Force {
-    let mut force = Force::first(view);
-    for input in view.inputs().into_iter().take_while(|input| *input <= at) {
-        force.learn(view, input);
+pub(super) fn force_at(view: &View, settled: &Settled<'_>, at: Ms) -> Force {
+    let mut force = Force::first(settled);
+    for input in settled.telling.inputs.iter().take_while(|input| **input <= at) {
+        force.learn(view, settled, *input);
     }
     force
 }
 
 /// The stretches between inputs, each with its state and what holds in it.
-pub(super) fn stretches(view: &View, settled: &Settled) -> Vec<(Ms, Ms, State, Force)> {
-    let inputs = view.inputs();
-    let mut force = Force::first(view);
-    let mut inputs = inputs.into_iter().peekable();
+pub(super) fn stretches(view: &View, settled: &Settled<'_>) -> Vec<(Ms, Ms, State, Force)> {
+    let mut force = Force::first(settled);
+    let mut inputs = settled.telling.inputs.iter().peekable();
     let mut stretches = Vec::with_capacity(settled.spans.len());
     for span in &settled.spans {
-        while let Some(at) = inputs.next_if(|at| *at < span.to) {
-            force.learn(view, at);
+        while let Some(at) = inputs.next_if(|at| **at < span.to) {
+            force.learn(view, settled, *at);
         }
         stretches.push((span.from, span.to, span.state, force));
     }
@@ -66,12 +66,12 @@ pub(super) fn stretches(view: &View, settled: &Settled) -> Vec<(Ms, Ms, State, F
 }
 
 /// Greatest upscaling, its sum over playing time, and that time. CMCD does not tell it.
-pub(super) fn upscale(view: &View, settled: &Settled) -> Option<(f64, f64, f64)> {
+pub(super) fn upscale(view: &View, settled: &Settled<'_>) -> Option<(f64, f64, f64)> {
     let (mut greatest, mut weighted, mut total) = (0.0_f64, 0.0, 0.0);
     for (from, to, state, force) in stretches(view, settled) {
-        let Some(video) = force.video.filter(|_| state == State::Playing) else { continue };
-        let width = float(force.tile.width_px) / float(video.width_px);
-        let height = float(force.tile.height_px) / float(video.height_px);
+        let Some((tile, video)) = force.tile.zip(force.video).filter(|_| state == State::Playing) else { continue };
+        let width = float(tile.width_px) / float(video.width_px);
+        let height = float(tile.height_px) / float(video.height_px);
         let upscale = (width.min(height) - 1.0).max(0.0);
         greatest = greatest.max(upscale);
         weighted += upscale * float(to - from);

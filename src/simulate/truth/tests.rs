@@ -38,7 +38,7 @@ fn truth_of(views: Vec<View>) -> Truth {
         stays_open: false,
     };
     let mut truth = Truth::default();
-    truth.add(&device);
+    truth.add(&device, &BTreeSet::new());
     truth
 }
 
@@ -119,7 +119,7 @@ fn the_truth_of_a_fleet_keeps_the_invariants() {
     let wish = super::super::plan::Wish { seed: 8, devices: 20, days: 1, wrong_clocks: true };
     let mut truth = Truth::default();
     for device in &super::super::plan::fleet(&wish).devices {
-        truth.add(device);
+        truth.add(device, &BTreeSet::new());
     }
     for grid in [&truth.stream, &truth.release, &truth.layout] {
         for sums in grid.sums.values() {

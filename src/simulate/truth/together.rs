@@ -75,10 +75,10 @@ fn latencies(view: &View) -> impl DoubleEndedIterator<Item = (Ms, i64)> {
 fn sync_spread(truth: &mut Truth, places: &Places<'_>) {
     let told = places.views().flat_map(|(view, _)| latencies(view)).map(|(at, _)| at);
     for now in told {
-        let of_tile = |(view, settled): (&View, &Settled)| {
-            // A note changes no state: the one before it is the one at it.
-            settled.known_before(now).filter(|state| *state == State::Playing)?;
-            let (at, ms) = latencies(view).rfind(|(at, _)| *at <= now)?;
+        let of_tile = |(view, settled): (&View, &Settled<'_>)| {
+            settled.known_at(now).filter(|state| *state == State::Playing)?;
+            let is_taken = |at: Ms| at <= now && settled.known_at(at) == Some(State::Playing);
+            let (at, ms) = latencies(view).rfind(|(at, _)| is_taken(*at))?;
             (now - at <= HOLDS_MS).then_some(ms)
         };
         let known: Vec<i64> = places.views().filter_map(of_tile).collect();
@@ -101,11 +101,10 @@ fn throughputs(view: &View) -> impl DoubleEndedIterator<Item = (Ms, i64)> {
 fn demand(truth: &mut Truth, places: &Places<'_>) {
     let told = places.views().flat_map(|(view, _)| throughputs(view)).map(|(at, _)| at);
     for now in told {
-        let is_playing = |settled: &Settled| settled.known_before(now) == Some(State::Playing);
-        let playing: Vec<&View> =
-            places.views().filter(|(_, settled)| is_playing(settled)).map(|(view, _)| view).collect();
-        let wanted: i64 = playing.iter().filter_map(|view| force_at(view, now).kbps).sum();
-        let measured = playing.iter().filter_map(|view| throughputs(view).rfind(|(at, _)| *at <= now));
+        let is_playing = |settled: &Settled<'_>| settled.known_at(now) == Some(State::Playing);
+        let playing: Vec<_> = places.views().filter(|(_, settled)| is_playing(settled)).collect();
+        let wanted: i64 = playing.iter().filter_map(|(view, settled)| force_at(view, settled, now).kbps).sum();
+        let measured = playing.iter().filter_map(|(view, _)| throughputs(view).rfind(|(at, _)| *at <= now));
         let measured = measured.filter(|(at, _)| now - at <= HOLDS_MS).map(|(_, kbps)| kbps).max();
         if let Some(throughput) = measured.filter(|_| wanted > 0) {
             let dims = places.dims_at(now);

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::claims::{Claim, STALLS};
 use super::fact;
 use super::grid::{minute_of, starts};
 use super::places::{Dims, Places, STALL_MIN_MS, Settled};
 use super::scores::{self, Outcome, Report};
-use super::stretch::{stretches, upscale};
+use super::stretch::{Force, stretches, upscale};
 use super::{Place, Truth};
-use crate::simulate::timeline::{End, MINUTE_MS, Ms, Note, State, Tongue, View, What};
+use crate::simulate::timeline::{End, MINUTE_MS, Ms, Note, State, Tongue, Video, View, What};
 
 /// From this on a stall is sustained.
 const SUSTAINED_MS: Ms = 1_000;
@@ -20,16 +21,18 @@ pub(super) fn add(truth: &mut Truth, places: &Places<'_>, view: &View) {
     let Some(settled) = places.settled_of(view) else { return };
     let dims = places.dims_of(view);
     let mut teller = Teller { truth, places, view, settled, dims: &dims, fact: BTreeMap::new() };
-    let startup_ms = startup_ms(view);
-    teller.attempt(startup_ms);
     teller.time();
     teller.stalls_and_seeks();
     teller.notes();
+    teller.claims();
     teller.starts();
-    let upscale = if teller.is_native() { upscale(view, settled) } else { None };
-    let report = teller.end(startup_ms, upscale);
-    let fact = fact::of(&teller, startup_ms, upscale, &report);
-    truth.views.insert((view.id.to_string(), view.part), fact);
+    if let Some(begin) = settled.telling.attempt {
+        teller.attempt(begin);
+        let upscale = if teller.is_native() { upscale(view, settled) } else { None };
+        let report = teller.end(begin, upscale);
+        let fact = fact::of(&teller, begin, upscale, &report);
+        truth.views.insert((view.id.to_string(), view.part), fact);
+    }
 }
 
 /// Tells what one view adds.
@@ -37,18 +40,10 @@ pub(super) struct Teller<'a> {
     truth: &'a mut Truth,
     pub(super) places: &'a Places<'a>,
     pub(super) view: &'a View,
-    pub(super) settled: &'a Settled,
+    pub(super) settled: &'a Settled<'a>,
     pub(super) dims: &'a Dims,
     /// Its sums.
     pub(super) fact: BTreeMap<&'static str, i64>,
-}
-
-/// From the order to play to the first frame, unless something else came between them.
-fn startup_ms(view: &View) -> Option<Ms> {
-    let first = view.first_play()?;
-    let is_paused = view.phases.iter().any(|phase| phase.from < first && phase.state == State::Paused);
-    let is_sought = view.notes.iter().any(|note| note.what == What::SeekWhileJoining);
-    (!is_paused && !is_sought).then(|| first - view.begin())
 }
 
 impl Teller<'_> {
@@ -75,8 +70,8 @@ impl Teller<'_> {
         self.truth.value(place, metric, minute_of(at), value, 1);
     }
 
-    fn attempt(&mut self, startup_ms: Option<Ms>) {
-        let begin = self.view.begin();
+    fn attempt(&mut self, begin: Ms) {
+        let startup_ms = self.settled.telling.startup_ms;
         self.count("attempts", begin, 1);
         self.count("started", begin, i64::from(self.view.first_play().is_some()));
         self.count("startup_valid", begin, i64::from(startup_ms.is_some()));
@@ -116,22 +111,27 @@ impl Teller<'_> {
     }
 
     fn stalls_and_seeks(&mut self) {
-        for (place, phase) in self.view.phases.iter().enumerate() {
+        for phase in &self.view.phases {
             let length = phase.to - phase.from;
             if phase.state == State::Stalled && length >= STALL_MIN_MS {
                 self.count("rebuffer_count", phase.from, 1);
                 self.count("sustained_rebuffers", phase.from, i64::from(length >= SUSTAINED_MS));
                 self.value("rebuffer_ms", phase.from, length);
             }
-            if phase.state == State::Seeking && !self.view.settles(place) {
-                self.count("seeks", phase.from, 1);
-            }
+        }
+        for at in &self.settled.telling.seeks {
+            self.count("seeks", *at, 1);
         }
     }
 
     fn notes(&mut self) {
         let (mut dropped, mut rendered) = (0, 0);
+        let mut known = Force::first(self.settled);
+        let mut inputs = self.settled.telling.inputs.iter().peekable();
         for &Note { at, what } in &self.view.notes {
+            while let Some(before) = inputs.next_if(|input| **input < at) {
+                known.learn(self.view, self.settled, *before);
+            }
             match what {
                 What::Heartbeat(beat) => {
                     let is_native = self.is_native();
@@ -144,45 +144,59 @@ impl Teller<'_> {
                         self.count("rendered_frames", at, grown(now, rendered));
                         rendered = now;
                     }
-                    if let Some(code) = beat.error {
-                        self.error(at, code, "", false);
-                    }
+                    self.count("errors_warning", at, i64::from(beat.error.is_some()));
                     self.latency(at, beat.latency_ms);
-                    if let Some(kbps) = beat.kbps {
+                    if let Some(kbps) = beat.kbps.filter(|_| self.plays_at(at)) {
                         self.value("bitrate_kbps", at, kbps);
                     }
                 }
                 What::Rendition { from, to, is_of_tile_count } => {
-                    let is_up = to.kbps > from.kbps;
-                    self.count("rendition_changes", at, 1);
-                    self.count(if is_up { "shifts_up" } else { "shifts_down" }, at, 1);
-                    let is_told = is_of_tile_count && self.is_native();
-                    self.count("shifts_down_tile_count", at, i64::from(is_told && !is_up));
+                    self.rendition(at, known.kbps, (from, to), is_of_tile_count);
                 }
-                What::Warning { code, domain } => self.error(at, code, domain, false),
+                What::Warning { .. } => self.count("errors_warning", at, 1),
                 What::FramesDropped { frames } => self.count("dropped_frames", at, frames),
                 What::Latency { ms } => self.latency(at, Some(ms)),
                 _ => {}
             }
         }
-        if let End::Fatal { at, code, domain, .. } = self.view.end {
-            self.error(at, code, domain, true);
+        if let End::Fatal { at, .. } = self.view.end {
+            self.count("errors_fatal", at, 1);
         }
     }
 
-    fn error(&mut self, at: Ms, code: &str, domain: &str, is_fatal: bool) {
-        self.count(if is_fatal { "errors_fatal" } else { "errors_warning" }, at, 1);
-        // CMCD has no domains.
-        let domain = if self.is_native() { domain } else { "" };
-        let severity = if is_fatal { "fatal" } else { "warning" };
-        self.truth.error(self.places.device, at, ["playback", code, domain, severity]);
+    /// Whether it is known to play from that input on.
+    fn plays_at(&self, at: Ms) -> bool {
+        self.view.state_after(at) == Some(State::Playing)
+    }
+
+    /// From the bitrate that is known, else from the one that the change tells; CMCD tells none.
+    fn rendition(&mut self, at: Ms, known: Option<i64>, (from, to): (Video, Video), is_of_tile_count: bool) {
+        let told = Some(from.kbps).filter(|_| self.is_native());
+        if let Some(before) = known.or(told).filter(|before| *before != to.kbps) {
+            let is_up = to.kbps > before;
+            self.count("rendition_changes", at, 1);
+            self.count(if is_up { "shifts_up" } else { "shifts_down" }, at, 1);
+            let is_told = is_of_tile_count && self.is_native();
+            self.count("shifts_down_tile_count", at, i64::from(is_told && !is_up));
+        }
     }
 
     fn latency(&mut self, at: Ms, latency_ms: Option<i64>) {
-        if let Some(ms) = latency_ms {
+        if let Some(ms) = latency_ms.filter(|_| self.plays_at(at)) {
             self.count("latency_ms_sum", at, ms);
             self.count("latency_n", at, 1);
             self.value("latency_ms", at, ms);
+        }
+    }
+
+    /// What the player's own sums add.
+    fn claims(&mut self) {
+        for &Claim { at, measure, n } in &self.settled.claims {
+            self.count(measure, at, n);
+            if measure != STALLS && measure != "paused_ms" {
+                self.count("watch_ms", at, n);
+                self.count("watch_ms_rebuffer_capable", at, if self.view.is_state_only { 0 } else { n });
+            }
         }
     }
 
@@ -198,8 +212,9 @@ impl Teller<'_> {
         }
     }
 
-    fn end(&mut self, startup_ms: Option<Ms>, upscale: Option<(f64, f64, f64)>) -> Report {
-        let (begin, end) = (self.view.begin(), self.settled.last());
+    fn end(&mut self, begin: Ms, upscale: Option<(f64, f64, f64)>) -> Report {
+        let end = self.settled.last();
+        let startup_ms = self.settled.telling.startup_ms;
         let has_started = self.view.first_play().is_some();
         let fatal_domain = match self.view.end {
             // CMCD has no domains.

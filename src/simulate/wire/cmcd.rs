@@ -1,7 +1,7 @@
 //! CMCD version 2, event mode: each view numbers its own records.
 
 use super::Event;
-use crate::simulate::timeline::{Beat, End, Ms, Session, State, View, What};
+use crate::simulate::timeline::{Beat, End, Ms, Note, Session, Tongue, Turn, View, What};
 
 /// The records of all views, by time.
 pub(super) fn events(session: &Session) -> Vec<Event> {
@@ -14,14 +14,15 @@ pub(super) fn events(session: &Session) -> Vec<Event> {
 type Draft = (Ms, &'static str, String);
 
 fn records(view: &View) -> Vec<Event> {
-    let turns = view.phases.iter().enumerate();
-    let mut drafts: Vec<Draft> = turns.map(|(place, phase)| turn(view, place, phase.from, phase.state)).collect();
-    drafts.extend(view.notes.iter().filter_map(|note| self::note(note.at, note.what)));
+    let mut drafts: Vec<Draft> = (0..view.phases.len()).map(|place| turn(view, place)).collect();
+    drafts.extend(view.notes.iter().filter_map(|note| self::note(view, note)));
     match view.end {
-        End::Said { at, reason } => drafts.push((at, "ps", state(if reason == "completed" { "e" } else { "q" }))),
+        End::Said { at, reason } => {
+            drafts.push((at, "ps", over(view, at, if reason == "completed" { "e" } else { "q" })));
+        }
         End::Fatal { at, code, said_at, .. } => {
             drafts.push((at, "ps", format!("{},ec=(\"{code}\")", state("f"))));
-            drafts.extend(said_at.map(|at| (at, "ps", state("q"))));
+            drafts.extend(said_at.map(|at| (at, "ps", over(view, at, "q"))));
         }
         End::Silent => {}
     }
@@ -41,16 +42,31 @@ fn state(word: &str) -> String {
     format!("sta={word}")
 }
 
-fn turn(view: &View, place: usize, at: Ms, to: State) -> Draft {
-    let word = match to {
-        State::Joining => "s",
-        State::Playing => "p",
-        State::Stalled => "r",
-        State::Seeking if view.settles(place) => "r",
-        State::Seeking => "k",
-        State::Paused => "a",
-    };
-    let mut says = state(word);
+/// The end, with what stalls add up to.
+fn over(view: &View, at: Ms, word: &str) -> String {
+    format!("{},{}", state(word), totals(view, at))
+}
+
+/// How often and how long the buffer ran dry.
+fn totals(view: &View, at: Ms) -> String {
+    let totals = view.totals_at(at);
+    format!("bsa=({};v),bsda=({};v)", totals.stalls, totals.stalled_ms)
+}
+
+/// The word of a state.
+const fn word(turn: Turn) -> &'static str {
+    match turn {
+        Turn::Started => "s",
+        Turn::Plays | Turn::Resumed | Turn::Recovered(_) | Turn::SeekOver => "p",
+        Turn::RanDry => "r",
+        Turn::SeekBegan => "k",
+        Turn::Paused => "a",
+    }
+}
+
+fn turn(view: &View, place: usize) -> Draft {
+    let at = view.phases[place].from;
+    let mut says = state(word(view.turn_at(place, Tongue::Cmcd)));
     if view.first_play() == Some(at) {
         says = format!("{says},msd={}", at - view.begin());
         if let Some(video) = view.first_video {
@@ -60,10 +76,11 @@ fn turn(view: &View, place: usize, at: Ms, to: State) -> Draft {
     (at, "ps", says)
 }
 
-fn note(at: Ms, what: What) -> Option<Draft> {
-    let (event, says) = match what {
+fn note(view: &View, note: &Note) -> Option<Draft> {
+    let at = note.at;
+    let (event, says) = match note.what {
         What::Preload => ("ps", state("d")),
-        What::Heartbeat(beat) => ("t", moment(beat)),
+        What::Heartbeat(beat) => ("t", moment(view, at, beat)),
         What::Rendition { to, .. } => ("bc", format!("br=({};v)", to.kbps)),
         What::Warning { code, .. } => ("e", format!("ec=(\"{code}\")")),
         What::Audio { is_muted } => (if is_muted { "m" } else { "um" }, String::new()),
@@ -75,8 +92,10 @@ fn note(at: Ms, what: What) -> Option<Draft> {
     Some((at, event, says))
 }
 
-fn moment(beat: Beat) -> String {
+fn moment(view: &View, at: Ms, beat: Beat) -> String {
     let said = [
+        view.said_at(at).map(|turn| state(word(turn))),
+        Some(totals(view, at)),
         beat.kbps.map(|kbps| format!("br=({kbps};v)")),
         beat.latency_ms.map(|ms| format!("ltc={ms}")),
         beat.dropped.map(|frames| format!("dfa={frames}")),

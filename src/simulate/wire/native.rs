@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Event;
 use crate::simulate::random::Random;
 use crate::simulate::timeline::{
-    Beat, Deed, Device, End, HEARTBEAT_MS, Ms, Note, Phase, Session, State, Video, View, What,
+    Beat, Deed, Device, End, HEARTBEAT_MS, Ms, Note, Session, State, Tongue, Totals, Turn, Video, View, What,
 };
 
 /// An event before its envelope.
@@ -107,12 +107,9 @@ fn deed(device: &Device, session: &Session, at: Ms, deed: Deed) -> Draft {
 
 fn drafts_of(view: &View, layout: Uuid) -> Vec<Draft> {
     let mut said: Vec<(Ms, &'static str, Value)> = Vec::new();
-    let mut before: Option<State> = None;
     for (place, phase) in view.phases.iter().enumerate() {
-        let runs_dry = ("playback.rebuffer_started", json!({ "buffer_ms": 0, "cause": "unknown" }));
-        let (kind, data) = if view.settles(place) { runs_dry } else { turn(view, before, phase) };
+        let (kind, data) = turn(view, place);
         said.push((phase.from, kind, data));
-        before = Some(phase.state);
     }
     said.extend(view.notes.iter().filter_map(|note| self::note(view, note)));
     match view.end {
@@ -134,23 +131,24 @@ fn drafts_of(view: &View, layout: Uuid) -> Vec<Draft> {
     said.into_iter().map(draft).collect()
 }
 
-/// The event that begins a state.
-fn turn(view: &View, before: Option<State>, phase: &Phase) -> (&'static str, Value) {
-    let is_first_play = view.first_play() == Some(phase.from);
-    match (before, phase.state) {
-        (None, _) => ("playback.view_started", started(view)),
-        (_, State::Playing) if is_first_play => {
-            let mut data = json!({ "startup_ms": phase.from - view.begin() });
+/// The event that begins a phase.
+fn turn(view: &View, place: usize) -> (&'static str, Value) {
+    match view.turn_at(place, Tongue::Native) {
+        Turn::Started => ("playback.view_started", started(view)),
+        Turn::Plays => {
+            let mut data = json!({ "startup_ms": view.phases[place].from - view.begin() });
             extend(&mut data, video(view.first_video));
             ("playback.first_frame", data)
         }
-        (Some(State::Stalled), State::Playing) => ("playback.rebuffer_ended", json!({ "ended_by": "resumed" })),
-        (Some(State::Stalled), State::Paused) => ("playback.rebuffer_ended", json!({ "ended_by": "paused" })),
-        (Some(State::Seeking), State::Playing | State::Paused) => ("playback.seek_ended", json!({})),
-        (_, State::Playing | State::Joining) => ("playback.resumed", json!({ "reason": "user" })),
-        (_, State::Stalled) => ("playback.rebuffer_started", json!({ "buffer_ms": 0, "cause": "network" })),
-        (_, State::Seeking) => ("playback.seek_started", json!({ "from_ms": 1_000, "to_ms": 61_000 })),
-        (_, State::Paused) => ("playback.paused", json!({ "reason": "user" })),
+        Turn::Resumed => ("playback.resumed", json!({ "reason": "user" })),
+        Turn::RanDry => ("playback.rebuffer_started", json!({ "buffer_ms": 0, "cause": "network" })),
+        Turn::Recovered(after) => {
+            let ended_by = if after == State::Paused { "paused" } else { "resumed" };
+            ("playback.rebuffer_ended", json!({ "ended_by": ended_by }))
+        }
+        Turn::SeekBegan => ("playback.seek_started", json!({ "from_ms": 1_000, "to_ms": 61_000 })),
+        Turn::SeekOver => ("playback.seek_ended", json!({})),
+        Turn::Paused => ("playback.paused", json!({ "reason": "user" })),
     }
 }
 
@@ -179,16 +177,10 @@ fn ended(view: &View, at: Ms, reason: &str) -> Value {
 
 /// What has added up since the view started, as the player counts it.
 fn totals(view: &View, at: Ms) -> Value {
-    let spent = |state: State| {
-        let phases = view.phases.iter().filter(|phase| phase.state == state);
-        phases.map(|phase| (phase.to.min(at) - phase.from).max(0)).sum::<Ms>()
-    };
-    let mut data = json!({ "playing_ms": spent(State::Playing), "paused_ms": spent(State::Paused) });
+    let Totals { playing_ms, stalled_ms, seeking_ms, paused_ms, stalls } = view.totals_at(at);
+    let mut data = json!({ "playing_ms": playing_ms, "paused_ms": paused_ms });
     if !view.is_state_only {
-        let stalls = view.phases.iter().filter(|phase| phase.state == State::Stalled && phase.from < at).count();
-        let full = json!({
-            "rebuffer_ms": spent(State::Stalled), "rebuffer_count": stalls, "seek_ms": spent(State::Seeking),
-        });
+        let full = json!({ "rebuffer_ms": stalled_ms, "rebuffer_count": stalls, "seek_ms": seeking_ms });
         extend(&mut data, full);
     }
     data
@@ -223,12 +215,11 @@ fn note(view: &View, note: &Note) -> Option<(Ms, &'static str, Value)> {
 
 fn heartbeat(view: &View, at: Ms, beat: Beat) -> Value {
     let mut data = totals(view, at);
-    let state = match view.state_at(at) {
-        Some(State::Joining) => "loading",
-        Some(State::Playing) => "playing",
-        Some(State::Stalled | State::Seeking) => "buffering",
-        Some(State::Paused) => "paused",
-        None => "unknown",
+    let state = match view.said_at(at) {
+        Some(Turn::Plays) => "playing",
+        Some(Turn::RanDry) => "buffering",
+        Some(Turn::Paused) => "paused",
+        _ => "loading",
     };
     let moment = json!({
         "period_ms": HEARTBEAT_MS, "state": state, "bitrate_kbps": beat.kbps, "latency_ms": beat.latency_ms,

@@ -9,6 +9,9 @@ use crate::fold::facts::SessionFact;
 use crate::fold::input::{Input, What};
 use crate::fold::measures::{Band, Dims, Measure, Metric, Sums};
 
+/// Silence that cuts a session id into app sessions.
+const SESSION_SILENCE_MS: i64 = 1_800_000;
+
 /// The app session under way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "what happened in it, each counted once")]
@@ -50,6 +53,11 @@ impl LastWord {
 }
 
 impl AppSession {
+    /// Whether an input at this time is not of this session any more.
+    pub(super) const fn is_over(&self, now_ms: i64) -> bool {
+        now_ms - self.last_ms > SESSION_SILENCE_MS
+    }
+
     /// A session that begins now, with the viewer time of those before it.
     pub(super) fn new(part: u32, dims: &Arc<Dims>, now_ms: i64, viewer_ms_before: i64) -> Self {
         Self {
