@@ -14,6 +14,7 @@ mod fixtures;
 mod layout;
 mod program;
 mod promises;
+mod questions;
 mod simulate;
 mod sql;
 mod upgrade;
