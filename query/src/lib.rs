@@ -42,6 +42,7 @@ mod params;
 mod performance;
 mod pinned;
 mod prune;
+pub mod questions;
 mod rollups;
 mod scope;
 mod sql;
@@ -155,6 +156,7 @@ pub fn router(query: Query) -> Router {
         .route("/v1/stats/performance", get(performance::performance))
         .route("/v1/stats/streams", get(streams::streams))
         .route("/v1/stats/export", get(export::export))
+        .route("/v1/stats/{name}", get(questions::answer))
         .route("/v1/rollups/changes", get(changes::changes))
         .route("/v1/health/streams", get(health::streams))
         .route("/v1/health/stream", get(health::live::stream))

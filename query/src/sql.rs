@@ -84,7 +84,12 @@ async fn answer(query: &Query, principal: &Principal, headers: &HeaderMap, body:
     gate::check_text(&statement.sql)?;
     let params: Vec<ScalarValue> = statement.params.iter().enumerate().map(param).collect::<Result<_, _>>()?;
     let (asked, project) = (query.clone(), Arc::clone(&scope.project));
-    query.turn(&project, async move { asked.run_statement(&scope, &statement, params, format).await }).await
+    let work = async move {
+        let limit = statement.limit.unwrap_or(DEFAULT_ROWS);
+        let statement = Asked { sql: &statement.sql, params, as_of: statement.as_of.map(CommitId), limit };
+        asked.run_statement(&scope, statement, format).await
+    };
+    query.turn(&project, work).await
 }
 
 /// A statement that may be asked.
@@ -99,24 +104,22 @@ pub(crate) struct Asked<'a> {
 }
 
 /// A statement that is ready to run, and what its answer stands for.
-pub(crate) struct Prepared {
-    pub(crate) planned: Planned,
-    pub(crate) meta: Meta,
+struct Prepared {
+    planned: Planned,
+    meta: Meta,
     /// Holds what was read until the statement has run.
     _reading: Reading,
 }
 
 impl Query {
-    async fn run_statement(
+    /// Runs a statement and writes its rows in a format.
+    pub(crate) async fn run_statement(
         &self,
         scope: &Scope,
-        statement: &Statement,
-        params: Vec<ScalarValue>,
+        asked: Asked<'_>,
         format: Format,
     ) -> Result<Response, Refused> {
         let engine = &self.shared.engine;
-        let limit = statement.limit.unwrap_or(DEFAULT_ROWS);
-        let asked = Asked { sql: &statement.sql, params, as_of: statement.as_of.map(CommitId), limit };
         let Prepared { planned, meta, _reading } = self.prepare(scope, asked).await?;
         format.check(&planned.schema())?;
         let rows = engine.execute(planned).await?;
@@ -130,7 +133,7 @@ impl Query {
     }
 
     /// Plans a statement over the tables that `scope` may see, and reads those of the database.
-    pub(crate) async fn prepare(&self, scope: &Scope, asked: Asked<'_>) -> Result<Prepared, Refused> {
+    async fn prepare(&self, scope: &Scope, asked: Asked<'_>) -> Result<Prepared, Refused> {
         let engine = &self.shared.engine;
         let context = engine.session()?;
         let parsed = gate::parse(&context.state(), asked.sql)?;

@@ -15,6 +15,7 @@ mod fixtures;
 mod layout;
 mod program;
 mod promises;
+mod questions;
 mod rebuild;
 mod simulate;
 mod sql;
