@@ -32,7 +32,8 @@ async fn assert_true(simulation: Child) {
 #[tokio::test]
 async fn the_answers_are_the_truth_whatever_goes_wrong_on_the_way() {
     let server = server().start().await.unwrap();
-    assert_true(simulate(&server, &["--seed", "11", "--disturb", "duplicates,recut,reorder,offline,clocks"])).await;
+    assert_true(simulate(&server, &["--seed", "11", "--disturb", "duplicates,recut,reorder,offline,clocks,lost"]))
+        .await;
 }
 
 #[tokio::test]
