@@ -20,9 +20,11 @@ mod merge;
 mod plain_file;
 mod prepare;
 mod processor;
+mod query;
 mod reads;
 mod rollups;
 mod subject;
+mod suite;
 mod table;
 
 use std::path::PathBuf;
@@ -82,6 +84,12 @@ enum Name {
         /// Devices that watch each of them.
         #[arg(long, default_value_t = 3)]
         viewers: usize,
+    },
+    /// Ten statements beside DuckDB over the same files, and the app's screens at a fixed rate.
+    Query {
+        /// About how many events are in the lake.
+        #[arg(long, default_value_t = 2_000_000)]
+        events: usize,
     },
     /// All of them; writes the document.
     All {
@@ -151,6 +159,7 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
         Name::E2e => Ok(vec![e2e::run(options).await?]),
         Name::Embedded => Ok(vec![embedded::run(options).await?]),
         Name::Rollups { streams, viewers } => rollups::run(options, *streams, *viewers).await,
+        Name::Query { events } => query::run(options, *events).await,
         Name::All { output } => {
             let mut tables = log::run(options).await?;
             tables.push(processor::run(options, 500_000, &Log::all()).await?);
@@ -158,6 +167,7 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
             tables.push(e2e::run(options).await?);
             tables.push(embedded::run(options).await?);
             tables.extend(rollups::run(options, 200, 3).await?);
+            tables.extend(query::run(options, 2_000_000).await?);
             document::write(output.as_deref(), &tables, options)?;
             Ok(tables)
         }
