@@ -285,10 +285,6 @@ impl Part {
             // What a stall was is known before the player's totals are compared with what was counted.
             self.stall_ends(around);
         }
-        if matches!(input.act, Some(Act::End(_))) {
-            // A stall too short to be one was playing: it is known before the totals are looked at.
-            self.stall_ends(around);
-        }
         self.totals(&input.totals, input.dropped, around);
         if let Some(reason) = ends {
             self.end(reason, around);

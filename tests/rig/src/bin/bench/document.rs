@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::table::{Table, grid, show};
-use crate::{Options, e2e, embedded, ingest, machine, now, processor};
+use crate::{Options, e2e, embedded, ingest, machine, now, processor, query, rollups};
 
 /// From here on the document is written by people, and kept.
 const KEPT_FROM: &str = "## Where the time goes";
@@ -82,6 +82,9 @@ fn goals(tables: &[Table]) -> String {
     let at_least = |name, what, wanted, unit, measured| Goal { name, what, wanted, unit, at_most: false, measured };
     let at_most = |name, what, wanted, unit, measured| Goal { name, what, wanted, unit, at_most: true, measured };
     let embedded = |figure| median("embedded", embedded::DEFAULTS, figure);
+    let of_rollups = |variant| median("rollup-reads", variant, rollups::P99_MS);
+    let of_ten = |variant| median("query", variant, query::SUM);
+    let of_duckdb = of_ten(query::OURS_CPU).zip(of_ten(query::DUCKDB_CPU)).map(|(ours, theirs)| ours / theirs);
     let goals = [
         at_least(
             "G1",
@@ -106,6 +109,15 @@ fn goals(tables: &[Table]) -> String {
         ),
         at_most("G6", "event visible in SQL after its 2xx, p99", 2_000.0, "ms", embedded(embedded::SQL_P99_MS)),
         at_most("G6", "event visible in rollups after its 2xx, p99", 2_000.0, "ms", embedded(embedded::ROLLUP_P99_MS)),
+        at_most("G8", "ten statements, CPU over that of DuckDB on the same files", query::GOAL_RATIO, "", of_duckdb),
+        at_most(
+            "G9",
+            "a stream, 24 h of minutes, at 2 K/s, p99",
+            rollups::GOAL_MS,
+            "ms",
+            of_rollups(rollups::STREAM_DAY),
+        ),
+        at_most("G9", "a project, 30 days, at 2 K/s, p99", rollups::GOAL_MS, "ms", of_rollups(rollups::PROJECT_MONTH)),
         at_most("G12", "first start to ready", 300.0, "ms", embedded(embedded::COLD_START_MS)),
         at_most("G12", "RSS when idle", 80.0, "MiB", embedded(embedded::IDLE_MIB)),
         at_least(

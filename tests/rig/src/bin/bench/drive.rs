@@ -204,22 +204,31 @@ fn run(shared: &Arc<Shared>) -> Result<Taken> {
     })
 }
 
-/// A thread keeps the time of an open loop: a timer of the runtime would be late by up to a millisecond.
-fn schedule(shared: &Arc<Shared>) -> Result<Schedule> {
-    let Pace::Open(posts_per_second) = shared.load.pace else { return Ok(None) };
+/// A thread keeps the time of an open loop: a timer of the runtime would be late by up to a millisecond. What is due comes
+/// until the end.
+pub(crate) fn pace(per_second: f64, end: Instant) -> Result<UnboundedReceiver<Instant>> {
     let (sender, receiver) = unbounded_channel();
-    let end = shared.window.end;
     std::thread::Builder::new().name("pacer".into()).spawn(move || {
         let begun = Instant::now();
         for number in 0_u32.. {
-            let due = begun + Duration::from_secs_f64(f64::from(number) / posts_per_second);
+            let due = begun + Duration::from_secs_f64(f64::from(number) / per_second);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             if due >= end || sender.send(due).is_err() {
                 return;
             }
         }
     })?;
-    Ok(Some(Arc::new(Mutex::new(receiver))))
+    Ok(receiver)
+}
+
+/// What is due next, for one of many connections; `None` at the end.
+pub(crate) async fn next_due(due: &Mutex<UnboundedReceiver<Instant>>) -> Option<Instant> {
+    due.lock().await.recv().await
+}
+
+fn schedule(shared: &Shared) -> Result<Schedule> {
+    let Pace::Open(posts_per_second) = shared.load.pace else { return Ok(None) };
+    Ok(Some(Arc::new(Mutex::new(pace(posts_per_second, shared.window.end)?))))
 }
 
 /// One connection of the load.
@@ -257,7 +266,7 @@ async fn drive(shared: &Shared, schedule: Schedule) -> Result<Taken> {
 /// When the next post is due; `None` at the end.
 async fn next(shared: &Shared, schedule: Option<&Arc<Mutex<UnboundedReceiver<Instant>>>>) -> Option<Instant> {
     if let Some(schedule) = schedule {
-        return schedule.lock().await.recv().await;
+        return next_due(schedule).await;
     }
     while shared.held.load(Ordering::Relaxed) && Instant::now() < shared.window.end {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -12,13 +12,19 @@ mod drain;
 mod drive;
 mod e2e;
 mod embedded;
+mod fleet;
 mod ingest;
 mod log;
 mod machine;
+mod merge;
 mod plain_file;
 mod prepare;
 mod processor;
+mod query;
+mod reads;
+mod rollups;
 mod subject;
+mod suite;
 mod table;
 
 use std::path::PathBuf;
@@ -70,6 +76,21 @@ enum Name {
     E2e,
     /// Starts, idle memory, and how soon an event is seen.
     Embedded,
+    /// Rollups: deltas, merging, size, and answers at a fixed rate.
+    Rollups {
+        /// Streams that are watched.
+        #[arg(long, default_value_t = 200)]
+        streams: usize,
+        /// Devices that watch each of them.
+        #[arg(long, default_value_t = 3)]
+        viewers: usize,
+    },
+    /// Ten statements beside DuckDB over the same files, and the app's screens at a fixed rate.
+    Query {
+        /// About how many events are in the lake.
+        #[arg(long, default_value_t = 2_000_000)]
+        events: usize,
+    },
     /// All of them; writes the document.
     All {
         /// The document.
@@ -82,6 +103,9 @@ enum Name {
     /// One run of the processor over a log that is there, in a process of its own.
     #[command(hide = true)]
     Drain(drain::Arguments),
+    /// Merges the rollups of a data directory, in a process of its own.
+    #[command(hide = true)]
+    Merge(merge::Arguments),
 }
 
 /// What all benchmarks are told.
@@ -116,7 +140,7 @@ fn main() -> Result<()> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     if arguments.json {
         print(&serde_json::to_string_pretty(&tables.iter().map(Table::json).collect::<Vec<_>>())?);
-    } else if !matches!(arguments.name, Name::Drain(_)) {
+    } else if !matches!(arguments.name, Name::Drain(_) | Name::Merge(_)) {
         for table in &tables {
             print(&table.markdown());
         }
@@ -134,12 +158,16 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
         }
         Name::E2e => Ok(vec![e2e::run(options).await?]),
         Name::Embedded => Ok(vec![embedded::run(options).await?]),
+        Name::Rollups { streams, viewers } => rollups::run(options, *streams, *viewers).await,
+        Name::Query { events } => query::run(options, *events).await,
         Name::All { output } => {
             let mut tables = log::run(options).await?;
             tables.push(processor::run(options, 500_000, &Log::all()).await?);
             tables.push(ingest::run(options).await?);
             tables.push(e2e::run(options).await?);
             tables.push(embedded::run(options).await?);
+            tables.extend(rollups::run(options, 200, 3).await?);
+            tables.extend(query::run(options, 2_000_000).await?);
             document::write(output.as_deref(), &tables, options)?;
             Ok(tables)
         }
@@ -148,6 +176,10 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
             print(&serde_json::to_string(&appended)?);
             // With everything open, until it is killed.
             std::future::pending().await
+        }
+        Name::Merge(arguments) => {
+            print(&serde_json::to_string(&merge::run(arguments).await?)?);
+            Ok(Vec::new())
         }
         Name::Drain(arguments) => {
             print(&serde_json::to_string(&drain::run(arguments).await?)?);
