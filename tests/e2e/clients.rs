@@ -188,11 +188,10 @@ async fn duckdb_reads_exactly_what_we_read_also_as_of_older_commits_and_after_me
         counted.push((reply["meta"]["commit"].as_i64().unwrap(), reply["data"][0]["n"].as_i64().unwrap()));
         assert_eq!(counted[round].1, 15 * (i64::try_from(round).unwrap() + 1));
     }
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while server.number("SELECT count(*) FROM commits WHERE lane = 'maintenance'").await < 3 {
-        assert!(std::time::Instant::now() < until, "nothing is merged");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let merges = "SELECT count(*) FROM commits WHERE lane = 'maintenance'";
+    let trouble = || "nothing is merged".to_owned();
+    rig::server::wait_until(std::time::Duration::from_secs(20), trouble, async || server.number(merges).await >= 3)
+        .await;
     let seen = through_duckdb(&server, None).await.unwrap();
     assert_eq!(seen["tables"]["events"], 300);
     assert_eq!(seen["tables"]["records"], server.number("SELECT count(*) FROM records").await);

@@ -46,12 +46,10 @@ async fn fifty_kills_under_load_lose_nothing_and_count_nothing_twice() {
     assert!(books.acked.len() > 10_000 && books.unanswered.is_empty(), "{} acknowledged", books.acked.len());
     server.settle().await;
     check(&server, &books).await;
-    // On a busy machine few merges come to their end between two kills: the last ones after them.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while server.number("SELECT count(*) FROM commits WHERE lane = 'maintenance'").await == 0 {
-        assert!(Instant::now() < deadline, "merges run beside it");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    assert!(
+        server.number("SELECT count(*) FROM commits WHERE lane = 'maintenance'").await > 10,
+        "merges ran beside it"
+    );
     assert!(!server.log().contains("were not merged"), "{:?}", server.log_lines("WARN"));
     assert!(slowest < Duration::from_secs(1), "ready after {slowest:?}");
 

@@ -67,15 +67,30 @@ async fn numbers(server: &Server) -> BTreeMap<&'static str, Vec<Value>> {
         ("errors", "SELECT * FROM rollup_error_day ORDER BY bucket_start, origin, code, domain, severity, app_version"),
         ("quality", "SELECT * FROM rollup_quality_minute ORDER BY bucket_start, format, type, outcome, reason"),
     ] {
-        let reply = server.try_sql(&json!({ "sql": sql, "limit": 1_000_000 })).await;
-        assert_eq!(reply.status, 200, "{sql}: {}", reply.text());
-        let mut rows = reply.json()["data"].as_array().cloned().unwrap_or_default();
+        let mut rows = all_rows(server, sql).await;
         for row in rows.iter_mut().filter_map(Value::as_object_mut) {
             row.remove("revision");
         }
         numbers.insert(name, rows);
     }
     numbers
+}
+
+/// All rows of a statement with a total order, page by page: together they may be larger than an answer.
+async fn all_rows(server: &Server, sql: &str) -> Vec<Value> {
+    const PAGE: usize = 10_000;
+    let mut rows = Vec::new();
+    loop {
+        let statement = json!({ "sql": format!("{sql} LIMIT {PAGE} OFFSET {}", rows.len()), "limit": PAGE });
+        let reply = server.try_sql(&statement).await;
+        assert_eq!(reply.status, 200, "{sql}: {}", reply.text());
+        let page = reply.json()["data"].as_array().cloned().unwrap_or_default();
+        let is_last = page.len() < PAGE;
+        rows.extend(page);
+        if is_last {
+            return rows;
+        }
+    }
 }
 
 /// Every measure of `slices`, summed: how often a contribution was corrected does not show.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use event_log::{DiskLog, DiskLogConfig, EventLog, NewRecord};
 use rig::device::{with, without};
-use rig::server::Start;
+use rig::server::{Start, wait_until};
 use rig::{Device, Server};
 use serde_json::{Value, json};
 
@@ -78,11 +78,8 @@ async fn with_damaged_record(server: Server) -> Server {
 }
 
 async fn until(server: &Server, line: &str) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !server.log().contains(line) {
-        assert!(Instant::now() < until, "{line}: {}", server.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let trouble = || format!("{line}: {}", server.log());
+    wait_until(Duration::from_secs(20), trouble, async || server.log().contains(line)).await;
 }
 
 async fn rebuild(stopped: &Start) -> Output {
@@ -171,11 +168,8 @@ async fn a_rebuild_that_is_killed_changes_nothing_and_what_was_not_committed_fol
     let slow = server.kill().await.variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "1h").start().await.unwrap();
     let later = base() + TimeDelta::days(60);
     upload_at(&slow, &[Device::new().event("layout.saved", later, json!({}))], later).await;
-    let until = Instant::now() + Duration::from_secs(10);
-    while commits(&slow).await < 1.0 {
-        assert!(Instant::now() < until);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let trouble = || "nothing is committed".to_owned();
+    wait_until(Duration::from_secs(10), trouble, async || commits(&slow).await >= 1.0).await;
     upload_at(&slow, &[Device::new().event("layout.saved", later, json!({}))], later).await;
     let stopped = slow.kill().await.variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "150ms");
     let output = rebuild(&stopped).await;
@@ -184,8 +178,12 @@ async fn a_rebuild_that_is_killed_changes_nothing_and_what_was_not_committed_fol
     server.settle().await;
     let stored = i64::try_from(before["events"].len()).unwrap();
     assert_eq!(server.number("SELECT count(*) FROM events").await, stored + 2);
-    let after = numbers(&server).await;
-    for name in ["views", "streams", "stream bins", "errors", "quarantine"] {
+    let mut after = numbers(&server).await;
+    // The new events make a bucket of their own.
+    let of_later = Value::from(later.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+    let layouts = after.get_mut("layouts").unwrap();
+    layouts.retain(|row| row["bucket_start"] != of_later || before["layouts"].contains(row));
+    for name in ["views", "streams", "stream bins", "layouts", "errors", "quarantine"] {
         assert_eq!(after[name], before[name], "{name}");
     }
     assert_books_balance(&server).await;

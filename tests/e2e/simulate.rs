@@ -1,9 +1,9 @@
 //! A simulated fleet against a running server: what it answers is what happened.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rig::Server;
-use rig::server::Start;
+use rig::server::{Start, wait_until};
 use tokio::process::Child;
 
 use crate::start;
@@ -41,11 +41,9 @@ async fn the_answers_are_the_truth_if_all_is_sent_twice_in_any_order_and_the_ser
     let mut server = server().start().await.unwrap();
     let simulation = simulate(&server, &["--seed", "12", "--repeat", "2", "--shuffle"]);
     for events in [800, 3_000] {
-        let until = Instant::now() + Duration::from_secs(60);
-        while server.number("SELECT count(*) FROM events").await < events {
-            assert!(Instant::now() < until, "{events} events are not there: {}", server.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let trouble = || format!("{events} events are not there: {}", server.log());
+        let are_there = async || server.number("SELECT count(*) FROM events").await >= events;
+        wait_until(Duration::from_secs(60), trouble, are_there).await;
         server = server.crash_and_restart().await;
     }
     assert_true(simulation).await;

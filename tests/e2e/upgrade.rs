@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::TimeDelta;
+use rig::server::wait_until;
 use rig::{Device, Server};
 use serde_json::Value;
 
@@ -54,11 +55,8 @@ async fn a_data_directory_of_an_earlier_version_answers_as_it_did_and_takes_in_m
             assert_eq!(server.number(&format!("SELECT sum(any_stall_ms) FROM {of}")).await, 2_000, "{of}");
         }
         // Log time passed: the installs that the fleet left open are over, each once its partition knows.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while server.number("SELECT count(*) FROM app_sessions").await < 66 {
-            assert!(Instant::now() < deadline, "{version}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let are_over = async || server.number("SELECT count(*) FROM app_sessions").await >= 66;
+        wait_until(Duration::from_secs(20), || version.to_owned(), are_over).await;
         duckdb_reads_the_same(&server).await;
         let server = server.crash_and_restart().await;
         assert_eq!(server.number("SELECT sum(any_stall_ms) FROM slices").await, 2_000);

@@ -283,11 +283,9 @@ impl Server {
     ///
     /// If that takes more than a minute.
     pub async fn settle(&self) {
-        let until = Instant::now() + Duration::from_secs(60);
-        while self.metric("streamgauge_processor_lag_records{lane=\"events\"}").await != Some(0.0) {
-            assert!(Instant::now() < until, "the processor does not catch up: {}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let lag = "streamgauge_processor_lag_records{lane=\"events\"}";
+        let trouble = || format!("the processor does not catch up: {}", self.log());
+        wait_until(Duration::from_secs(60), trouble, async || self.metric(lag).await == Some(0.0)).await;
     }
 
     /// What the server wrote to its log so far, over all starts on this data directory.
@@ -330,6 +328,19 @@ impl Server {
     /// If it does not start.
     pub async fn crash_and_restart(self) -> Self {
         self.kill().await.start().await.expect("the server starts again")
+    }
+}
+
+/// Waits until something is so, asking again and again.
+///
+/// # Panics
+///
+/// With this trouble, if it is not so within `limit`.
+pub async fn wait_until(limit: Duration, trouble: impl Fn() -> String, mut is_so: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + limit;
+    while !is_so().await {
+        assert!(Instant::now() < until, "{}", trouble());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
