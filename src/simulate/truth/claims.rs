@@ -26,12 +26,12 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// What the sums of the next part add, given its time and its stalls.
-    pub(super) fn claims(&mut self, sums: &[SumsTold], spans: &[Span], stalls: &[Phase]) -> Vec<Claim> {
+    /// What the sums of the next part add, given its time and its phases, of which short stalls are none.
+    pub(super) fn claims(&mut self, sums: &[SumsTold], spans: &[Span], phases: &[Phase]) -> Vec<Claim> {
         let mut claims = Vec::new();
         let mut claimed = [0; 5];
         for SumsTold { at, values, is_believed } in sums {
-            let heard = heard_by(*at, spans, stalls);
+            let heard = heard_by(*at, spans, phases);
             for (idx, measure) in MEASURES.into_iter().enumerate() {
                 let Some(value) = values[idx] else { continue };
                 let (before, last) = &mut self.told[idx];
@@ -45,7 +45,7 @@ impl Ledger {
                 }
             }
         }
-        let heard = heard_by(Ms::MAX, spans, stalls);
+        let heard = heard_by(Ms::MAX, spans, phases);
         for (idx, counted) in self.counted.iter_mut().enumerate() {
             *counted += heard[idx] + claimed[idx];
         }
@@ -54,12 +54,13 @@ impl Ledger {
 }
 
 /// What is counted by then, by measure. A stall is one as soon as the first of its time is spent.
-fn heard_by(at: Ms, spans: &[Span], stalls: &[Phase]) -> [i64; 5] {
+fn heard_by(at: Ms, spans: &[Span], phases: &[Phase]) -> [i64; 5] {
     let spent = |state: State| {
         spans.iter().filter(|span| span.state == state && span.to <= at).map(|span| span.to - span.from).sum::<Ms>()
     };
     let is_known = |stall: &Phase| spans.iter().any(|span| span.from == stall.from && span.to <= at);
-    let number = stalls.iter().filter(|stall| is_known(stall)).count();
+    let stalls = phases.iter().filter(|phase| phase.state == State::Stalled);
+    let number = stalls.filter(|stall| is_known(stall)).count();
     let times = [State::Playing, State::Stalled, State::Seeking, State::Paused].map(spent);
     [times[0], times[1], times[2], times[3], i64::try_from(number).unwrap_or_default()]
 }

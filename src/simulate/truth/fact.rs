@@ -61,7 +61,6 @@ pub(super) fn of(
         End::Fatal { .. } => "error",
         End::Silent => "timeout",
     };
-    let stalls = settled.phases.iter().filter(|phase| phase.state == State::Stalled);
     let watched = if view.is_state_only { 0 } else { report.watch_ms };
     let health = scores::health(report);
     let status = scores::band(health.map(scores::hundredths)).trim_start_matches("health_");
@@ -71,7 +70,7 @@ pub(super) fn of(
         ("startup_ms", json!(settled.telling.startup_ms)),
         ("reported_startup_ms", json!(settled.telling.reported_ms)),
         ("rebuffer_capable", json!(i64::from(!view.is_state_only))),
-        ("max_rebuffer_ms", json!(stalls.map(|phase| phase.to - phase.from).max().unwrap_or(0))),
+        ("max_rebuffer_ms", json!(settled.stalls().map(|phase| phase.to - phase.from).max().unwrap_or(0))),
         ("rebuffer_ratio", json!(share(report.rebuffer_ms, watched))),
         ("rebuffers_per_min", json!(share(60_000 * report.rebuffers, watched))),
         ("avg_bitrate_kbps", json!(share(sum("bitrate_ms"), sum("rated_media_ms")))),

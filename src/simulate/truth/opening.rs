@@ -46,16 +46,14 @@ fn add_opening(truth: &mut Truth, places: &Places<'_>, shown: &[Shown<'_>]) {
         shown.iter().map(|(view, _)| view).filter(|view| view.begin() <= begin + OPENS_WITHIN_MS).collect();
     tiles.sort_by_key(|view| view.id);
     tiles.dedup_by_key(|view| view.id);
-    let first_play = |tile: &View| {
-        let parts = shown.iter().filter(|(view, _)| view.id == tile.id);
-        parts.filter_map(|(view, _)| view.first_play()).min()
+    // Over all parts of a tile.
+    let first = |tile: &View, when: fn(&View) -> Option<Ms>| {
+        shown.iter().filter(|(view, _)| view.id == tile.id).filter_map(|(view, _)| when(view)).min()
     };
+    let first_play = |tile: &View| first(tile, View::first_play);
     let mut plays: Vec<Ms> = tiles.iter().filter_map(|tile| first_play(tile)).collect();
     plays.sort_unstable();
-    let focused = tiles.iter().filter_map(|tile| {
-        let parts = shown.iter().filter(|(view, _)| view.id == tile.id);
-        parts.filter_map(|(view, _)| focused_at(view)).min().map(|at| (at, *tile))
-    });
+    let focused = tiles.iter().filter_map(|tile| Some((first(tile, focused_at)?, *tile)));
     let focused = focused.min_by_key(|(at, _)| *at).and_then(|(_, tile)| first_play(tile));
     // The first nine tenths, rounded up.
     let most = tiles.len() - tiles.len() / 10;

@@ -11,7 +11,7 @@ use crate::simulate::timeline::{
 };
 
 /// A stall shorter than this is none.
-pub(super) const STALL_MIN_MS: Ms = 250;
+const STALL_MIN_MS: Ms = 250;
 
 /// Buffering for longer than this is no watching any more.
 const STALL_ACTIVE_MS: Ms = 5 * MINUTE_MS;
@@ -53,15 +53,16 @@ pub(super) struct Settled<'a> {
 
 impl<'a> Settled<'a> {
     fn of((view, telling): (&'a View, &'a Telling), tongue: Tongue, replaced: Option<Ms>, ledger: &mut Ledger) -> Self {
-        let is_stall = |phase: &Phase| phase.state == State::Stalled && phase.to - phase.from >= STALL_MIN_MS;
         let settle = |phase: &Phase| Phase {
-            state: if phase.state == State::Stalled && !is_stall(phase) { State::Playing } else { phase.state },
+            state: match phase.state {
+                State::Stalled if phase.to - phase.from < STALL_MIN_MS => State::Playing,
+                state => state,
+            },
             ..*phase
         };
         let phases: Vec<Phase> = view.phases.iter().map(settle).collect();
         let spans = spans(view, &telling.inputs, &phases);
-        let stalls: Vec<Phase> = view.phases.iter().copied().filter(is_stall).collect();
-        let claims = ledger.claims(&telling.sums, &spans, &stalls);
+        let claims = ledger.claims(&telling.sums, &spans, &phases);
         // CMCD does not say how often; its default of 30 s gives the maximum, too.
         let has_period =
             tongue == Tongue::Native && view.notes.iter().any(|note| matches!(note.what, What::Heartbeat(_)));
@@ -82,6 +83,11 @@ impl<'a> Settled<'a> {
         self.phase_at(at).is_some_and(|phase| phase.state == state)
     }
 
+    /// Its stalls.
+    pub(super) fn stalls(&self) -> impl Iterator<Item = &Phase> {
+        self.phases.iter().filter(|phase| phase.state == State::Stalled)
+    }
+
     /// When the time at that instant is spent, if it is.
     pub(super) fn spent_at(&self, at: Ms) -> Option<Ms> {
         self.spans.iter().find(|span| span.from <= at && at < span.to).map(|span| span.to)
@@ -95,8 +101,7 @@ impl<'a> Settled<'a> {
 
     /// What it was doing just before an instant, as far as was known then. Nobody knows that a silent view is over.
     pub(super) fn known_before(&self, at: Ms) -> Option<State> {
-        let before = self.view.phases.iter().take_while(|phase| phase.from < at).last();
-        before.filter(|_| self.is_open_at(at)).map(|phase| phase.state)
+        self.view.state_after(at - 1).filter(|_| self.is_open_at(at))
     }
 
     /// What it is doing as far as is known at an instant, an input at it included.

@@ -1,6 +1,6 @@
 //! What tiles of one native session do together: stalls that are the device's own, and how far apart tiles are.
 
-use super::places::{Places, STALL_MIN_MS, Settled, band};
+use super::places::{Places, Settled, band};
 use super::stretch::force_at;
 use super::{Place, Truth, minute_of};
 use crate::simulate::timeline::{Beat, Ms, State, View, What};
@@ -21,9 +21,7 @@ pub(super) struct Stall<'a> {
 pub(super) fn stalls<'a>(places: &Places<'a>) -> Vec<Stall<'a>> {
     let mut stalls = Vec::new();
     for (view, settled) in places.views() {
-        let long =
-            view.phases.iter().filter(|phase| phase.state == State::Stalled && phase.to - phase.from >= STALL_MIN_MS);
-        for phase in long {
+        for phase in settled.stalls() {
             let known = settled.spent_at(phase.from).unwrap_or(phase.to);
             stalls.push(Stall { view, from: phase.from, known });
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::claims::{Claim, STALLS};
 use super::fact;
 use super::grid::{minute_of, starts};
-use super::places::{Dims, Places, STALL_MIN_MS, Settled};
+use super::places::{Dims, Places, Settled};
 use super::scores::{self, Outcome, Report};
 use super::stretch::{Force, stretches, upscale};
 use super::{Place, Truth};
@@ -111,13 +111,11 @@ impl Teller<'_> {
     }
 
     fn stalls_and_seeks(&mut self) {
-        for phase in &self.view.phases {
+        for phase in self.settled.stalls() {
             let length = phase.to - phase.from;
-            if phase.state == State::Stalled && length >= STALL_MIN_MS {
-                self.count("rebuffer_count", phase.from, 1);
-                self.count("sustained_rebuffers", phase.from, i64::from(length >= SUSTAINED_MS));
-                self.value("rebuffer_ms", phase.from, length);
-            }
+            self.count("rebuffer_count", phase.from, 1);
+            self.count("sustained_rebuffers", phase.from, i64::from(length >= SUSTAINED_MS));
+            self.value("rebuffer_ms", phase.from, length);
         }
         for at in &self.settled.telling.seeks {
             self.count("seeks", *at, 1);
