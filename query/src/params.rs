@@ -29,10 +29,22 @@ pub(crate) fn time(params: &Params, name: &'static str) -> Result<Option<Timesta
 
 /// A whole number from 1 to `max`.
 pub(crate) fn limit(params: &Params, default: u32, max: u32) -> Result<u32, Problem> {
-    let Some(value) = text(params, "limit") else { return Ok(default) };
-    value.parse().ok().filter(|limit| (1..=max).contains(limit)).ok_or_else(|| {
-        Problem::new(400, "bad_limit", format!("limit is a number from 1 to {max}")).at("limit", "range")
-    })
+    number(params, ("limit", "bad_limit"), default, max)
+}
+
+/// A whole number from 1 to `max`, by the parameter's name and the code of a problem with it.
+pub(crate) fn number(
+    params: &Params,
+    (name, code): (&'static str, &'static str),
+    default: u32,
+    max: u32,
+) -> Result<u32, Problem> {
+    let Some(value) = text(params, name) else { return Ok(default) };
+    value
+        .parse()
+        .ok()
+        .filter(|number| (1..=max).contains(number))
+        .ok_or_else(|| Problem::new(400, code, format!("{name} is a number from 1 to {max}")).at(name, "range"))
 }
 
 /// The grain of parameter `grain`.

@@ -197,7 +197,7 @@ impl Request {
                 let lines: String = rows.iter().map(line).collect();
                 let text = self.columns.csv_header() + &lines;
                 let tag = etag::of(text.as_bytes());
-                Ok(Given { data: Data::Csv(text), next_cursor, tag })
+                Ok(Given { data: Data::Csv(text.into()), next_cursor, tag })
             }
         }
     }

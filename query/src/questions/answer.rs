@@ -24,7 +24,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// A year and some, as the longest range of the app's dashboard is.
 const MAX_DAYS: u32 = 400;
 /// Streams with fewer attempts are judged by chance.
-const DEFAULT_MIN_ATTEMPTS: i64 = 25;
+const DEFAULT_MIN_ATTEMPTS: u32 = 25;
+const MAX_MIN_ATTEMPTS: u32 = 1_000_000;
 
 pub(crate) async fn answer(
     State(query): State<Query>,
@@ -62,13 +63,14 @@ fn values(question: &Question, params: &Params, now: Timestamp) -> Result<Vec<Sc
         let detail = format!("a range has at most {MAX_DAYS} days");
         return Err(Problem::new(422, "range_too_large", detail).at("from", "max_days"));
     }
-    let min_attempts = min_attempts(params)?;
+    let named = ("min_attempts", "bad_min_attempts");
+    let min_attempts = params::number(params, named, DEFAULT_MIN_ATTEMPTS, MAX_MIN_ATTEMPTS)?;
     let value = |param: &Param| match param {
         Param::From => ScalarValue::from(from.to_string()),
         Param::To => ScalarValue::from(to.to_string()),
         Param::Before => ScalarValue::from((from - length).to_string()),
         Param::Zone => ScalarValue::from(zone.as_str()),
-        Param::MinAttempts => ScalarValue::from(min_attempts),
+        Param::MinAttempts => ScalarValue::from(i64::from(min_attempts)),
     };
     Ok(question.params.iter().map(value).collect())
 }
@@ -79,11 +81,4 @@ fn zone(params: &Params) -> Result<String, Problem> {
     Zone::parse(text)?;
     let is_bare = text.starts_with(|first: char| first.is_ascii_digit());
     Ok(if is_bare { format!("+{text}") } else { text.to_owned() })
-}
-
-fn min_attempts(params: &Params) -> Result<i64, Problem> {
-    let Some(text) = params::text(params, "min_attempts") else { return Ok(DEFAULT_MIN_ATTEMPTS) };
-    text.parse().ok().filter(|attempts| (1..=1_000_000).contains(attempts)).ok_or_else(|| {
-        Problem::new(400, "bad_min_attempts", "min_attempts is a number from 1 to 1000000").at("min_attempts", "range")
-    })
 }

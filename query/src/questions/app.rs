@@ -6,7 +6,7 @@ use super::{Question, questions};
 pub(super) const QUESTIONS: &[Question] = questions! {
     1 "summary" App 7 [Before, From, To]
         "My watch time, streams, mean session and platforms in a range, and in the range of equal length before it."
-        "WITH one_row AS (SELECT 1), played AS (SELECT bucket_start >= $2 AS is_now, stream_id, stream_platform, \
+        "WITH played AS (SELECT bucket_start >= $2 AS is_now, stream_id, stream_platform, \
 sum(viewer_ms) AS viewer_ms, sum(playing_ms) AS tile_ms, sum(attempts + watch_ms + paused_ms) AS measured \
 FROM slices WHERE bucket_start >= $1 AND bucket_start < $3 GROUP BY 1, 2, 3), \
 used AS (SELECT started_at >= $2 AS is_now, duration_ms FROM app_sessions WHERE started_at >= $1 AND started_at < $3), \
@@ -20,7 +20,7 @@ count(DISTINCT stream_platform) FILTER (WHERE is_now AND tile_ms > 0) AS platfor
 count(DISTINCT stream_platform) FILTER (WHERE NOT is_now AND tile_ms > 0) AS platforms_before FROM played), \
 sat AS (SELECT avg(duration_ms) FILTER (WHERE is_now) AS avg_session_ms, \
 avg(duration_ms) FILTER (WHERE NOT is_now) AS avg_session_ms_before FROM used) \
-SELECT watched.*, sat.avg_session_ms, sat.avg_session_ms_before FROM watched CROSS JOIN sat";
+SELECT watched.*, sat.avg_session_ms, sat.avg_session_ms_before FROM watched CROSS JOIN sat ORDER BY 1";
     0 "activity" App 30 [From, To, Zone]
         "My viewer time, tile time, streams and mean session per local day."
         "WITH played AS (SELECT date_trunc('day', local_time(bucket_start, $3))::date AS day, stream_id, \
@@ -48,7 +48,7 @@ SELECT stream_platform, tile_ms, tile_ms::double / sum(tile_ms) OVER () AS share
 ORDER BY tile_ms DESC, stream_platform";
     4 "habits" App 30 [From, To, Zone]
         "My mean and longest session, streams, favourite weekday (1 is Monday), peak hour and time per day with any, local."
-        "WITH one_row AS (SELECT 1), played AS (SELECT local_time(bucket_start, $3) AS at, stream_id, viewer_ms, playing_ms \
+        "WITH played AS (SELECT local_time(bucket_start, $3) AS at, stream_id, viewer_ms, playing_ms \
 FROM slices WHERE bucket_start >= $1 AND bucket_start < $2), \
 streams AS (SELECT count(*) AS streams FROM (SELECT stream_id FROM played WHERE stream_id IS NOT NULL \
 GROUP BY stream_id HAVING sum(playing_ms) > 0)), \
@@ -61,7 +61,7 @@ GROUP BY 1 HAVING sum(viewer_ms) > 0)), \
 sat AS (SELECT count(*) AS sessions, avg(duration_ms) AS avg_session_ms, max(duration_ms) AS longest_session_ms \
 FROM app_sessions WHERE started_at >= $1 AND started_at < $2) \
 SELECT sat.*, streams.streams, weekdays.favourite_weekday, hours.peak_hour, days.viewer_ms_per_day \
-FROM sat CROSS JOIN streams CROSS JOIN weekdays CROSS JOIN hours CROSS JOIN days";
+FROM sat CROSS JOIN streams CROSS JOIN weekdays CROSS JOIN hours CROSS JOIN days ORDER BY 1";
     4 "hours" App 30 [From, To, Zone]
         "My viewer time by local weekday (1 is Monday) and hour."
         "SELECT extract(isodow FROM local_time(bucket_start, $3)) AS weekday, \

@@ -16,13 +16,13 @@ sums.tile_ms, tiles.mean_tiles, sums.layouts_opened, \
 FROM sums LEFT JOIN tiles ON sums.layout_type = tiles.layout_type ORDER BY sums.viewer_ms DESC, sums.layout_type";
     15 "templates" Project 30 [From, To]
         "Of the sessions that look at templates, how many make a layout from one."
-        "WITH one_row AS (SELECT 1), looks AS (SELECT install_id, session_id, bool_or(type = 'template.used') AS has_used, \
+        "WITH looks AS (SELECT install_id, session_id, bool_or(type = 'template.used') AS has_used, \
 bool_or(type = 'layout.created' AND data ->> 'from_template' IS NOT NULL) AS has_made FROM events \
 WHERE type IN ('template.viewed', 'template.used', 'layout.created') AND corrected_at >= $1 AND corrected_at < $2 \
 GROUP BY install_id, session_id HAVING bool_or(type LIKE 'template.%')) \
 SELECT count(*) AS sessions, count(*) FILTER (WHERE has_used) AS used, \
 count(*) FILTER (WHERE has_used OR has_made) AS converted, \
-count(*) FILTER (WHERE has_used OR has_made)::double / nullif(count(*), 0) AS conversion FROM looks";
+count(*) FILTER (WHERE has_used OR has_made)::double / nullif(count(*), 0) AS conversion FROM looks ORDER BY 1";
     18 "retention" Project 90 [From, To]
         "Of the persons who came first in the range, how many came back after 1, 7 and 30 days: template users and others."
         "WITH firsts AS (SELECT person_id, date_trunc('day', min(bucket_start)) AS first_day FROM slices \
@@ -39,11 +39,11 @@ avg(CASE WHEN d7 THEN 1.0 ELSE 0.0 END) AS d7, avg(CASE WHEN d30 THEN 1.0 ELSE 0
 FROM persons GROUP BY uses_templates ORDER BY uses_templates";
     18 "sign-ins" Project 90 [From, To]
         "Of the guests who came first in the range, how many signed in within 7 days."
-        "WITH one_row AS (SELECT 1), guests AS (SELECT anon_id, min(corrected_at) AS first_at FROM events \
+        "WITH guests AS (SELECT anon_id, min(corrected_at) AS first_at FROM events \
 WHERE anon_id IS NOT NULL GROUP BY anon_id), \
 signed AS (SELECT anon_id, min(corrected_at) AS signed_at FROM events \
 WHERE type = 'identity.signed_in' AND anon_id IS NOT NULL GROUP BY anon_id) \
 SELECT count(*) AS guests, count(signed.signed_at) FILTER (WHERE signed.signed_at < guests.first_at + INTERVAL '7 days') AS signed_in \
 FROM guests LEFT JOIN signed ON guests.anon_id = signed.anon_id \
-WHERE guests.first_at >= $1 AND guests.first_at < $2";
+WHERE guests.first_at >= $1 AND guests.first_at < $2 ORDER BY 1";
 };

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use axum::body::Bytes;
 use axum::http::HeaderValue;
 use serde_json::value::RawValue;
 use warehouse::CommitId;
@@ -25,10 +26,10 @@ pub(super) struct Given {
 }
 
 /// The data of an answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Data {
     Json(Box<RawValue>),
-    Csv(String),
+    Csv(Bytes),
 }
 
 impl Given {
@@ -74,13 +75,13 @@ impl Kept {
         Some((Arc::clone(&entry.given), entry.commit))
     }
 
-    /// Keeps an answer that is right at this commit, unless it is known to be right at a later one.
+    /// Keeps an answer that is right at this commit, unless one is kept that is right at this or a later one.
     pub(super) fn keep(&self, request: String, given: &Arc<Given>, commit: CommitId) {
         if given.bytes() > MAX_ANSWER_BYTES {
             return;
         }
         let mut answers = self.answers();
-        if answers.by_request.get(&request).is_some_and(|entry| entry.commit > commit) {
+        if answers.by_request.get(&request).is_some_and(|entry| entry.commit >= commit) {
             return;
         }
         answers.uses += 1;
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     fn csv(text: &str) -> Arc<Given> {
-        let (data, tag) = (Data::Csv(text.to_owned()), HeaderValue::from_static("W/\"\""));
+        let (data, tag) = (Data::Csv(text.to_owned().into()), HeaderValue::from_static("W/\"\""));
         Arc::new(Given { data, next_cursor: None, tag })
     }
 

@@ -268,10 +268,9 @@ impl Unit {
 
     /// Holds the tiles of the session against each other, where an input tells something to compare.
     fn compare(&mut self, view_id: &str, told: &ViewInput, now_ms: i64, sums: &mut Sums) {
-        if told.focused == Some(true)
-            && let Some(layout_id) = self.layout_of(view_id)
-        {
-            self.openings.focus(&layout_id, view_id);
+        let part = self.views.get(view_id).and_then(|view| view.live.as_ref());
+        if let Some(layout_id) = part.and_then(|part| part.layout_id.as_ref()).filter(|_| told.focused == Some(true)) {
+            self.openings.focus(layout_id, view_id);
         }
         if told.latency_ms.is_some() {
             sync_spread(sums, &self.session, now_ms, self.parts().filter_map(|part| part.latency_at(now_ms)));
@@ -279,11 +278,6 @@ impl Unit {
         if told.throughput_kbps.is_some() {
             demand(sums, &self.session, now_ms, self.parts().filter_map(|part| part.demand_at(now_ms)));
         }
-    }
-
-    /// The layout of the view's part under way.
-    fn layout_of(&self, view_id: &str) -> Option<Box<str>> {
-        self.views.get(view_id)?.live.as_ref()?.layout_id.clone()
     }
 
     /// How many parts of a layout are under way.
