@@ -72,7 +72,7 @@ impl Server {
         let client = Client::builder().no_proxy();
         let (scheme, client) = match config.tls_cert.as_str() {
             "" => ("http", client),
-            certificate => ("https", client.tls_backend_preconfigured(Pinned::client_config(certificate)?)),
+            certificate => ("https", client.use_preconfigured_tls(Pinned::client_config(certificate)?)),
         };
         Ok(Self { base: format!("{scheme}://{http}"), token, client: client.build()? })
     }

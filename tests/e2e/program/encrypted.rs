@@ -28,7 +28,7 @@ async fn certify(folder: &Path) {
 
 /// The certificate that a new connection is shown.
 async fn shown(https: &str) -> Vec<u8> {
-    let client = Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).tls_info(true).build().unwrap();
+    let client = Client::builder().no_proxy().danger_accept_invalid_certs(true).tls_info(true).build().unwrap();
     let response = client.get(format!("{https}/v1/stats/usage")).send().await.unwrap();
     assert_eq!(response.status().as_u16(), 401);
     response.extensions().get::<TlsInfo>().unwrap().peer_certificate().unwrap().to_vec()
