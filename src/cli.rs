@@ -12,9 +12,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::client;
-use crate::config::{Config, Flags, Loaded};
+use crate::config::{Config, Flags, Loaded, Profile};
 use crate::rebuild;
-use crate::serve::{self, KeyMaterial};
+use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
 use crate::telemetry;
 use access::{KeysVerb, TokensVerb};
@@ -139,23 +139,10 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: Ha
 fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCode> {
     let Loaded { config, warnings } = loaded;
     match verb {
-        Verb::Serve { .. } => {
-            let material = match KeyMaterial::load(&config) {
-                Ok(material) => material,
-                Err(error) => return Ok(refuse(&error)),
-            };
-            telemetry::start(config.log_format, rust_log);
-            for warning in warnings {
-                tracing::warn!("{warning}");
-            }
-            block_on(serve::serve(config, material))?;
-        }
-        Verb::Ingest | Verb::Processor | Verb::Query => {
-            return Ok(refuse(&anyhow::anyhow!(
-                "on the embedded profile one process holds the data directory, so all roles run in it: \
-                 start `streamgauge` without a role. Single roles belong to the cluster profile (Kafka, Postgres)."
-            )));
-        }
+        Verb::Serve { .. } => return serve(Role::All, config, &warnings, rust_log),
+        Verb::Ingest => return serve(Role::Ingest, config, &warnings, rust_log),
+        Verb::Processor => return serve(Role::Processor, config, &warnings, rust_log),
+        Verb::Query => return serve(Role::Query, config, &warnings, rust_log),
         Verb::Sql { sql, output, limit, as_of, json } => {
             block_on(client::sql(&config, &client::Statement { sql, limit, as_of }, output.as_ref(), json))?;
         }
@@ -183,9 +170,28 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             for warning in &warnings {
                 print(&format!("warning: {warning}"))?;
             }
-            print("profile: embedded\nthe settings can work")?;
+            print(&format!("profile: {}\nthe settings can work", config.profile()?.as_str()))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(role: Role, config: Config, warnings: &[String], rust_log: Option<&str>) -> Result<ExitCode> {
+    if role != Role::All && config.profile()? == Profile::Embedded {
+        return Ok(refuse(&anyhow::anyhow!(
+            "on the embedded profile one process holds the data directory, so all roles run in it: \
+             start `streamgauge` without a role. Single roles belong to the cluster profile (Kafka, Postgres)."
+        )));
+    }
+    let material = match KeyMaterial::load(&config) {
+        Ok(material) => material,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    telemetry::start(config.log_format, rust_log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    block_on(serve::serve(role, config, material))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ mod data_dir;
 mod rebuild;
 mod serve;
 mod simulate;
+mod stores;
 mod telemetry;
 
 use std::process::ExitCode;

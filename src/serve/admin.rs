@@ -15,6 +15,7 @@ use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 use serde_json::{Map, Value, json};
 use warehouse::Warehouse;
 
+use super::role::Role;
 use super::startup::Parts;
 use crate::clock::Clock;
 
@@ -24,7 +25,8 @@ const READY_AGE: Duration = Duration::from_secs(30);
 /// What the admin port looks at.
 #[derive(Clone)]
 pub(super) struct AdminState {
-    log: Arc<dyn EventLog>,
+    role: Role,
+    log: Option<Arc<dyn EventLog>>,
     warehouse: Warehouse,
     registry: Registry,
     processor: ProcessorMetrics,
@@ -84,7 +86,8 @@ impl AdminState {
     pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>) -> Self {
         let log_metrics = LogMetrics::register(&parts.registry).expect("the names are ours alone");
         Self {
-            log: Arc::clone(&parts.log),
+            role: parts.role,
+            log: parts.log.clone(),
             warehouse: parts.warehouse.clone(),
             registry: parts.registry.clone(),
             processor: parts.processor_metrics.clone(),
@@ -102,9 +105,9 @@ impl AdminState {
     }
 
     /// Records in the log that are not committed.
-    async fn lag(&self) -> Result<u64, warehouse::ReadError> {
+    async fn lag(&self, log: &dyn EventLog) -> Result<u64, warehouse::ReadError> {
         // The log first: what is appended in between must not look committed.
-        let ranges = self.log.ranges();
+        let ranges = log.ranges();
         let positions = self.warehouse.read().await?.positions(EVENTS_TOPIC).await?;
         let committed = positions.into_iter().chain(std::iter::repeat(0));
         Ok(ranges.iter().zip(committed).map(|(range, position)| range.high.saturating_sub(position)).sum())
@@ -123,17 +126,21 @@ pub(super) fn router(state: AdminState) -> Router {
 /// 200 if everything is ready, else 503 with what is not.
 async fn readyz(State(state): State<AdminState>) -> Response {
     let mut parts = Map::new();
-    let log = state.log.stats().read_only;
-    parts.insert("log".into(), log.as_deref().unwrap_or("ok").into());
-    let (warehouse, processor) = match state.commit_age().await {
-        Err(_) => ("cannot be read".to_owned(), "unknown".to_owned()),
-        Ok(age) => {
-            let is_behind = age.is_some_and(|age| age > READY_AGE.as_secs_f64());
-            ("ok".to_owned(), if is_behind { format!("{:.0} s behind", age.unwrap_or(0.0)) } else { "ok".to_owned() })
+    if let Some(log) = &state.log {
+        parts.insert("log".into(), log.stats().read_only.as_deref().unwrap_or("ok").into());
+    }
+    // Uploads are taken while the warehouse is away.
+    if state.role != Role::Ingest {
+        let (warehouse, processor) = match state.commit_age().await {
+            Err(_) => ("cannot be read".to_owned(), "unknown".to_owned()),
+            Ok(Some(age)) if age > READY_AGE.as_secs_f64() => ("ok".to_owned(), format!("{age:.0} s behind")),
+            Ok(_) => ("ok".to_owned(), "ok".to_owned()),
+        };
+        parts.insert("warehouse".into(), warehouse.into());
+        if state.role.processes() {
+            parts.insert("processor".into(), processor.into());
         }
-    };
-    parts.insert("warehouse".into(), warehouse.into());
-    parts.insert("processor".into(), processor.into());
+    }
     let draining = state.draining.load(Ordering::Acquire);
     parts.insert("requests".into(), if draining { "draining" } else { "ok" }.into());
     let is_ready = parts.values().all(|part| part == "ok");
@@ -142,12 +149,14 @@ async fn readyz(State(state): State<AdminState>) -> Response {
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {
-    state.log_metrics.take_over(&*state.log);
     if let Ok(Some(age)) = state.commit_age().await {
         state.processor.observe_commit_age(age);
     }
-    if let Ok(records) = state.lag().await {
-        state.processor.observe_lag(records);
+    if let Some(log) = &state.log {
+        state.log_metrics.take_over(&**log);
+        if let Ok(records) = state.lag(&**log).await {
+            state.processor.observe_lag(records);
+        }
     }
     let mut text = Vec::new();
     if TextEncoder::new().encode(&state.registry.gather(), &mut text).is_err() {

@@ -48,6 +48,11 @@ pub(crate) async fn through_duckdb(server: &Server, at: Option<i64>) -> Option<V
     Some(serde_json::from_str(&run("ducklake.py", &arguments).await?).unwrap())
 }
 
+/// What DuckDB finds in a lake whose catalogue is in this Postgres database.
+pub(crate) async fn duckdb_of_postgres(url: &str) -> Option<Value> {
+    Some(serde_json::from_str(&run("ducklake.py", &[url]).await?).unwrap())
+}
+
 #[tokio::test]
 async fn the_cmcd_reporter_posts_a_view_unchanged() {
     let server = start().start().await.unwrap();

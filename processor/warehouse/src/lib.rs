@@ -15,6 +15,7 @@
 //! It never looks into an event: what a row means is the processor's business, what may be read is query's.
 
 mod access;
+mod add_up;
 mod books;
 mod catalogue;
 mod collect;

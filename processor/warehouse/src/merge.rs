@@ -1,4 +1,5 @@
-//! Merging small files: many files of one size become one of the next, split by day, sorted for pruning.
+//! Merging small files: many files of one size become one of the next, split by day, sorted for pruning; signed rows with
+//! equal keys are added up.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use schemas::Timestamp;
 use thiserror::Error;
 
+use crate::add_up::added_up;
 use crate::commit::{Commit, CommitError, CommitId, Lane};
 use crate::database::Warehouse;
 use crate::lake::{FileName, Lake, NewFile, Origin, ScanError, encode_parquet, plain_bytes, scan_parquet, sorted};
@@ -42,7 +44,7 @@ pub struct Merged {
     pub sources: usize,
     /// Files written.
     pub files: usize,
-    /// Rows in either.
+    /// Rows written; of `slices`, after those with equal keys were added up.
     pub rows: i64,
 }
 
@@ -186,7 +188,7 @@ fn rewrite(
     sources: &[DataFile],
     now: Timestamp,
 ) -> Result<Vec<NewFile>, Failure> {
-    let all = sorted(table, &read_whole(lake, table, sources)?)?;
+    let all = sorted(table, &added_up(table, read_whole(lake, table, sources)?)?)?;
     let days = split_by_day(table, &all)?;
     days.iter().map(|day| write_again(lake, table, day, now)).collect()
 }

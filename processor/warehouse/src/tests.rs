@@ -376,10 +376,10 @@ async fn a_catalogue_from_before_a_table_gets_it() {
 #[tokio::test]
 async fn a_catalogue_from_before_a_column_gets_it_and_its_files_are_read_and_merged_with_nulls() {
     let setup = Setup::new().await;
-    let last = i64::try_from(SLICES.columns.len()).unwrap();
+    let last = i64::try_from(VIEWS.columns.len()).unwrap();
     let land = async |setup: &Setup, from: u64, columns: usize| {
-        let rows = batch_of(&SLICES, 2, at(0));
-        let mut encoded = encode_parquet(&SLICES, &rows, 1).unwrap();
+        let rows = batch_of(&VIEWS, 2, at(0));
+        let mut encoded = encode_parquet(&VIEWS, &rows, 1).unwrap();
         let first = rows.project(&(0..columns).collect::<Vec<_>>()).unwrap();
         encoded.bytes.clear();
         let mut writer = parquet::arrow::ArrowWriter::try_new(&mut encoded.bytes, first.schema(), None).unwrap();
@@ -387,18 +387,18 @@ async fn a_catalogue_from_before_a_column_gets_it_and_its_files_are_read_and_mer
         writer.close().unwrap();
         encoded.columns.truncate(columns);
         let path = format!("{from}.parquet");
-        setup.warehouse.lake().write(&Lake::table_path(&SLICES, &path), &encoded.bytes).unwrap();
+        setup.warehouse.lake().write(&Lake::table_path(&VIEWS, &path), &encoded.bytes).unwrap();
         let commit = setup.commit(from, 1, at(0));
-        let commit = Commit { files: vec![NewFile { table_id: SLICES.id, path, encoded }], ..commit };
+        let commit = Commit { files: vec![NewFile { table_id: VIEWS.id, path, encoded }], ..commit };
         setup.warehouse.commit(&commit).await.unwrap();
     };
     // A file without the last column, and a catalogue that does not know it.
-    land(&setup, 0, SLICES.columns.len() - 1).await;
+    land(&setup, 0, VIEWS.columns.len() - 1).await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.folder.path().join("warehouse.db"));
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     for table in ["ducklake_column", "ducklake_column_tag", "ducklake_table_column_stats", "ducklake_file_column_stats"]
     {
-        let statement = format!("DELETE FROM {table} WHERE table_id = {} AND column_id = {last}", SLICES.id);
+        let statement = format!("DELETE FROM {table} WHERE table_id = {} AND column_id = {last}", VIEWS.id);
         sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
     }
     setup.warehouse.close().await;
@@ -408,23 +408,23 @@ async fn a_catalogue_from_before_a_column_gets_it_and_its_files_are_read_and_mer
          JOIN ducklake_snapshot_changes ON snapshot_id = begin_snapshot \
          JOIN ducklake_table_column_stats USING (table_id, column_id) WHERE table_id = ? AND column_id = ?",
     )
-    .bind(SLICES.id)
+    .bind(VIEWS.id)
     .bind(last)
     .fetch_one(&pool)
     .await
     .unwrap();
-    assert_eq!(added, (setup.warehouse.newest_commit().borrow().0, format!("altered_table:{}", SLICES.id), 1));
+    assert_eq!(added, (setup.warehouse.newest_commit().borrow().0, format!("altered_table:{}", VIEWS.id), 1));
 
-    land(&setup, 1, SLICES.columns.len()).await;
+    land(&setup, 1, VIEWS.columns.len()).await;
     let policy = MergePolicy { fan_in: 2, ..MergePolicy::default() };
     assert!(setup.warehouse.merge_once(policy, at(2)).await.unwrap().is_some());
     let snapshot = setup.warehouse.read().await.unwrap().snapshot().await.unwrap();
-    let files = snapshot.files(&SLICES);
-    let batches = scan_parquet(setup.warehouse.lake(), &SLICES, &files[0].path, &[], 1024).unwrap();
+    let files = snapshot.files(&VIEWS);
+    let batches = scan_parquet(setup.warehouse.lake(), &VIEWS, &files[0].path, &[], 1024).unwrap();
     let batches: Vec<RecordBatch> = batches.map(Result::unwrap).collect();
-    let last = SLICES.columns.last().unwrap().name;
+    let last = VIEWS.columns.last().unwrap().name;
     let nulls: usize = batches.iter().map(|batch| batch.column_by_name(last).unwrap().null_count()).sum();
-    assert_eq!((files.len(), setup.rows(&SLICES, &files), nulls), (1, 4, 2));
+    assert_eq!((files.len(), setup.rows(&VIEWS, &files), nulls), (1, 4, 2));
 }
 
 #[tokio::test]
