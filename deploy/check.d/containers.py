@@ -1,6 +1,7 @@
 """What every container of ours must have, which no schema demands.
 
-containers.py compose FILE..       what `docker compose config --format json` printed
+containers.py compose FILE..       what `docker compose config --format json` printed of a whole product
+containers.py node FILE            the same of one machine of several
 containers.py kubernetes FILE      what `kubectl kustomize` printed
 """
 
@@ -23,9 +24,10 @@ def has_version(image):
     return bool(tag) and tag != "latest"
 
 
-def compose(path):
+def compose(path, is_node=False):
     services = json.load(open(path))["services"]
-    must({"ingest", "processor", "query", "kafka", "postgres", "s3", "proxy"} <= set(services), f"{path}: a service is missing")
+    expected = {"ingest", "processor", "query", "kafka", "proxy"} | (set() if is_node else {"postgres", "s3", "prometheus", "grafana"})
+    must(expected <= set(services), f"{path}: a service is missing")
     for name, service in services.items():
         must(has_version(service["image"]), f"{name}: image {service['image']} has no version")
         must("healthcheck" in service, f"{name}: no health check")
@@ -33,7 +35,8 @@ def compose(path):
         limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
         must("memory" in limits and "cpus" in limits, f"{name}: no limits")
         for port in service.get("ports", []):
-            must(port.get("host_ip") == "127.0.0.1", f"{name}: port {port['published']} is open to the world")
+            private = "10.0.0.1" if is_node else "127.0.0.1"
+            must(port.get("host_ip") == private, f"{name}: port {port['published']} is open to the world")
         for volume in service.get("volumes", []):
             must(volume["type"] != "bind" or os.path.exists(volume["source"]), f"{name}: {volume['source']} is not there")
         for other, how in service.get("depends_on", {}).items():
@@ -42,12 +45,14 @@ def compose(path):
         role = services[name]
         must(role["command"] == [name], f"{name}: has another role")
         must(role.get("read_only") and role.get("cap_drop") == ["ALL"], f"{name}: may write or has capabilities")
-        must("ports" not in role, f"{name}: ports are published beside the proxy")
+        published = {port["target"] for port in role.get("ports", [])}
+        must(published <= ({9464} if is_node else set()), f"{name}: ports are published beside the proxy")
         environment = role["environment"]
         brokers = environment["STREAMGAUGE_LOG_URL"].removeprefix("kafka://").split(",")
         copies = int(environment["STREAMGAUGE_KAFKA__REPLICATION"])
         must(copies == len(brokers), f"{name}: {copies} copies on {len(brokers)} brokers")
-        must(copies == sum(other.startswith("kafka") for other in services), f"{name}: {copies} copies, and another number of brokers")
+        here = sum(other.startswith("kafka") for other in services)
+        must(here == (1 if is_node else copies), f"{name}: {copies} copies, and {here} brokers")
         must(1 <= int(environment["STREAMGAUGE_KAFKA__MIN_IN_SYNC"]) <= copies, f"{name}: min_in_sync is beyond the copies")
 
 
@@ -90,6 +95,8 @@ def kubernetes(path):
                 must("admin" not in opens or "from" in rule, f"{each['metadata']['name']}: the admin port is open to all")
 
 
-{"compose": lambda paths: [compose(path) for path in paths], "kubernetes": lambda paths: kubernetes(*paths)}[sys.argv[1]](sys.argv[2:])
+verb, paths = sys.argv[1], sys.argv[2:]
+for path in paths:
+    kubernetes(path) if verb == "kubernetes" else compose(path, is_node=verb == "node")
 print("\n".join(problems))
 sys.exit(bool(problems))

@@ -13,7 +13,7 @@ for line in text.splitlines():
         settings.add(f"STREAMGAUGE_{section}{key[1].upper()}")
 
 files = [pathlib.Path("deploy/Dockerfile"), pathlib.Path("deploy/.env.example")]
-files += sorted(path for pattern in ("compose*.yaml", "kubernetes/*.yaml", "systemd/*") for path in pathlib.Path("deploy").glob(pattern))
+files += sorted(path for pattern in ("compose*.yaml", "*.env.example", "kubernetes/*.yaml", "systemd/*") for path in pathlib.Path("deploy").glob(pattern))
 # Ours alone, not the program's.
 others = {"STREAMGAUGE_PUBLISH"}
 found, unknown = 0, []
