@@ -5,7 +5,7 @@ import re
 import sys
 
 # Named in alerts before the program has them. Take a name away when it does.
-ANNOUNCED = {"streamgauge_log_retention_headroom_seconds"}
+ANNOUNCED: set[str] = set()
 
 folders = ("src", "ingest", "processor", "query")
 sources = [path.read_text() for folder in folders for path in pathlib.Path(folder).rglob("*.rs")]

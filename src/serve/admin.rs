@@ -1,6 +1,6 @@
 //! The admin port: is it alive, is it ready, what does it count.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use event_log::EventLog;
 use processor::{EVENTS_TOPIC, ProcessorMetrics};
-use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntCounter, IntGauge, Registry, TextEncoder};
+use schemas::Timestamp;
 use serde_json::{Map, Value, json};
 use warehouse::Warehouse;
 
@@ -33,6 +34,9 @@ pub(super) struct AdminState {
     log_metrics: Arc<LogMetrics>,
     draining: Arc<AtomicBool>,
     clock: Clock,
+    retention: Duration,
+    /// What was committed through when the warehouse could be read last.
+    through: Arc<Mutex<Option<Timestamp>>>,
 }
 
 /// The log's figures as metrics, taken over at each scrape.
@@ -43,6 +47,7 @@ struct LogMetrics {
     flush_us: IntCounter,
     queued_bytes: IntGauge,
     read_only: IntGauge,
+    retention_headroom: Gauge,
 }
 
 impl LogMetrics {
@@ -57,6 +62,10 @@ impl LogMetrics {
             flush_us: IntCounter::new("streamgauge_log_flush_microseconds_total", "Time spent in these groups.")?,
             queued_bytes: IntGauge::new("streamgauge_log_queued_bytes", "Bytes waiting for the disk.")?,
             read_only: IntGauge::new("streamgauge_log_read_only", "1 if the log takes no more records.")?,
+            retention_headroom: Gauge::new(
+                "streamgauge_log_retention_headroom_seconds",
+                "How long the log still keeps the oldest record that is not committed, by its retention.",
+            )?,
         };
         registry.register(Box::new(metrics.appended_records.clone()))?;
         registry.register(Box::new(metrics.appended_bytes.clone()))?;
@@ -64,6 +73,7 @@ impl LogMetrics {
         registry.register(Box::new(metrics.flush_us.clone()))?;
         registry.register(Box::new(metrics.queued_bytes.clone()))?;
         registry.register(Box::new(metrics.read_only.clone()))?;
+        registry.register(Box::new(metrics.retention_headroom.clone()))?;
         Ok(metrics)
     }
 
@@ -83,8 +93,9 @@ impl LogMetrics {
 }
 
 impl AdminState {
-    pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>, retention: Duration) -> Self {
         let log_metrics = LogMetrics::register(&parts.registry).expect("the names are ours alone");
+        log_metrics.retention_headroom.set(retention.as_secs_f64());
         Self {
             role: parts.role,
             log: parts.log.clone(),
@@ -94,14 +105,33 @@ impl AdminState {
             log_metrics: Arc::new(log_metrics),
             draining,
             clock: parts.clock.clone(),
+            retention,
+            through: Arc::default(),
         }
     }
 
     /// Now minus the committed log time, in seconds; `None` while nothing was committed.
     async fn commit_age(&self) -> Result<Option<f64>, warehouse::ReadError> {
         let through = self.warehouse.read().await?.complete_through();
-        #[expect(clippy::cast_precision_loss, reason = "seconds")]
-        Ok(through.map(|through| self.clock.now().millis_since(through).max(0) as f64 / 1000.0))
+        *self.through.lock().unwrap_or_else(PoisonError::into_inner) = through;
+        Ok(through.map(|through| self.age_of(through)))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    fn age_of(&self, through: Timestamp) -> f64 {
+        self.clock.now().millis_since(through).max(0) as f64 / 1000.0
+    }
+
+    /// The age and what follows from it. While the warehouse cannot be read nothing is committed: the age grows.
+    async fn observe_age(&self) {
+        let age = match self.commit_age().await {
+            Ok(age) => age,
+            Err(_) => self.through.lock().unwrap_or_else(PoisonError::into_inner).map(|through| self.age_of(through)),
+        };
+        if let Some(age) = age {
+            self.processor.observe_commit_age(age);
+            self.log_metrics.retention_headroom.set(self.retention.as_secs_f64() - age);
+        }
     }
 
     /// Records in the log that are not committed.
@@ -149,9 +179,7 @@ async fn readyz(State(state): State<AdminState>) -> Response {
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {
-    if let Ok(Some(age)) = state.commit_age().await {
-        state.processor.observe_commit_age(age);
-    }
+    state.observe_age().await;
     if let Some(log) = &state.log {
         state.log_metrics.take_over(&**log);
         if let Ok(records) = state.lag(&**log).await {
