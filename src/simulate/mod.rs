@@ -20,6 +20,7 @@ mod truth;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -31,7 +32,7 @@ use crate::cli::print;
 use crate::client::Server;
 use crate::config::Config;
 use crate::data_dir::read_credentials;
-use check::Reader;
+use check::{OverHttp, Reader, ThroughDuckDb};
 use delivery::{Delivery, Disturbance, Order};
 use plan::Wish;
 use post::{Books, Door, Sender};
@@ -63,6 +64,13 @@ pub(crate) struct Options {
     /// Compare what the server answers with the truth; exit code 1 if it differs.
     #[arg(long)]
     check: bool,
+    /// Compare once more through DuckDB, attached to this catalogue for reading only: `ducklake:sqlite:FILE` or
+    /// `ducklake:postgres:..`. Without a value the one in the data directory.
+    #[arg(long, value_name = "ATTACH", requires = "check", num_args = 0..=1, default_missing_value = "")]
+    catalogue: Option<String>,
+    /// The command `duckdb`, or a program that behaves as it does: `tests/clients/setup.sh` makes one.
+    #[arg(long, value_name = "PROGRAM", default_value = "duckdb")]
+    duckdb: OsString,
     /// Write the truth to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
@@ -98,21 +106,47 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
         print(&summary(options, &books, distinct, posted_s))?;
     }
     let distinct = i64::try_from(distinct)?;
-    let report = if options.check {
+    let mut reports = Vec::new();
+    if options.check {
         check::settle(&reader, distinct, last).await?;
-        Some(check::all(&reader, &truth, &books, distinct).await?)
-    } else {
-        None
-    };
-    let is_right = report.as_ref().is_none_or(|report| !report.has_differences());
+        reports.push(("check", check::all(&reader, &truth, &books, distinct).await?));
+        if let Some(attach) = &options.catalogue {
+            let catalogue = open_catalogue(config, options, attach, &reader).await?;
+            reports.push(("catalogue", check::all(&catalogue, &truth, &books, distinct).await?));
+        }
+    }
+    let is_right = !reports.iter().any(|(_, report)| report.has_differences());
     if options.json {
-        let report = report.as_ref().map(check::Report::to_json);
-        print(&json!({ "seed": options.seed, "books": books, "distinct": distinct, "check": report }).to_string())?;
-    } else if let Some(report) = &report {
-        print(&report.to_text())?;
-        print(if is_right { "the answers are the truth" } else { "the answers differ from the truth" })?;
+        let mut said = json!({ "seed": options.seed, "books": books, "distinct": distinct, "check": null });
+        for (name, report) in &reports {
+            said[*name] = report.to_json();
+        }
+        print(&said.to_string())?;
+    } else {
+        for (name, report) in &reports {
+            print(if *name == "check" { "what the server answers:" } else { "what DuckDB reads through the catalogue:" })?;
+            print(&report.to_text())?;
+        }
+        if options.check {
+            print(if is_right { "the answers are the truth" } else { "the answers differ from the truth" })?;
+        }
     }
     Ok(is_right)
+}
+
+/// DuckDB on the catalogue that is asked for, or on the one in the data directory.
+async fn open_catalogue(
+    config: &Config,
+    options: &Options,
+    attach: &str,
+    reader: &Reader,
+) -> Result<Reader> {
+    let attach = match attach {
+        "" => format!("ducklake:sqlite:{}", config.data_dir.join("warehouse.db").display()),
+        attach => attach.to_owned(),
+    };
+    let project = reader.project().await?;
+    Ok(Reader::Catalogue(ThroughDuckDb::open(&options.duckdb, &attach, &project).await?))
 }
 
 /// Everything that is known before the first upload.
@@ -182,7 +216,7 @@ fn connect(config: &Config, options: &Options) -> Result<(Door, Reader)> {
     let key = options.key.clone().or_else(|| stored(|known| known.upload_key)).context("give an upload key: --key")?;
     let token = options.token.clone().or_else(|| stored(|known| known.read_token)).context("give a token: --token")?;
     let door = Door { base: base.clone(), key, client: client.clone() };
-    Ok((door, Reader { base, token, client }))
+    Ok((door, Reader::Server(OverHttp { base, token, client })))
 }
 
 fn summary(options: &Options, books: &Books, distinct: usize, posted_s: f64) -> String {

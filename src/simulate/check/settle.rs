@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::server::Reader;
+use super::reader::Reader;
 use crate::simulate::timeline::Ms;
 use crate::simulate::wire::rfc3339;
 
