@@ -124,7 +124,11 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
         print(&said.to_string())?;
     } else {
         for (name, report) in &reports {
-            print(if *name == "check" { "what the server answers:" } else { "what DuckDB reads through the catalogue:" })?;
+            print(if *name == "check" {
+                "what the server answers:"
+            } else {
+                "what DuckDB reads through the catalogue:"
+            })?;
             print(&report.to_text())?;
         }
         if options.check {
@@ -135,12 +139,7 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
 }
 
 /// DuckDB on the catalogue that is asked for, or on the one in the data directory.
-async fn open_catalogue(
-    config: &Config,
-    options: &Options,
-    attach: &str,
-    reader: &Reader,
-) -> Result<Reader> {
+async fn open_catalogue(config: &Config, options: &Options, attach: &str, reader: &Reader) -> Result<Reader> {
     let attach = match attach {
         "" => format!("ducklake:sqlite:{}", config.data_dir.join("warehouse.db").display()),
         attach => attach.to_owned(),

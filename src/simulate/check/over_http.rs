@@ -90,8 +90,7 @@ impl OverHttp {
             if !status.is_success() {
                 bail!("{page} was answered {status}: {}", String::from_utf8_lossy(&bytes));
             }
-            let answer: Page =
-                serde_json::from_slice(&bytes).with_context(|| format!("read the answer of {page}"))?;
+            let answer: Page = serde_json::from_slice(&bytes).with_context(|| format!("read the answer of {page}"))?;
             let mut last = None;
             for row in answer.data {
                 let row: Row = serde_json::from_str(row.get())?;

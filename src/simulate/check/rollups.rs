@@ -256,9 +256,8 @@ impl<'a> CountsUnderWay<'a> {
     }
 
     fn compare(&self, report: &mut Report, cell: &Cell, expected: &Tally<i64>, got: &Tally<i64>) {
-        let something = |counts: &Tally<i64>| -> Vec<(i64, i64)> {
-            counts.iter().filter(|(_, n)| *n != 0).copied().collect()
-        };
+        let something =
+            |counts: &Tally<i64>| -> Vec<(i64, i64)> { counts.iter().filter(|(_, n)| *n != 0).copied().collect() };
         let (wanted, found) = (something(expected), something(got));
         let metric = cell.1.last().map_or("", String::as_str);
         report.compare(self.name, metric, wanted == found, || {

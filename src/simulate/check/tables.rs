@@ -85,13 +85,15 @@ pub(super) const MEASURES: &[&str] = &[
 /// Measures that depend on where in a minute or hour something happens: unknown where a clock is wrong.
 pub(super) const OF_THE_CLOCK: &[&str] = &["views_at_start", "viewers_at_start", "late_events"];
 
-pub(super) const STREAM: RollupTable = RollupTable { name: "stream", keys: &["stream_id", "stream_platform"], measures: MEASURES };
+pub(super) const STREAM: RollupTable =
+    RollupTable { name: "stream", keys: &["stream_id", "stream_platform"], measures: MEASURES };
 pub(super) const RELEASE: RollupTable = RollupTable {
     name: "release",
     keys: &["app_version", "device_platform", "os_major", "device_class", "network"],
     measures: MEASURES,
 };
-pub(super) const LAYOUT: RollupTable = RollupTable { name: "layout", keys: &["layout_type", "tile_band"], measures: MEASURES };
+pub(super) const LAYOUT: RollupTable =
+    RollupTable { name: "layout", keys: &["layout_type", "tile_band"], measures: MEASURES };
 pub(super) const USAGE: RollupTable =
     RollupTable { name: "usage", keys: &["type", "feature"], measures: &["events", "late_events"] };
 pub(super) const ERROR: RollupTable = RollupTable {

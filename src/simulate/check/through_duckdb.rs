@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
@@ -22,6 +21,9 @@ const END: &str = "end_of_answer";
 
 /// Tables of the lake that are compared.
 const LAKE_TABLES: [&str; 6] = ["events", "quarantine", "records", "views", "app_sessions", "slices"];
+
+/// The database of the catalogue, which holds the tables beside the lake too; in its usual schema.
+const DATABASE: &str = "__ducklake_metadata_lake";
 
 /// DuckDB with the catalogue attached.
 #[derive(Debug)]
@@ -57,11 +59,9 @@ impl ThroughDuckDb {
             let rows = format!("SELECT * FROM lake.main.{table} WHERE project = {project}");
             process.run(&format!("CREATE TEMP VIEW {table} AS {rows}")).await?;
         }
-        let schema = process.schema_of_the_database().await?;
-        let database = format!("__ducklake_metadata_lake.{schema}");
         for table in stored() {
             for (grain, length_ms) in table.grains {
-                process.run(&view_of(&table, (grain, *length_ms), &database, &project)).await?;
+                process.run(&view_of(&table, (grain, *length_ms), &project)).await?;
             }
         }
         Ok(Self(Mutex::new(process)))
@@ -123,30 +123,17 @@ impl Process {
         }
         Ok((self.child.wait().await?, reason))
     }
-
-    /// Where the tables beside the lake are: `main` in SQLite, `public` in Postgres.
-    async fn schema_of_the_database(&mut self) -> Result<String> {
-        let mut schema = None;
-        let sql = "SELECT schema_name FROM duckdb_tables() WHERE database_name = '__ducklake_metadata_lake' \
-                   AND table_name = 'ledger_merged'";
-        self.each(sql, &mut |row| {
-            schema = row.get("schema_name").and_then(Value::as_str).map(str::to_owned);
-            Ok(())
-        })
-        .await?;
-        schema.context("the catalogue's database has no table `ledger_merged`")
-    }
 }
 
 /// A rollup as its readers have it: merged rows of this grain, and the deltas that are not merged yet.
-fn view_of(table: &StoredTable, (grain, length_ms): (&str, Ms), database: &str, project: &str) -> String {
+fn view_of(table: &StoredTable, (grain, length_ms): (&str, Ms), project: &str) -> String {
     let (name, view) = (&table.name, table.view(grain));
     let columns: String = table.columns.iter().map(|column| format!(", {column}")).collect();
     let us = length_ms * 1_000;
     format!(
-        "CREATE TEMP VIEW {view} AS SELECT make_timestamp(bucket_us) AS bucket_start{columns} FROM {database}.{name}_merged \
+        "CREATE TEMP VIEW {view} AS SELECT make_timestamp(bucket_us) AS bucket_start{columns} FROM {DATABASE}.{name}_merged \
          WHERE grain = '{grain}' AND project = {project} \
-         UNION ALL SELECT make_timestamp(bucket_us - bucket_us % {us}){columns} FROM {database}.{name}_delta \
+         UNION ALL SELECT make_timestamp(bucket_us - bucket_us % {us}){columns} FROM {DATABASE}.{name}_delta \
          WHERE project = {project}"
     )
 }

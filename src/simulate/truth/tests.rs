@@ -132,7 +132,12 @@ fn the_truth_of_a_fleet_keeps_the_invariants() {
         }
         let total = |measure: &str| -> i64 { grid.sums.values().filter_map(|sums| sums.get(measure)).sum() };
         let counted = |metric: &str| -> i64 {
-            grid.values.iter().filter(|((.., name), _)| *name == metric).flat_map(|(_, values)| values.iter()).map(|(_, n)| n).sum()
+            grid.values
+                .iter()
+                .filter(|((.., name), _)| *name == metric)
+                .flat_map(|(_, values)| values.iter())
+                .map(|(_, n)| n)
+                .sum()
         };
         assert_eq!(counted("startup_ms"), total("startup_valid"));
         assert_eq!(counted("rebuffer_ms"), total("rebuffer_count"));
