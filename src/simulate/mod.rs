@@ -1,16 +1,21 @@
 //! `simulate`: a fleet of devices that post over HTTP as real ones do, and a truth to hold the answers against.
 //!
 //! ```text
-//! seed → plan (timelines) → wire (events) → loss → delivery (uploads, disturbed) → post (HTTP)
-//!                      └→ truth (sums) ←────┘                                          │
-//!                              └──────────────── check (over HTTP) ←───────────────────┘
+//! seed → plan (timelines) → wire (events) → loss → delivery (uploads, disturbed)
+//!                      └→ truth (sums) ←────┘               │
+//!                              │     the same events again, session by session (fleet) → post or load (HTTP)
+//!                              └── check (over HTTP, and through DuckDB) ←── books ──────────────┘
 //! ```
 //!
 //! Truth and events are made from the same timelines, neither from the other, and nothing here calls the server's own
 //! code. The server must run on a test clock (`serve --test-clock`) and a fresh project.
 
+mod books;
 mod check;
 mod delivery;
+mod fleet;
+mod histogram;
+mod load;
 mod loss;
 mod plan;
 mod post;
@@ -19,7 +24,6 @@ mod timeline;
 mod truth;
 mod wire;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -32,12 +36,13 @@ use crate::cli::print;
 use crate::client::Server;
 use crate::config::Config;
 use crate::data_dir::read_credentials;
+use books::Ledger;
 use check::{OverHttp, Reader, ThroughDuckDb};
-use delivery::{Delivery, Disturbance, Order};
+use delivery::Order;
+use fleet::Fleet;
+use load::Load;
 use plan::Wish;
-use post::{Books, Door, Sender};
-use random::Random;
-use timeline::HOUR_MS;
+use post::Door;
 use truth::Truth;
 
 /// What to simulate.
@@ -61,6 +66,9 @@ pub(crate) struct Options {
     /// The same seed gives the same fleet and the same uploads.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Post so many events a second, whatever becomes of them; without it as fast as they are taken.
+    #[arg(long, value_name = "EVENTS_PER_S", value_parser = rate)]
+    rate: Option<f64>,
     /// Compare what the server answers with the truth; exit code 1 if it differs.
     #[arg(long)]
     check: bool,
@@ -93,31 +101,53 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
     let words = options.disturb.iter().filter(|word| !word.is_empty());
     let disturbances = words.map(|word| word.parse().map_err(anyhow::Error::msg)).collect::<Result<Vec<_>>>()?;
     let (door, reader) = connect(config, options)?;
-    let Run { senders, deliveries, last, truth } = prepare(options, disturbances);
+    let wish = Wish {
+        seed: options.seed,
+        devices: options.devices,
+        days: options.days,
+        wrong_clocks: disturbances.contains(&delivery::Disturbance::Clocks),
+    };
+    let order = Order { disturbances, repeat: options.repeat, shuffle: options.shuffle };
+    let (mut truth, mut ledger) = (Truth::default(), Ledger::default());
+    let fleet = Fleet::draw(&wish, &order, &mut truth, &mut ledger.ids);
     if let Some(file) = &options.truth {
         let text = serde_json::to_vec(&truth.to_json())?;
         std::fs::write(file, text).with_context(|| format!("write `{}`", file.display()))?;
     }
-    let distinct: usize = senders.iter().map(|sender| sender.events.len()).sum();
+    let last = fleet.last;
     let begun = std::time::Instant::now();
-    let books = post::all(&door, &senders, &deliveries).await?;
+    let load = match options.rate {
+        Some(rate) => Some(load::all(door, fleet.uploads(), rate, &mut ledger).await?),
+        None => {
+            post::all(&door, fleet.uploads(), &mut ledger).await?;
+            None
+        }
+    };
     let posted_s = begun.elapsed().as_secs_f64();
     if !options.json {
-        print(&summary(options, &books, distinct, posted_s))?;
+        print(&summary(options, &ledger, posted_s))?;
+        if let Some(load) = &load {
+            print(&load.to_text())?;
+        }
     }
-    let distinct = i64::try_from(distinct)?;
     let mut reports = Vec::new();
     if options.check {
-        check::settle(&reader, distinct, last).await?;
-        reports.push(("check", check::all(&reader, &truth, &books, distinct).await?));
+        check::settle(&reader, i64::try_from(ledger.ids.len())?, last).await?;
+        reports.push(("check", check::all(&reader, &truth, &ledger).await?));
         if let Some(attach) = &options.catalogue {
             let catalogue = open_catalogue(config, options, attach, &reader).await?;
-            reports.push(("catalogue", check::all(&catalogue, &truth, &books, distinct).await?));
+            reports.push(("catalogue", check::all(&catalogue, &truth, &ledger).await?));
         }
     }
     let is_right = !reports.iter().any(|(_, report)| report.has_differences());
     if options.json {
-        let mut said = json!({ "seed": options.seed, "books": books, "distinct": distinct, "check": null });
+        let mut said = json!({
+            "seed": options.seed,
+            "books": ledger.to_json(),
+            "distinct": ledger.ids.len(),
+            "load": load.as_ref().map(Load::to_json),
+            "check": null,
+        });
         for (name, report) in &reports {
             said[*name] = report.to_json();
         }
@@ -148,56 +178,9 @@ async fn open_catalogue(config: &Config, options: &Options, attach: &str, reader
     Ok(Reader::Catalogue(ThroughDuckDb::open(&options.duckdb, &attach, &project).await?))
 }
 
-/// Everything that is known before the first upload.
-struct Run {
-    senders: Vec<Sender>,
-    /// By rising arrival.
-    deliveries: Vec<Delivery>,
-    /// The last arrival.
-    last: timeline::Ms,
-    truth: Truth,
-}
-
-fn prepare(options: &Options, disturbances: Vec<Disturbance>) -> Run {
-    let wish = Wish {
-        seed: options.seed,
-        devices: options.devices,
-        days: options.days,
-        wrong_clocks: disturbances.contains(&Disturbance::Clocks),
-    };
-    let order = Order { disturbances, repeat: options.repeat, shuffle: options.shuffle };
-    let calm = Order { disturbances: Vec::new(), repeat: 1, shuffle: false };
-    let random = Random::new(options.seed.rotate_left(32));
-    let mut run = Run { senders: Vec::new(), deliveries: Vec::new(), last: plan::END, truth: Truth::default() };
-    for device in plan::fleet(&wish).devices {
-        run.add(device, &order, &random);
-    }
-    // Units are over an hour after their last arrival. Others have to arrive before the log knows that.
-    for device in plan::closing(options.seed, run.last + 3 * HOUR_MS) {
-        run.add(device, &calm, &random);
-    }
-    run.deliveries.sort_by_key(|delivery| delivery.received);
-    run
-}
-
-impl Run {
-    fn add(&mut self, device: timeline::Device, order: &Order, random: &Random) {
-        let number = self.senders.len();
-        let mut random = random.part(number as u64);
-        // Numbered as if nothing was lost.
-        let mut events = wire::events(&device, &mut random);
-        let lost = if order.has(Disturbance::Lost) { loss::draw(&device, &mut random) } else { BTreeSet::new() };
-        events.retain(|event| !lost.contains(&event.at));
-        let deliveries = delivery::plan(number, &device, &events, order, &mut random);
-        self.truth.add(&device, &lost);
-        let copies = delivery::copies(&deliveries);
-        for (event, received) in delivery::first_arrivals(&deliveries) {
-            self.truth.add_event(&events[event], &device, copies[&event], received);
-        }
-        self.last = deliveries.iter().map(|delivery| delivery.received).max().unwrap_or(self.last).max(self.last);
-        self.deliveries.extend(deliveries);
-        self.senders.push(Sender { device, events });
-    }
+/// A rate that can be kept: more than no event a second.
+fn rate(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or("a rate is a number above 0")
 }
 
 /// Where to post, and whom to ask.
@@ -218,13 +201,17 @@ fn connect(config: &Config, options: &Options) -> Result<(Door, Reader)> {
     Ok((door, Reader::Server(OverHttp { base, token, client })))
 }
 
-fn summary(options: &Options, books: &Books, distinct: usize, posted_s: f64) -> String {
+fn summary(options: &Options, ledger: &Ledger, posted_s: f64) -> String {
+    let Ledger { books, ids } = ledger;
+    let (sent, acked) = ids.counts();
     format!(
-        "seed {}: {} devices, {} days, {distinct} events\n{} uploads in {posted_s:.1} s: {} events sent, {} accepted, \
-         {} duplicate within an upload, {} quarantined; {} attempts refused, {} without an answer",
+        "seed {}: {} devices, {} days, {} events: {sent} sent, {acked} answered with 2xx\n{} uploads in {posted_s:.1} s: \
+         {} events sent, copies included, {} accepted, {} duplicate within an upload, {} quarantined; {} attempts refused, \
+         {} without an answer",
         options.seed,
         options.devices,
         options.days,
+        ids.len(),
         books.uploads,
         books.sent,
         books.accepted,

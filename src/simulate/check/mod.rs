@@ -2,6 +2,7 @@
 
 mod bins;
 mod facts;
+mod ids;
 mod over_http;
 mod reader;
 mod report;
@@ -21,14 +22,16 @@ pub(super) use report::Report;
 pub(super) use settle::settle;
 pub(super) use through_duckdb::ThroughDuckDb;
 
-use super::post::Books;
+use super::books::{Books, Ledger};
 use super::truth::Truth;
 use tables::{ERROR, LAYOUT, MEASURES, RELEASE, STREAM, USAGE};
 
 /// Compares everything that the one who is asked should know.
-pub(super) async fn all(reader: &Reader, truth: &Truth, books: &Books, distinct: i64) -> Result<Report> {
+pub(super) async fn all(reader: &Reader, truth: &Truth, ledger: &Ledger) -> Result<Report> {
     let mut report = Report::default();
-    compare_books(reader, &mut report, books, distinct).await?;
+    let books = &ledger.books;
+    compare_books(reader, &mut report, books, i64::try_from(ledger.ids.len())?).await?;
+    ids::compare(reader, &mut report, &ledger.ids).await?;
     compare_kinds(reader, &mut report, truth).await?;
     compare_quality(reader, &mut report, truth, books).await?;
     let mut rollups = rollups::Comparison { reader, report: &mut report };

@@ -118,7 +118,7 @@ fn a_silent_view_lasts_a_little_longer_for_concurrency_alone() {
 fn the_truth_of_a_fleet_keeps_the_invariants() {
     let wish = super::super::plan::Wish { seed: 8, devices: 20, days: 1, wrong_clocks: true };
     let mut truth = Truth::default();
-    for device in &super::super::plan::fleet(&wish).devices {
+    for device in &super::super::plan::fleet(&wish) {
         truth.add(device, &BTreeSet::new());
     }
     for grid in [&truth.stream, &truth.release, &truth.layout] {
