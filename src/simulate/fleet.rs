@@ -195,3 +195,44 @@ fn parcels_of(parcels: &[Parcel], events: &Range<usize>) -> Range<usize> {
     let to = parcels.partition_point(|parcel| parcel.events.start < events.end);
     from..to.max(from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::super::books::Fate;
+    use super::super::wire::EventId;
+    use super::*;
+
+    #[test]
+    fn what_is_made_again_is_what_was_drawn() {
+        let wish = Wish { seed: 4, devices: 10, days: 1, wrong_clocks: true };
+        let disturbances =
+            ["duplicates", "recut", "reorder", "offline", "clocks", "lost"].map(|word| word.parse().unwrap());
+        let order = Order { disturbances: disturbances.to_vec(), repeat: 1, shuffle: false };
+        let (mut truth, mut ids) = (Truth::default(), Ids::default());
+        let fleet = Fleet::draw(&wish, &order, &mut truth, &mut ids);
+        let known: Vec<EventId> = ids.iter().map(|(id, _)| id).collect();
+        assert_eq!(known.iter().collect::<BTreeSet<_>>().len(), known.len());
+        let mut uploads = fleet.uploads();
+        while let Some(upload) = uploads.blocking_recv() {
+            let ids_of_it = &known[upload.events.clone()];
+            match upload.tongue {
+                Tongue::Native => {
+                    let body: Vec<Value> = serde_json::from_str(&upload.body).unwrap();
+                    let ids = body.iter().map(|event| event["id"].as_str().unwrap().parse::<Uuid>().unwrap().as_u128());
+                    assert!(ids.eq(ids_of_it.iter().copied()));
+                }
+                Tongue::Cmcd => assert_eq!(upload.body.lines().count(), ids_of_it.len()),
+                Tongue::Legacy => {
+                    assert_eq!(serde_json::from_str::<Vec<Value>>(&upload.body).unwrap().len(), ids_of_it.len());
+                }
+            }
+            ids.note(upload.events, Fate::Acked);
+        }
+        assert_eq!(ids.counts(), (known.len(), known.len()));
+    }
+}
