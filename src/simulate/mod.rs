@@ -101,6 +101,7 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
     let words = options.disturb.iter().filter(|word| !word.is_empty());
     let disturbances = words.map(|word| word.parse().map_err(anyhow::Error::msg)).collect::<Result<Vec<_>>>()?;
     let (door, reader) = connect(config, options)?;
+    let catalogue = open_catalogue(config, options).await?;
     let wish = Wish {
         seed: options.seed,
         devices: options.devices,
@@ -134,8 +135,9 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
     if options.check {
         check::settle(&reader, i64::try_from(ledger.ids.len())?, last).await?;
         reports.push(("check", check::all(&reader, &truth, &ledger).await?));
-        if let Some(attach) = &options.catalogue {
-            let catalogue = open_catalogue(config, options, attach, &reader).await?;
+        if let Some(catalogue) = catalogue {
+            catalogue.pin(&reader.project().await?).await?;
+            let catalogue = Reader::Catalogue(catalogue);
             reports.push(("catalogue", check::all(&catalogue, &truth, &ledger).await?));
         }
     }
@@ -169,13 +171,13 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
 }
 
 /// DuckDB on the catalogue that is asked for, or on the one in the data directory.
-async fn open_catalogue(config: &Config, options: &Options, attach: &str, reader: &Reader) -> Result<Reader> {
-    let attach = match attach {
-        "" => format!("ducklake:sqlite:{}", config.data_dir.join("warehouse.db").display()),
-        attach => attach.to_owned(),
+async fn open_catalogue(config: &Config, options: &Options) -> Result<Option<ThroughDuckDb>> {
+    let attach = match options.catalogue.as_deref() {
+        None => return Ok(None),
+        Some("") => format!("ducklake:sqlite:{}", config.data_dir.join("warehouse.db").display()),
+        Some(attach) => attach.to_owned(),
     };
-    let project = reader.project().await?;
-    Ok(Reader::Catalogue(ThroughDuckDb::open(&options.duckdb, &attach, &project).await?))
+    Ok(Some(ThroughDuckDb::open(&options.duckdb, &attach).await?))
 }
 
 /// A rate that can be kept: more than no event a second.

@@ -67,7 +67,9 @@ pub(super) async fn all(door: &Door, mut uploads: Receiver<Upload>, ledger: &mut
         let lanes = by_device.into_values().map(|lane| in_turn(door, lane));
         let mut done = stream::iter(lanes).buffer_unordered(AT_ONCE);
         while let Some(lane) = done.try_next().await? {
-            lane.iter().for_each(|answered| ledger.take(answered));
+            for answered in &lane {
+                ledger.take(answered);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the server answers, by SQL and by rollups over HTTP.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use reqwest::Client;
@@ -7,12 +9,15 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::reader::{Row, Scan, Take, instant};
+use super::reader::{Row, Scan, Take, bucket_of, instant};
 use crate::simulate::timeline::{DAY_MS, HOUR_MS, Ms};
 use crate::simulate::wire::rfc3339;
 
 /// Rows of a rollup that are asked for at once.
 const PAGE: usize = 5_000;
+
+/// 1970 to 2100: a range that holds everything.
+const EVER: (Ms, Ms) = (0, 4_102_444_800_000);
 
 /// The server, as one who may read it.
 #[derive(Debug)]
@@ -76,14 +81,38 @@ impl OverHttp {
         measures: &[&str],
         take: Take<'_>,
     ) -> Result<()> {
-        let all = format!(
-            "{}/v1/rollups/{name}?grain={grain}&group_by={}&measures={}&to=2100-01-01T00:00:00Z&limit={PAGE}",
+        let asked = format!(
+            "{}/v1/rollups/{name}?grain={grain}&limit={PAGE}&group_by={}&measures={}",
             self.base,
             keys.join(","),
-            measures.join(","),
+            measures.join(",")
         );
-        let mut page = format!("{all}&from=1970-01-01T00:00:00Z");
+        if grain != "minute" {
+            return self.pages(&asked, EVER, take).await;
+        }
+        // A page costs as much as the range behind it has rows: many minutes are asked for hour by hour.
+        let mut hours: BTreeSet<Ms> = BTreeSet::new();
+        let minutes = format!(
+            "{}/v1/rollups/{name}?grain=minute&limit={PAGE}&group_by=&measures={}",
+            self.base,
+            measures.first().unwrap_or(&"")
+        );
+        let note = &mut |row: Row| {
+            hours.insert(bucket_of(&row)?.div_euclid(HOUR_MS) * HOUR_MS);
+            Ok(())
+        };
+        self.pages(&minutes, EVER, note).await?;
+        for hour in hours {
+            self.pages(&asked, (hour, hour + HOUR_MS), &mut *take).await?;
+        }
+        Ok(())
+    }
+
+    /// All rows of a rollup in a range.
+    async fn pages(&self, asked: &str, (mut from, to): (Ms, Ms), take: Take<'_>) -> Result<()> {
+        let mut cursor = String::new();
         loop {
+            let page = format!("{asked}&from={}&to={}{cursor}", rfc3339(from), rfc3339(to));
             let response = self.client.get(&page).bearer_auth(&self.token).send().await;
             let response = response.with_context(|| format!("ask {}", self.base))?;
             let (status, bytes) = (response.status(), response.bytes().await?);
@@ -91,17 +120,14 @@ impl OverHttp {
                 bail!("{page} was answered {status}: {}", String::from_utf8_lossy(&bytes));
             }
             let answer: Page = serde_json::from_slice(&bytes).with_context(|| format!("read the answer of {page}"))?;
-            let mut last = None;
             for row in answer.data {
                 let row: Row = serde_json::from_str(row.get())?;
-                last = row.get("bucket_start").and_then(instant).or(last);
+                // Where to go on: buckets from before it need not be looked at again.
+                from = bucket_of(&row)?;
                 take(row)?;
             }
-            match answer.next_cursor.zip(last) {
-                // The cursor says where to go on; buckets from before it need not be looked at again.
-                Some((cursor, last)) => page = format!("{all}&from={}&cursor={cursor}", rfc3339(last)),
-                None => return Ok(()),
-            }
+            let Some(next) = answer.next_cursor else { return Ok(()) };
+            cursor = format!("&cursor={next}");
         }
     }
 

@@ -91,6 +91,11 @@ impl Reader {
     }
 }
 
+/// The bucket of a row of sums.
+pub(super) fn bucket_of(row: &Row) -> Result<Ms> {
+    row.get("bucket_start").and_then(instant).context("a row without bucket_start")
+}
+
 /// A time to the millisecond: RFC 3339, or as DuckDB writes it.
 pub(super) fn instant(value: &Value) -> Option<Ms> {
     let text = value.as_str()?;

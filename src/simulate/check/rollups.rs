@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::reader::{Reader, Row, Scan, instant, whole};
+use super::reader::{Reader, Row, Scan, bucket_of, whole};
 use super::tables::{GRAINS, OF_THE_CLOCK, RollupTable};
 use super::{Report, bins};
 use crate::simulate::timeline::{DAY_MS, MINUTE_MS, Ms};
@@ -299,8 +299,4 @@ fn name_of((bucket, key): &Cell) -> String {
 
 fn key_of(row: &Row, keys: &[&str]) -> Key {
     keys.iter().map(|key| row.get(*key).and_then(Value::as_str).unwrap_or_default().to_owned()).collect()
-}
-
-fn bucket_of(row: &Row) -> Result<Ms> {
-    row.get("bucket_start").and_then(instant).context("a row without bucket_start")
 }

@@ -27,7 +27,7 @@ const DATABASE: &str = "__ducklake_metadata_lake";
 
 /// DuckDB with the catalogue attached.
 #[derive(Debug)]
-pub(in crate::simulate) struct ThroughDuckDb(Mutex<Process>);
+pub(in crate::simulate) struct ThroughDuckDb(Mutex<Box<Process>>);
 
 #[derive(Debug)]
 struct Process {
@@ -39,20 +39,25 @@ struct Process {
 }
 
 impl ThroughDuckDb {
-    /// Starts `program` and attaches `catalogue` (as `ATTACH` takes it: `ducklake:..`). Of its tables only what belongs to
-    /// `project` is seen.
-    pub(in crate::simulate) async fn open(program: &OsStr, catalogue: &str, project: &str) -> Result<Self> {
+    /// Starts `program` and attaches `catalogue`, as `ATTACH` takes it: `ducklake:..`.
+    pub(in crate::simulate) async fn open(program: &OsStr, catalogue: &str) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(["-bail", "-jsonlines"]).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| {
-            format!("start DuckDB as `{}`: install the command duckdb, or name it: --duckdb", program.display())
+            format!("start DuckDB as `{}`: install the command duckdb, or name it with --duckdb", program.display())
         })?;
         let input = child.stdin.take().context("a program without input")?;
         let output = BufReader::new(child.stdout.take().context("a program without output")?);
         let mut process = Process { child, input, output, answers: 0 };
-        process.run(&format!("ATTACH {} AS lake (READ_ONLY)", literal(catalogue))).await?;
         process.run("SET TimeZone = 'UTC'").await?;
+        process.run(&format!("ATTACH {} AS lake (READ_ONLY)", literal(catalogue))).await?;
+        Ok(Self(Mutex::new(Box::new(process))))
+    }
+
+    /// From now on all is read as of the newest commit, and of all tables only what belongs to `project`.
+    pub(in crate::simulate) async fn pin(&self, project: &str) -> Result<()> {
+        let mut process = self.0.lock().await;
         process.run("BEGIN TRANSACTION").await?;
         let project = literal(project);
         for table in LAKE_TABLES {
@@ -64,7 +69,7 @@ impl ThroughDuckDb {
                 process.run(&view_of(&table, (grain, *length_ms), &project)).await?;
             }
         }
-        Ok(Self(Mutex::new(process)))
+        Ok(())
     }
 
     /// Hands on the rows of a statement.
