@@ -32,14 +32,20 @@ import duckdb
 RECORD_SUMS = ("events", "stored", "duplicate", "quarantined", "suppressed")
 
 
-def connect(catalogue, options):
-    """Opens DuckDB with the catalogue attached as `lake`; the extensions are files of installed packages."""
+def open_duckdb():
+    """Opens DuckDB; the extensions are files of installed packages."""
     config = {"allow_unsigned_extensions": "true", "autoinstall_known_extensions": "false"}
     connection = duckdb.connect(config=config)
-    for name in ("sqlite_scanner", "ducklake"):
+    for name in ("sqlite_scanner", "postgres_scanner", "ducklake"):
         home = importlib.util.find_spec(f"duckdb_extension_{name}").submodule_search_locations[0]
         (file,) = glob.glob(os.path.join(home, "extensions", "*", f"{name}.duckdb_extension"))
         connection.execute(f"LOAD {literal(file)}")
+    return connection
+
+
+def connect(catalogue, options):
+    """Opens DuckDB with the catalogue attached as `lake`."""
+    connection = open_duckdb()
     connection.execute(f"ATTACH {literal(f'ducklake:sqlite:{catalogue}')} AS lake ({options})")
     return connection
 

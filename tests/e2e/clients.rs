@@ -21,6 +21,16 @@ fn clients() -> Option<PathBuf> {
     folder
 }
 
+/// The command of DuckDB among them.
+pub(crate) fn duckdb() -> Option<PathBuf> {
+    let command = clients()?.join("duckdb");
+    if !command.is_file() {
+        println!("skipped: there is no command duckdb in STREAMGAUGE_TEST_CLIENTS, ./deploy/test makes it");
+        return None;
+    }
+    Some(command)
+}
+
 /// Runs a script of the folder with Node or Python; returns what it printed.
 pub(crate) async fn run(script: &str, arguments: &[&str]) -> Option<String> {
     let folder = clients()?;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rig::Server;
 use rig::server::{Start, wait_until};
+use serde_json::Value;
 use tokio::process::Child;
 
-use crate::start;
+use crate::{clients, start};
 
 /// A server that commits often, so that events come late and units are read back.
 fn server() -> Start {
@@ -23,17 +24,47 @@ fn simulate(server: &Server, arguments: &[&str]) -> Child {
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
 }
 
-async fn assert_true(simulation: Child) {
+/// Returns what it said.
+async fn assert_true(simulation: Child) -> String {
     let output = simulation.wait_with_output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
 }
 
 #[tokio::test]
 async fn the_answers_are_the_truth_whatever_goes_wrong_on_the_way() {
     let server = server().start().await.unwrap();
-    assert_true(simulate(&server, &["--seed", "11", "--disturb", "duplicates,recut,reorder,offline,clocks,lost"]))
-        .await;
+    let mut arguments = vec!["--seed", "11", "--disturb", "duplicates,recut,reorder,offline,clocks,lost"];
+    // Through DuckDB too, where it is there.
+    let duckdb = clients::duckdb();
+    if let Some(command) = &duckdb {
+        arguments.extend(["--catalogue", "--duckdb", command.to_str().unwrap()]);
+    }
+    let said = assert_true(simulate(&server, &arguments)).await;
+    assert_eq!(said.contains("what DuckDB reads through the catalogue"), duckdb.is_some(), "{said}");
+}
+
+#[tokio::test]
+async fn at_a_fixed_rate_every_event_is_answered_and_stored_once_and_every_upload_has_its_latency() {
+    let server = server().start().await.unwrap();
+    let said = assert_true(simulate(&server, &["--seed", "13", "--rate", "3000", "--json"])).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let number = |at: &str| said.pointer(at).and_then(Value::as_u64).unwrap_or_else(|| panic!("{at} in {said}"));
+    assert_eq!(number("/books/accepted") + number("/books/duplicate"), number("/books/sent"));
+    assert!(number("/books/sent") > number("/distinct") && number("/distinct") > 3_000, "{said}");
+    assert_eq!([number("/books/ids/sent"), number("/books/ids/acked")], [number("/distinct"); 2]);
+    assert_eq!([number("/books/ids/never_acked"), number("/check/tables/ids/differences")], [0, 0]);
+    assert_eq!(number("/check/tables/ids/cells"), number("/distinct"));
+    // The histogram has every upload, and its percentiles are in order.
+    let bins: Vec<(u64, u64)> = serde_json::from_value(said["load"]["latency"]["bins_us"].clone()).unwrap();
+    assert_eq!(bins.iter().map(|(_, n)| n).sum::<u64>(), number("/books/uploads"));
+    assert_eq!(number("/load/latency/count"), number("/books/uploads"));
+    let percentiles = ["p50_us", "p90_us", "p99_us", "max_us"].map(|of| number(&format!("/load/latency/{of}")));
+    assert!(percentiles.is_sorted() && percentiles[0] > 0, "{percentiles:?}");
+    // None is sent before it is due.
+    let rate = said["load"]["events_per_s"].as_f64().unwrap();
+    assert!(rate > 0.0 && rate < 3_060.0, "{rate}");
 }
 
 #[tokio::test]

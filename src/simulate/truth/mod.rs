@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-pub(super) use grid::{Grid, Key, Minute, minute_of};
+pub(super) use grid::{Grid, Key, Minute, Tally, minute_of};
 use places::{Dims, Places};
 
 use super::timeline::{Device, HOUR_MS, Ms, Tongue};
@@ -150,8 +150,10 @@ impl Truth {
     /// For a file.
     pub(super) fn to_json(&self) -> Value {
         let grid = |grid: &Grid| {
-            let sums =
-                grid.sums.iter().map(|((minute, key), sums)| json!({"minute": minute, "key": key, "sums": sums}));
+            let sums = grid.sums.iter().map(|((minute, key), sums)| {
+                let sums: BTreeMap<_, _> = sums.iter().copied().collect();
+                json!({"minute": minute, "key": key, "sums": sums})
+            });
             let values = grid.values.iter().map(|((minute, key, metric), values)| {
                 json!({"minute": minute, "key": key, "metric": metric, "values": values.iter().collect::<Vec<_>>()})
             });
