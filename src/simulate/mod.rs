@@ -48,9 +48,13 @@ use truth::Truth;
 /// What to simulate.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The server, `http://host:port`; without it the one that runs on the data directory.
+    /// Servers that take uploads, `http://host:port`, separated by commas; without it the one that runs on the data
+    /// directory. A device keeps to one of them while it answers.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    target: Vec<String>,
+    /// The server that answers, where it is another than the first that takes uploads.
     #[arg(long, value_name = "URL")]
-    target: Option<String>,
+    reader: Option<String>,
     /// Upload key; without it the one in credentials.json.
     #[arg(long)]
     key: Option<String>,
@@ -187,19 +191,20 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 
 /// Where to post, and whom to ask.
 fn connect(config: &Config, options: &Options) -> Result<(Door, Reader)> {
-    let (base, client) = match &options.target {
+    let address = |url: &String| url.trim_end_matches('/').to_owned();
+    let (targets, client) = if options.target.is_empty() {
+        let server = Server::find(config)?;
+        (vec![server.base], server.client)
+    } else {
         // A server that is named may be anywhere.
-        Some(target) => (target.trim_end_matches('/').to_owned(), Client::new()),
-        None => {
-            let server = Server::find(config)?;
-            (server.base, server.client)
-        }
+        (options.target.iter().map(address).collect(), Client::new())
     };
+    let base = options.reader.as_ref().map_or_else(|| targets[0].clone(), address);
     let known = read_credentials(&config.data_dir)?;
     let stored = |of: fn(crate::data_dir::Credentials) -> String| known.clone().map(of);
     let key = options.key.clone().or_else(|| stored(|known| known.upload_key)).context("give an upload key: --key")?;
     let token = options.token.clone().or_else(|| stored(|known| known.read_token)).context("give a token: --token")?;
-    let door = Door { base: base.clone(), key, client: client.clone() };
+    let door = Door { targets, key, client: client.clone() };
     Ok((door, Reader::Server(OverHttp { base, token, client })))
 }
 

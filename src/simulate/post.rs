@@ -27,7 +27,8 @@ const TRIES: u32 = 60;
 /// Where uploads go.
 #[derive(Debug)]
 pub(super) struct Door {
-    pub(super) base: String,
+    /// Servers that take uploads, at least one.
+    pub(super) targets: Vec<String>,
     pub(super) key: String,
     pub(super) client: Client,
 }
@@ -85,18 +86,20 @@ async fn in_turn(door: &Door, lane: Vec<Upload>) -> Result<Vec<Answered>> {
 impl Door {
     /// Posts until it is taken.
     pub(super) async fn post(&self, upload: Upload) -> Result<Answered> {
-        let Upload { events, tongue, headers, body, .. } = upload;
+        let Upload { device, events, tongue, headers, body, .. } = upload;
         let count = events.len() as u64;
         let mut books = Books { uploads: 1, sent: count, ..Books::default() };
         for _ in 0..TRIES {
-            let mut request = self.client.post(format!("{}{}", self.base, wire::path(tongue)));
+            // Whoever gets no answer tries the next one.
+            let base = &self.targets[(device + usize::try_from(books.unanswered)?) % self.targets.len()];
+            let mut request = self.client.post(format!("{base}{}", wire::path(tongue)));
             for (name, value) in &headers {
                 request = request.header(*name, value);
             }
             let response = match request.header("x-api-key", &self.key).body(body.clone()).send().await {
                 Ok(response) => response,
                 Err(error) if books.unanswered >= PATIENCE => {
-                    return Err(error).with_context(|| format!("post to {}", self.base));
+                    return Err(error).with_context(|| format!("post to {base}"));
                 }
                 Err(_) => {
                     books.unanswered += 1;

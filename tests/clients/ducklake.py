@@ -1,6 +1,6 @@
 """Reads a DuckLake catalogue with DuckDB, read-only, as a reader that shares no code with the product.
 
-    python ducklake.py CATALOGUE.db [--at VERSION]
+    python ducklake.py CATALOGUE.db|postgres://.. [--at VERSION]
     python ducklake.py --ddl
 
 The first form prints, of the newest snapshot or of the given one:
@@ -46,8 +46,13 @@ def open_duckdb():
 def connect(catalogue, options):
     """Opens DuckDB with the catalogue attached as `lake`."""
     connection = open_duckdb()
-    connection.execute(f"ATTACH {literal(f'ducklake:sqlite:{catalogue}')} AS lake ({options})")
+    kind = "postgres" if is_postgres(catalogue) else "sqlite"
+    connection.execute(f"ATTACH {literal(f'ducklake:{kind}:{catalogue}')} AS lake ({options})")
     return connection
+
+
+def is_postgres(catalogue):
+    return catalogue.startswith(("postgres://", "postgresql://"))
 
 
 def literal(text):
@@ -62,7 +67,7 @@ def rfc3339(microseconds):
 
 
 def report(catalogue, at):
-    if not os.path.isfile(catalogue):
+    if not is_postgres(catalogue) and not os.path.isfile(catalogue):
         raise SystemExit(f"no such file: {catalogue}")
     connection = connect(catalogue, "READ_ONLY")
     # One transaction, so that every number is of the same snapshot while a server goes on committing.
@@ -70,7 +75,7 @@ def report(catalogue, at):
     rows = lambda sql: connection.execute(sql).fetchall()
     newest = rows("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")[0][0]
     version = newest if at is None else at
-    catalogue_tables = "__ducklake_metadata_lake.main"
+    catalogue_tables = f"__ducklake_metadata_lake.{'public' if is_postgres(catalogue) else 'main'}"
     tables = [name for (name,) in rows(
         f"SELECT t.table_name FROM {catalogue_tables}.ducklake_table t"
         f" JOIN {catalogue_tables}.ducklake_schema s USING (schema_id) WHERE s.schema_name = 'main'"

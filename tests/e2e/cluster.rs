@@ -1,10 +1,11 @@
 //! The cluster profile: roles apart, several of each, on real Kafka and Postgres servers.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::time::Duration;
 
 use chrono::Utc;
-use rig::cluster::Cluster;
+use rig::cluster::{Cluster, READ_TOKEN, UPLOAD_KEY};
 use rig::load::{self, Plan};
 use rig::server::{Start, wait_until};
 use rig::{Device, Server};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::clients::duckdb_of_postgres;
 use crate::views::{base, session, upload_at};
-use crate::{assert_books_balance, numbers, start};
+use crate::{assert_books_balance, clients, numbers, start};
 
 /// A fresh cluster; `None` skips the test by name.
 async fn cluster() -> Option<Cluster> {
@@ -177,6 +178,53 @@ async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_t
         assert_eq!(processor.metric("streamgauge_missing_files").await, Some(0.0));
     }
     stop(ingests.into_iter().chain([query])).await;
+    for processor in processors {
+        assert!(processor.stop().await.0.success());
+    }
+    cluster.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answers_of_a_cluster_are_the_truth_while_its_processors_are_killed() {
+    let Some(cluster) = cluster().await else { return };
+    let quick = |start: Start| {
+        start
+            .test_clock()
+            .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "200ms")
+            .variable("STREAMGAUGE_PROCESSOR__STATE_INTERVAL", "600ms")
+            .variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "1s")
+            .variable("STREAMGAUGE_MAINTENANCE__ROLLUP_DELTA_AGE", "3s")
+    };
+    let start = async |role: &str| quick(cluster.role(role)).start().await.unwrap();
+    let ingests = [start("ingest").await, start("ingest").await];
+    let queries = [start("query").await, start("query").await];
+    let mut processors = vec![start("processor").await, start("processor").await, start("processor").await];
+    let targets = format!("{},{}", ingests[0].http, ingests[1].http);
+    let mut command = ingests[0].start().command();
+    command.args(["simulate", "--check", "--devices", "10", "--days", "1", "--seed", "14"]);
+    command.args(["--disturb", "duplicates,recut,reorder,offline,clocks,lost", "--target", &targets]);
+    command.args(["--reader", &queries[1].http, "--key", UPLOAD_KEY, "--token", READ_TOKEN]);
+    if let Some(duckdb) = clients::duckdb() {
+        let attach = format!("ducklake:postgres:{}", cluster.database());
+        command.args(["--catalogue", &attach, "--duckdb", duckdb.to_str().unwrap()]);
+    }
+    let mut simulation = tokio::spawn(command.stdin(Stdio::null()).output());
+    let mut kills = 0;
+    let output = loop {
+        tokio::select! {
+            output = &mut simulation => break output.unwrap().unwrap(),
+            () = tokio::time::sleep(Duration::from_secs(4)), if kills < 6 => {
+                let killed = processors.remove(0).kill().await;
+                processors.push(killed.start().await.unwrap());
+                kills += 1;
+            }
+        }
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(kills > 0, "the simulation was over before a processor was killed");
+    assert_books_balance(&queries[0]).await;
+    stop(ingests.into_iter().chain(queries)).await;
     for processor in processors {
         assert!(processor.stop().await.0.success());
     }
