@@ -19,6 +19,9 @@ use crate::simulate::timeline::Ms;
 /// Stands behind each answer, with its number.
 const END: &str = "end_of_answer";
 
+/// What it may take beside the server; without a limit it takes most of the machine's.
+const MEMORY: &str = "4GB";
+
 /// Tables of the lake that are compared.
 const LAKE_TABLES: [&str; 6] = ["events", "quarantine", "records", "views", "app_sessions", "slices"];
 
@@ -51,6 +54,7 @@ impl ThroughDuckDb {
         let output = BufReader::new(child.stdout.take().context("a program without output")?);
         let mut process = Process { child, input, output, answers: 0 };
         process.run("SET TimeZone = 'UTC'").await?;
+        process.run(&format!("SET memory_limit = '{MEMORY}'")).await?;
         process.run(&format!("ATTACH {} AS lake (READ_ONLY)", literal(catalogue))).await?;
         Ok(Self(Mutex::new(Box::new(process))))
     }
