@@ -103,9 +103,8 @@ pub(crate) struct KafkaConfig {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PostgresConfig {
-    pub(crate) max_connections: u32,
+    pub(crate) readers: u32,
     pub(crate) statement_timeout: Span,
-    pub(crate) idle_in_transaction_timeout: Span,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -327,7 +326,7 @@ impl Config {
             "kafka.message_timeout is 500ms to 30s: an upload waits for it"
         );
         ensure!(!self.kafka.group.is_empty(), "kafka.group is empty");
-        ensure!(self.postgres.max_connections >= 4, "postgres.max_connections is at least 4");
+        ensure!(self.postgres.readers >= 2, "postgres.readers is at least 2");
         ensure!(self.maintenance.merge_fan_in >= 2, "maintenance.merge_fan_in is at least 2");
         ensure!(self.query.concurrent >= 1, "query.concurrent is at least 1");
         ensure!(is_project_name(&self.auth.project), "auth.project: {PROJECT_NAME_RULE}");
