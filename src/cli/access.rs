@@ -84,10 +84,10 @@ fn scope(word: &str) -> Result<Scope, String> {
 /// Opens the warehouse beside a running server.
 async fn open_warehouse(config: &Config) -> Result<(Warehouse, Timestamp)> {
     let warehouse_config = config.warehouse();
-    if !warehouse_config.database.exists() {
-        bail!("there is no warehouse at `{}`: start the server first", warehouse_config.database.display());
+    if let Some(file) = warehouse_config.sqlite_file().filter(|file| !file.exists()) {
+        bail!("there is no warehouse at `{}`: start the server first", file.display());
     }
-    if successor_file(&warehouse_config).exists() {
+    if successor_file(&warehouse_config).is_some_and(|file| file.exists()) {
         bail!("the warehouse is being rebuilt: wait for it, or start the server if it was cut off");
     }
     let warehouse = Warehouse::open(&warehouse_config).await?;

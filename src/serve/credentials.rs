@@ -118,7 +118,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let data_dir = DataDir::take(folder.path()).unwrap();
             let config =
-                WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake") };
+                WarehouseConfig::sqlite(folder.path().join("warehouse.db"), folder.path().join("lake"));
             Self { warehouse: Warehouse::open(&config).await.unwrap(), folder, data_dir }
         }
 

@@ -23,7 +23,9 @@ mod database;
 mod event_rows;
 mod expire;
 mod lake;
+mod listing;
 mod merge;
+mod open;
 mod read;
 mod records;
 mod replace;
@@ -39,7 +41,7 @@ pub use collect::Collected;
 pub use commit::{
     Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile,
 };
-pub use database::{OpenError, Warehouse, WarehouseConfig};
+pub use database::postgres::{PostgresConfig, PostgresUrlError};
 pub use event_rows::EventRows;
 pub use expire::Expired;
 pub use lake::{
@@ -47,6 +49,7 @@ pub use lake::{
     sorted,
 };
 pub use merge::{MergeError, MergePolicy, Merged};
+pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};
