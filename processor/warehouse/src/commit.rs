@@ -338,27 +338,31 @@ pub(crate) struct SnapshotRow {
     pub(crate) first_file_id: i64,
 }
 
+/// Each time another writer was faster; they wait in a queue.
+const SNAPSHOT_TRIES: usize = 1000;
+
 /// Takes the next snapshot id. It serialises all writers, so it comes as late as the deltas' commit id allows.
 pub(crate) async fn begin_snapshot(
     transaction: &mut Transaction,
     new: &NewSnapshot,
 ) -> Result<SnapshotRow, sqlx::Error> {
-    let row = loop {
+    let mut taken = None;
+    for _ in 0..SNAPSHOT_TRIES {
         // Somebody else who has the id is waited for; if it was committed, nothing is inserted, and the next is free.
-        let taken = sql("INSERT INTO ducklake_snapshot SELECT snapshot_id + 1, $1, schema_version + $2, \
+        let insert = sql("INSERT INTO ducklake_snapshot SELECT snapshot_id + 1, $1, schema_version + $2, \
              CASE WHEN next_catalog_id > $3 THEN next_catalog_id ELSE $3 END, next_file_id + $4 \
              FROM ducklake_snapshot WHERE snapshot_id = (SELECT max(snapshot_id) FROM ducklake_snapshot) \
              ON CONFLICT DO NOTHING RETURNING snapshot_id, schema_version, next_file_id")
         .bind(new.now)
         .bind(new.schema_changes)
         .bind(new.least_catalog_id)
-        .bind(new.new_files)
-        .first(transaction)
-        .await?;
-        if let Some(row) = taken {
-            break row;
+        .bind(new.new_files);
+        taken = insert.first(transaction).await?;
+        if taken.is_some() {
+            break;
         }
-    };
+    }
+    let row = taken.ok_or(sqlx::Error::RowNotFound)?;
     let id = row.get(0);
     sql("INSERT INTO ducklake_snapshot_changes VALUES ($1, $2, $3, $4, $5)")
         .bind(id)

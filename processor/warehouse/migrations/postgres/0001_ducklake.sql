@@ -102,3 +102,7 @@ CREATE INDEX ducklake_data_file_end ON ducklake_data_file (end_snapshot);
 CREATE INDEX ducklake_file_column_stats_file ON ducklake_file_column_stats (data_file_id);
 CREATE INDEX ducklake_file_column_stats_column ON ducklake_file_column_stats (table_id, column_id);
 CREATE INDEX ducklake_table_column_stats_column ON ducklake_table_column_stats (table_id, column_id);
+
+-- Every commit updates the same few rows of these: room for their next versions beside them.
+ALTER TABLE ducklake_table_stats SET (fillfactor = 20);
+ALTER TABLE ducklake_table_column_stats SET (fillfactor = 20);

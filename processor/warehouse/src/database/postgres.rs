@@ -65,7 +65,7 @@ const COPY_ROWS: usize = 4096;
 /// Which Postgres database, and how it is used.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
     /// Connections for reading; writing takes up to four more, and following other processes' commits one.
     pub readers: u32,
     /// A statement is ended by the server after this.
@@ -87,7 +87,7 @@ impl FromStr for PostgresConfig {
             return Err(PostgresUrlError);
         }
         let options = PgConnectOptions::from_str(url).map_err(|_| PostgresUrlError)?;
-        Ok(Self { options, readers: 8, statement_timeout: STATEMENT_LIMIT })
+        Ok(Self { options: options.into(), readers: 8, statement_timeout: STATEMENT_LIMIT })
     }
 }
 
@@ -106,7 +106,7 @@ impl fmt::Debug for PostgresConfig {
             .field("url", &format_args!("{self}"))
             .field("readers", &self.readers)
             .field("statement_timeout", &self.statement_timeout)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +115,7 @@ impl PostgresConfig {
     fn options(&self, silence: Duration) -> PgConnectOptions {
         let ms = |limit: Duration| limit.as_millis().to_string();
         let name = self.options.get_application_name().unwrap_or("streamgauge").to_owned();
-        self.options.clone().application_name(&name).statement_cache_capacity(256).options([
+        PgConnectOptions::clone(&self.options).application_name(&name).statement_cache_capacity(256).options([
             ("statement_timeout", ms(self.statement_timeout)),
             ("lock_timeout", ms(LOCK_LIMIT)),
             ("idle_in_transaction_session_timeout", ms(silence)),
@@ -350,7 +350,7 @@ fn escape(value: &str, text: &mut String) {
 /// only read can open what others have made.
 async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx::Error> {
     let name = config.options.get_application_name().unwrap_or("streamgauge").to_owned();
-    let mut connection = config.options.clone().application_name(&name).connect().await?;
+    let mut connection = PgConnectOptions::clone(&config.options).application_name(&name).connect().await?;
     let (version, commits, is_known): (i32, String, bool) = sqlx::query_as(
         "SELECT current_setting('server_version_num')::int4, current_setting('synchronous_commit'), \
          to_regclass('public._sqlx_migrations') IS NOT NULL",
@@ -365,13 +365,11 @@ async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx:
     }
     let migrator = migrations();
     let last = migrator.iter().map(|migration| migration.version).max();
-    let applied: Option<i64> = match is_known {
-        true => {
-            sqlx::query_scalar("SELECT max(version) FROM public._sqlx_migrations WHERE success")
-                .fetch_one(&mut connection)
-                .await?
-        }
-        false => None,
+    let applied: Option<i64> = if is_known {
+        let last = sqlx::query_scalar("SELECT max(version) FROM public._sqlx_migrations WHERE success");
+        last.fetch_one(&mut connection).await?
+    } else {
+        None
     };
     // A later program may have migrated it: it adds, and takes nothing away before all run it.
     if applied < last {

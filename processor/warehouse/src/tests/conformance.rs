@@ -241,6 +241,7 @@ pub(crate) async fn expired_commits_are_refused_by_name_and_their_files_go_after
     assert_eq!((collected.files, collected.missing), (0, 0));
 }
 
+#[expect(clippy::disallowed_methods, reason = "ages of files are told by the file system's clock")]
 pub(crate) async fn only_leftovers_of_dead_attempts_are_collected(place: Place) {
     let setup = Setup::new(place).await;
     setup.land(0, 3, at(0)).await;

@@ -30,6 +30,7 @@ impl Place {
     }
 
     /// With a new database on the tests' server, if there is one.
+    #[expect(clippy::disallowed_methods, reason = "a test is told of its server by the environment")]
     pub(crate) async fn postgres() -> Option<Self> {
         let Ok(server) = std::env::var(SERVER) else {
             eprintln!("skipped: {SERVER} names no server");

@@ -184,6 +184,7 @@ async fn a_url_is_shown_without_its_password_and_a_successor_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "a test is told of its tools by the environment")]
 async fn duckdb_finds_the_same_rows_at_every_commit() {
     let Some(place) = Place::postgres().await else { return };
     let Ok(clients) = std::env::var("STREAMGAUGE_TEST_CLIENTS") else {
