@@ -11,8 +11,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::audit;
 use crate::client;
 use crate::config::{Config, Flags, Loaded, Profile};
+use crate::doctor;
 use crate::rebuild;
 use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
@@ -72,6 +74,18 @@ enum Verb {
     },
     /// Fold all kept records again, while no server runs.
     Rebuild {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare everything that must agree: records, events, ledger, rollups.
+    Audit {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at every setting and dependency, and say what to do.
+    Doctor {
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -154,6 +168,16 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             };
             telemetry::start(config.log_format, rust_log.or(Some("warn")));
             block_on(rebuild::rebuild(&config, data_dir, json))?;
+        }
+        Verb::Audit { json } => {
+            if !block_on(audit::audit(&config, json))? {
+                return Ok(ExitCode::from(FAILED));
+            }
+        }
+        Verb::Doctor { json } => {
+            if !block_on(doctor::doctor(&config, &warnings, json))? {
+                return Ok(ExitCode::from(FAILED));
+            }
         }
         Verb::Simulate { options } => {
             if !block_on(simulate::simulate(&config, &options))? {

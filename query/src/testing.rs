@@ -44,7 +44,7 @@ impl Fixture {
 
     pub(crate) async fn with_config(rows: &[Row], config: QueryConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let place = WarehouseConfig { database: folder.path().join("w.db"), lake: folder.path().join("lake") };
+        let place = WarehouseConfig::sqlite(folder.path().join("w.db"), folder.path().join("lake"));
         let warehouse = Warehouse::open(&place).await.unwrap();
         let now = Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap();
         let path = FileName::new(Origin::Commit { partition: 0, from: 0 }, now).path("parquet");

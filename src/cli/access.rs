@@ -1,17 +1,17 @@
 //! `keys` and `tokens`: they work on the warehouse's database, beside a running server or without one.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use schemas::{Scope, Timestamp};
 use serde::Serialize;
 use serde_json::json;
-use warehouse::{Warehouse, successor_file};
+use warehouse::Warehouse;
 
 use super::print;
 use crate::clock::Clock;
 use crate::config::{Config, PROJECT_NAME_RULE, Profile, is_project_name};
 use crate::serve::{DEFAULT_PROJECT, generate};
-use crate::stores::warehouse_config;
+use crate::stores::open_existing;
 
 /// What is said of a new key and of a new token alike.
 #[derive(Debug, Args)]
@@ -84,17 +84,7 @@ fn scope(word: &str) -> Result<Scope, String> {
 
 /// Opens the warehouse beside a running server.
 async fn open_warehouse(config: &Config) -> Result<(Warehouse, Timestamp)> {
-    let place = warehouse_config(config)?;
-    if config.profile()? == Profile::Embedded {
-        let database = config.database_file();
-        if !database.exists() {
-            bail!("there is no warehouse at `{}`: start the server first", database.display());
-        }
-        if successor_file(&place).exists() {
-            bail!("the warehouse is being rebuilt: wait for it, or start the server if it was cut off");
-        }
-    }
-    Ok((Warehouse::open(&place).await?, Clock::System.now()))
+    Ok((open_existing(config).await?, Clock::System.now()))
 }
 
 /// Creates the project of a new key or token, if it is not there. Only the first one of the embedded profile admits

@@ -11,13 +11,13 @@ import sys
 
 import duckdb
 
-from ducklake import open_duckdb
+from ducklake import with_extensions
 
 ROWS_AT_ONCE = 5_000
 
 
 def main():
-    connection = open_duckdb()
+    connection = with_extensions("sqlite_scanner", "postgres_scanner", "ducklake")
     for line in sys.stdin:
         statement = line.strip().rstrip(";")
         if not statement:

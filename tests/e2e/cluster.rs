@@ -19,7 +19,9 @@ use crate::{assert_books_balance, clients, numbers, start};
 async fn cluster() -> Option<Cluster> {
     let cluster = Cluster::new(env!("CARGO_BIN_EXE_streamgauge")).await.unwrap();
     if cluster.is_none() {
-        println!("skipped: STREAMGAUGE_TEST_KAFKA and STREAMGAUGE_TEST_POSTGRES name no servers, ./deploy/test starts them");
+        println!(
+            "skipped: STREAMGAUGE_TEST_KAFKA and STREAMGAUGE_TEST_POSTGRES name no servers, ./deploy/test starts them"
+        );
     }
     cluster
 }
@@ -167,7 +169,8 @@ async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_t
     settle(&processors).await;
     let all = i64::try_from(acked.len()).unwrap();
     let trouble = || format!("not all is there: {}", processors[0].log());
-    wait_until(Duration::from_secs(30), trouble, async || query.number("SELECT count(*) FROM events").await >= all).await;
+    wait_until(Duration::from_secs(30), trouble, async || query.number("SELECT count(*) FROM events").await >= all)
+        .await;
     assert_eq!(query.number("SELECT count(*) FROM events").await, all);
     assert_eq!(query.number("SELECT count(DISTINCT event_id) FROM events").await, all);
     assert_books_balance(&query).await;

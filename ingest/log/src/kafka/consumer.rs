@@ -23,10 +23,10 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use super::Shared;
 use super::group::{Change, Group};
 use super::ranges::watermarks;
 use super::topic::{client_error, number};
-use super::Shared;
 use crate::{LogConsumer, LogRecord, Partition, PartitionRange, PollError, Polled, Position};
 
 /// Bytes that wait here to be handed out in turns: some of each partition.
@@ -60,7 +60,8 @@ struct Reading {
 
 impl fmt::Debug for KafkaConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let next = |(partition, reading): (&Partition, &Option<Reading>)| (*partition, reading.as_ref().map(|it| it.next));
+        let next =
+            |(partition, reading): (&Partition, &Option<Reading>)| (*partition, reading.as_ref().map(|it| it.next));
         let assigned: BTreeMap<_, _> = self.assigned.iter().map(next).collect();
         f.debug_struct("KafkaConsumer").field("next", &assigned).finish_non_exhaustive()
     }
@@ -155,7 +156,9 @@ impl KafkaConsumer {
     fn judge(&self, error: &KafkaError) -> Result<(), PollError> {
         match error.rdkafka_error_code() {
             // One of the partitions; which one is not said.
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(self.out_of_range(error)),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(self.out_of_range(error))
+            }
             Some(
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic

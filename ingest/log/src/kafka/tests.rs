@@ -128,7 +128,12 @@ async fn a_topic_that_is_not_as_configured_is_refused_by_name() {
             config.min_in_sync.to_string(),
             "at least 4",
         ),
-        (KafkaLogConfig { replication: 4, ..config.clone() }, "replication.factor", config.replication.to_string(), "4"),
+        (
+            KafkaLogConfig { replication: 4, ..config.clone() },
+            "replication.factor",
+            config.replication.to_string(),
+            "4",
+        ),
     ] {
         let refused = KafkaLog::open(other).await.unwrap_err();
         let (topic, wanted) = (config.topic.clone(), wanted.to_owned());

@@ -125,19 +125,16 @@ impl<'a> Setup<'a> {
         let retention = config.retention.as_millis().to_string();
         let min_in_sync = config.min_in_sync.to_string();
         let max_bytes = MESSAGE_MAX_BYTES.to_string();
-        let topic = NewTopic::new(
-            &config.topic,
-            config.partitions.into(),
-            TopicReplication::Fixed(config.replication.into()),
-        )
-        .set("cleanup.policy", "delete")
-        .set("retention.ms", &retention)
-        .set("retention.bytes", "-1")
-        .set("max.message.bytes", &max_bytes)
-        .set("min.insync.replicas", &min_in_sync)
-        .set("message.timestamp.type", "CreateTime")
-        // The time of a record is our server's: what a broker's clock thinks of it must not refuse uploads.
-        .set("message.timestamp.after.max.ms", "9223372036854775807");
+        let topic =
+            NewTopic::new(&config.topic, config.partitions.into(), TopicReplication::Fixed(config.replication.into()))
+                .set("cleanup.policy", "delete")
+                .set("retention.ms", &retention)
+                .set("retention.bytes", "-1")
+                .set("max.message.bytes", &max_bytes)
+                .set("min.insync.replicas", &min_in_sync)
+                .set("message.timestamp.type", "CreateTime")
+                // The time of a record is our server's: what a broker's clock thinks of it must not refuse uploads.
+                .set("message.timestamp.after.max.ms", "9223372036854775807");
         loop {
             let created = self.runtime.block_on(self.admin.create_topics([&topic], &Self::options()));
             let error = match created {
@@ -202,7 +199,8 @@ fn difference(
     replicas: &[usize],
     described: &ConfigResource,
 ) -> Option<(&'static str, String, String)> {
-    let differs = |setting, found: &dyn Display, wanted: &dyn Display| Some((setting, found.to_string(), wanted.to_string()));
+    let differs =
+        |setting, found: &dyn Display, wanted: &dyn Display| Some((setting, found.to_string(), wanted.to_string()));
     // The partition of an event would change.
     if replicas.len() != usize::from(config.partitions) {
         return differs("partitions", &replicas.len(), &config.partitions);
