@@ -89,7 +89,9 @@ impl TestDatabase {
         let name = format!("streamgauge_test_{}", Uuid::new_v4().simple());
         let mut connection = options.connect().await.unwrap();
         connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        let url = options.clone().database(&name).to_url_lossy().to_string();
+        let (place, settings) = server.split_once('?').unwrap_or((server, ""));
+        let (place, _) = place.rsplit_once('/').expect("the URL names a database");
+        let url = format!("{place}/{name}?{settings}");
         Self { server: options, name, url }
     }
 }

@@ -9,8 +9,8 @@ use super::conformance::{Setup, TOPIC, advance, at, delta};
 use super::place::Place;
 use crate::tables::QUARANTINE;
 use crate::{
-    AccessError, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, MergePolicy, NewIdRun, Origin, ReadError,
-    RollupQuery, StateFile,
+    AccessError, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, MergeError, MergePolicy, NewIdRun, Origin,
+    ReadError, RollupQuery, StateFile,
 };
 
 pub(crate) async fn of_two_writers_of_one_partition_one_is_fenced(place: Place) {
@@ -99,10 +99,13 @@ pub(crate) async fn merging_beside_writers_changes_no_answer(place: Place) {
     let policy = MergePolicy { fan_in: 4, ..MergePolicy::default() };
     let merging = async |warehouse: &crate::Warehouse| {
         while setup.counted().await.0 < 72 {
-            warehouse.merge_once(policy, at(1)).await.unwrap();
+            // With a file, whose processes do not know of each other, the slower one finds that it was.
+            match warehouse.merge_once(policy, at(1)).await {
+                Ok(_) | Err(MergeError::Commit(CommitError::Replaced { .. })) => {}
+                Err(error) => panic!("{error}"),
+            }
             warehouse.merge_rollups(at(1000), Duration::ZERO).await.unwrap();
         }
-        warehouse.merge_once(policy, at(1)).await.unwrap();
     };
     tokio::join!(writing, merging(&other), merging(&merger));
     assert_eq!(setup.counted().await, (72, 72));
@@ -194,7 +197,7 @@ pub(crate) async fn projects_keys_and_tokens_are_kept_and_revoked(place: Place) 
 
 pub(crate) async fn keys_of_any_text_are_added_up_and_read_back_in_the_order_of_their_bytes(place: Place) {
     let setup = Setup::new(place).await;
-    let codes = ["", "\t", "\n\r", "A", "B", "\\N", "\\.", "a", "ä", "日本", "🎬"];
+    let codes = ["", "\t", "\n\r", "A", "B", "\\.", "\\N", "a", "ä", "日本", "🎬"];
     for from in 0..2 {
         let row = |code: &&str| DeltaRow {
             project: "p".into(),
