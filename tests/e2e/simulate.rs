@@ -54,6 +54,7 @@ async fn at_a_fixed_rate_every_event_is_answered_and_stored_once_and_every_uploa
     assert_eq!(number("/books/accepted") + number("/books/duplicate"), number("/books/sent"));
     assert!(number("/books/sent") > number("/distinct") && number("/distinct") > 3_000, "{said}");
     assert_eq!([number("/books/ids/sent"), number("/books/ids/acked")], [number("/distinct"); 2]);
+    assert_eq!(number("/books/ids/refused") > 0, number("/books/refused") + number("/books/unanswered") > 0);
     assert_eq!([number("/books/ids/never_acked"), number("/check/tables/ids/differences")], [0, 0]);
     assert_eq!(number("/check/tables/ids/cells"), number("/distinct"));
     // The histogram has every upload, and its percentiles are in order.
