@@ -49,16 +49,29 @@ pub(super) enum Fate {
 /// Every event, each once, by its place.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    ids: Vec<EventId>,
+    known: Vec<EventId>,
     fates: Vec<Fate>,
+    /// Whether an attempt to send it ended otherwise than with 2xx.
+    was_refused: Vec<bool>,
+}
+
+/// How many different events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Counts {
+    pub(super) sent: usize,
+    pub(super) acked: usize,
+    /// Of which at least one attempt was refused or had no answer.
+    pub(super) refused: usize,
+    pub(super) never_acked: usize,
 }
 
 impl Ids {
     /// Adds the events of a device; returns the place of the first one.
     pub(super) fn add(&mut self, ids: impl Iterator<Item = EventId>) -> usize {
-        let first = self.ids.len();
-        self.ids.extend(ids);
-        self.fates.resize(self.ids.len(), Fate::Waits);
+        let first = self.known.len();
+        self.known.extend(ids);
+        self.fates.resize(self.known.len(), Fate::Waits);
+        self.was_refused.resize(self.known.len(), false);
         first
     }
 
@@ -69,19 +82,25 @@ impl Ids {
         }
     }
 
+    /// An attempt to send these failed.
+    pub(super) fn refuse(&mut self, events: Range<usize>) {
+        self.was_refused[events].fill(true);
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.ids.len()
+        self.known.len()
     }
 
     /// All events with what is known of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (EventId, Fate)> {
-        self.ids.iter().copied().zip(self.fates.iter().copied())
+        self.known.iter().copied().zip(self.fates.iter().copied())
     }
 
-    /// How many were sent, and how many of them were answered with 2xx.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(super) fn counts(&self) -> Counts {
         let of = |least: Fate| self.fates.iter().filter(|fate| **fate >= least).count();
-        (of(Fate::Sent), of(Fate::Acked))
+        let (sent, acked) = (of(Fate::Sent), of(Fate::Acked));
+        let refused = self.was_refused.iter().filter(|was_refused| **was_refused).count();
+        Counts { sent, acked, refused, never_acked: sent - acked }
     }
 }
 
@@ -95,9 +114,8 @@ pub(super) struct Ledger {
 impl Ledger {
     /// For programs: the sums, and how many different events they are of.
     pub(super) fn to_json(&self) -> Value {
-        let (sent, acked) = self.ids.counts();
         let mut said = json!(self.books);
-        said["ids"] = json!({ "sent": sent, "acked": acked, "never_acked": sent - acked });
+        said["ids"] = json!(self.ids.counts());
         said
     }
 }

@@ -36,7 +36,7 @@ use crate::cli::print;
 use crate::client::Server;
 use crate::config::Config;
 use crate::data_dir::read_credentials;
-use books::Ledger;
+use books::{Counts, Ledger};
 use check::{OverHttp, Reader, ThroughDuckDb};
 use delivery::Order;
 use fleet::Fleet;
@@ -210,9 +210,9 @@ fn connect(config: &Config, options: &Options) -> Result<(Door, Reader)> {
 
 fn summary(options: &Options, ledger: &Ledger, posted_s: f64) -> String {
     let Ledger { books, ids } = ledger;
-    let (sent, acked) = ids.counts();
+    let Counts { sent, acked, refused, .. } = ids.counts();
     format!(
-        "seed {}: {} devices, {} days, {} events: {sent} sent, {acked} answered with 2xx\n{} uploads in {posted_s:.1} s: \
+        "seed {}: {} devices, {} days, {} events: {sent} sent, {acked} answered with 2xx, {refused} of which an attempt failed\n{} uploads in {posted_s:.1} s: \
          {} events sent, copies included, {} accepted, {} duplicate within an upload, {} quarantined; {} attempts refused, \
          {} without an answer",
         options.seed,

@@ -50,6 +50,9 @@ impl Ledger {
     pub(super) fn take(&mut self, answered: &Answered) {
         self.books.add(&answered.books);
         self.ids.note(answered.events.clone(), Fate::Acked);
+        if answered.books.refused + answered.books.unanswered > 0 {
+            self.ids.refuse(answered.events.clone());
+        }
     }
 }
 
