@@ -103,8 +103,8 @@ async fn every_question_has_one_answer_by_its_endpoint_by_its_sql_and_by_what_ha
         token: &server.read_token,
         sql_token: &server.read_token,
         from: "2026-03-01T00:00:00.000Z",
-        to: "2026-03-02T06:00:00.000Z",
-        before: "2026-02-27T18:00:00.000Z",
+        to: "2026-03-03T00:00:00.000Z",
+        before: "2026-02-27T00:00:00.000Z",
         person: None,
     };
     let mut page = Page::default();
@@ -115,7 +115,11 @@ async fn every_question_has_one_answer_by_its_endpoint_by_its_sql_and_by_what_ha
         page.question(question, &rows(&by_sql));
     }
     let now = shaped::now(&asking).await;
+    // Fleets let days pass at their end: nobody watches just then.
+    let lately = shaped::watching().await;
+    let lately = Asking { server: &lately, token: &lately.read_token, sql_token: &lately.read_token, ..asking };
     for shaped in SHAPED {
+        let (asking, now) = if shaped.name == "health" { (lately, shaped::now(&lately).await) } else { (asking, now) };
         page.shaped(shaped, &shaped::hold(&asking, shaped, now).await);
     }
     shaped::totals_are_the_same(&asking, now).await;

@@ -72,7 +72,7 @@ shaped! {
     PERFORMANCE_OF_EVENTS = 5 "performance-of-events" "/v1/stats/performance" App [Start, End]
         "PerformanceReport of any other range: what single events tell, without following playback from one to the next.";
     HEALTH = 6 "health" "/v1/health/streams" Project [WindowStart, WindowEnd, Minute]
-        "Streams over the last minutes, worst first.";
+        "Streams over the last minutes, worst first; the answer below is of one session of two views.";
     EXPORT = 7 "export" "/v1/stats/export" App [Start, End]
         "Rows of the app's own export; `kind` and `stream_id` are its metadata.";
 }

@@ -1,12 +1,17 @@
 //! Endpoints with a shape of their own give the numbers of their texts, all of them and no others.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Days, DurationRound, FixedOffset, Months, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use query::questions::{Bound, Shaped};
+use rig::server::wait_until;
+use rig::{Device, Server};
 use serde_json::{Map, Value, json};
 
 use super::{Asking, ZONE, rows};
+use crate::start;
+use crate::views::{base, session, upload_at};
 
 /// What [`ZONE`] is ahead of UTC, s.
 pub(super) const AHEAD_S: i32 = (5 * 60 + 45) * 60;
@@ -27,6 +32,20 @@ pub(super) async fn now(asking: &Asking<'_>) -> DateTime<Utc> {
     instant(rows(&newest)[0]["now"].as_str().unwrap())
 }
 
+/// A server on which two streams were watched in the last minutes, one of them still is at the last whole one.
+pub(super) async fn watching() -> Server {
+    let server = start().test_clock().start().await.unwrap();
+    upload_at(&server, &session(&mut Device::new(), base()), base() + TimeDelta::seconds(202)).await;
+    server.settle().await;
+    let health = async |query: &str| server.get(&format!("/v1/health/streams?{query}")).await.json()["data"].clone();
+    let is_complete = async || health("window=5m").await[0]["views_now"] == 1;
+    wait_until(Duration::from_secs(20), || server.log(), is_complete).await;
+    // The worst alone has the startup time that it has beside others.
+    let worst = health("window=5m&limit=1").await;
+    assert!(worst[0]["startup_ms_p95"].is_number() && worst == json!([health("window=5m").await[0]]), "{worst}");
+    server
+}
+
 /// Local midnight of today, a week before and a month before.
 pub(super) fn periods(now: DateTime<Utc>) -> [DateTime<Utc>; 3] {
     let zone = FixedOffset::east_opt(AHEAD_S).unwrap();
@@ -41,7 +60,7 @@ fn request(asking: &Asking<'_>, shaped: &Shaped) -> String {
     let start = if shaped.name == "performance-of-events" { just_after(asking.from) } else { asking.from.to_owned() };
     match shaped.name {
         "usage" | "top-categories" => format!("{path}?tz={ZONE}"),
-        "health" => format!("{path}?window=24h"),
+        "health" => format!("{path}?window=5m"),
         _ => format!("{path}?range=custom&start={start}&end={to}&limit=1000"),
     }
 }
@@ -61,7 +80,7 @@ fn bound(asking: &Asking<'_>, shaped: &Shaped, (now, complete): (DateTime<Utc>, 
         Bound::Start if shaped.name == "performance-of-events" => just_after(asking.from),
         Bound::Start => asking.from.to_owned(),
         Bound::End => asking.to.to_owned(),
-        Bound::WindowStart => stamp(minute(now) - TimeDelta::hours(24)),
+        Bound::WindowStart => stamp(minute(now) - TimeDelta::minutes(5)),
         Bound::WindowEnd => stamp(minute(now) + TimeDelta::minutes(1)),
         Bound::Minute => stamp(minute(complete.min(now)) - TimeDelta::minutes(1)),
     })

@@ -146,7 +146,7 @@ impl Truth {
         self.watch_times(asking, now).await;
         self.what_was_watched(asking).await;
         self.sessions(asking).await;
-        self.reports(asking, now).await;
+        self.report(asking).await;
         self.concurrency(asking).await;
         self.startup(asking).await;
         self.stalls(asking).await;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{Asking, Of, Truth, answer, assert_percentiles, assert_ratio, float, minute_of, text};
+use super::{Asking, Of, Truth, answer, assert_ratio, float, minute_of, text};
 use crate::questions::ZONE;
 use crate::questions::shaped::{AHEAD_S, periods};
 
@@ -46,7 +46,8 @@ impl Truth {
                 assert_eq!((&summary["viewer_ms"], &summary["tile_ms"]), (&usage_ms(&usage, "viewerTime"), &usage_ms(&usage, "tileTime")));
             }
         }
-        let by_day = self.release.by(|minute, _| Some(local_date(minute)));
+        let until = minute_of(asking.to);
+        let by_day = self.release.by(|minute, _| (minute < until).then(|| local_date(minute)));
         let days = answer(asking, "activity").await;
         for row in &days {
             let of = &by_day[text(row, "day")];
@@ -107,12 +108,13 @@ impl Truth {
         assert_eq!((&habits["peak_hour"], &habits["favourite_weekday"]), (&json!(peak), &json!(favourite)));
     }
 
-    /// The performance report, and the health of streams.
-    pub(super) async fn reports(&self, asking: &Asking<'_>, now: DateTime<Utc>) {
+    /// The performance report.
+    pub(super) async fn report(&self, asking: &Asking<'_>) {
         let Asking { from, to, .. } = asking;
         let report = asking.get(&format!("/v1/stats/performance?range=custom&start={from}&end={to}")).await.json();
         let played = self.release.by(|_, _| Some(())).remove(&()).unwrap();
-        let events = self.usage.by(|_, _| Some(())).remove(&()).unwrap().get("events");
+        let until = minute_of(to);
+        let events = self.usage.by(|minute, _| (minute < until).then_some(())).remove(&()).unwrap().get("events");
         let (stalls, errors) = (played.get("rebuffer_count"), played.get("errors_fatal") + played.get("errors_warning"));
         assert!(stalls > 0 && errors > 0);
         for (field, n) in [
@@ -128,30 +130,6 @@ impl Truth {
         assert_ratio("stall", &report["averageBufferTime"], played.ratio("rebuffer_ms", 1000 * stalls));
         assert_ratio("errors", &report["errorRate"], Some(share(errors)));
         assert_ratio("health", &report["healthScore"], Some(health));
-
-        let this_minute = now.timestamp() / 60;
-        let window = |minute: i64, key: &[String]| {
-            (this_minute - DAY_MIN..=this_minute).contains(&minute).then(|| key[0].clone())
-        };
-        let (by_stream, startups) = (self.stream.by(window), self.stream.distributions("startup_ms", window));
-        let streams = asking.get("/v1/health/streams?window=24h").await.json()["data"].as_array().unwrap().clone();
-        assert_eq!(streams.len(), by_stream.len());
-        for row in &streams {
-            let stream = text(row, "stream_id");
-            let of = &by_stream[stream];
-            assert_eq!(row["attempts"], of.get("attempts"), "{stream}");
-            assert_ratio(stream, &row["failure_rate"], of.failure_rate());
-            assert_ratio(stream, &row["ebvs_rate"], of.ebvs_rate());
-            assert_ratio(stream, &row["rebuffer_ratio"], of.rebuffer_ratio());
-            assert_ratio(stream, &row["rebuffers_per_min"], of.rebuffers_per_min());
-            match startups.get(stream) {
-                Some(values) => assert_percentiles(stream, row, "startup_ms", values),
-                None => assert_eq!(row["startup_ms_p95"], Value::Null, "{stream}"),
-            }
-        }
-        // The worst alone has the startup time that it has among all.
-        let worst = asking.get("/v1/health/streams?window=24h&limit=1").await.json();
-        assert_eq!(worst["data"], json!([streams[0]]));
     }
 
     /// Who was active.

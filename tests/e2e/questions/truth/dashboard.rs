@@ -173,7 +173,8 @@ impl Truth {
         let truth = truth.map(|received| {
             ((received.format.as_str(), received.kind.as_str(), received.outcome.as_str()), received.events)
         });
-        let rows = answer(asking, "quality").await;
+        // By arrival: the last are those that let log time pass, days later.
+        let rows = answer(&Asking { to: "2026-03-10T00:00:00.000Z", ..*asking }, "quality").await;
         let rows = rows.iter().map(|row| ((text(row, "format"), text(row, "type"), text(row, "outcome")), row["events"].as_i64().unwrap()));
         assert_eq!(rows.collect::<BTreeMap<_, _>>(), truth.collect::<BTreeMap<_, _>>());
     }
