@@ -6,12 +6,14 @@ mod page;
 mod shaped;
 mod truth;
 
+use chrono::TimeDelta;
 use query::questions::{ALL, Param, Question, SHAPED};
 use rig::server::send;
-use rig::{Reply, Server};
+use rig::{Device, Reply, Server};
 use serde_json::{Value, json};
 
 use crate::start;
+use crate::views::{base, session, upload_at};
 use page::Page;
 use truth::Truth;
 
@@ -146,4 +148,33 @@ async fn what_cannot_be_asked_is_a_problem_that_names_the_parameter() {
     let summary = server.get("/v1/stats/summary").await.json()["data"][0].clone();
     assert_eq!((&summary["viewer_ms"], &summary["streams"]), (&Value::Null, &json!(0)));
     assert_eq!(server.get("/v1/stats/activity?tz=+05:45").await.status, 200);
+}
+
+#[tokio::test]
+async fn days_are_the_callers_and_shares_are_of_sessions() {
+    let server = start().test_clock().start().await.unwrap();
+    // Midnight in Kathmandu is at 18:15 UTC: one session before, one after it, another person before it only.
+    let (mut one, mut other) = (Device::new(), Device::new());
+    let evening = base() + TimeDelta::hours(8);
+    let at = |minute: i64| evening + TimeDelta::minutes(minute);
+    let mut events = session(&mut one, evening);
+    events.push(one.event("feature.used", at(40), json!({"feature": "search"})));
+    events.push(other.view_event("v", "playback.view_started", at(0), json!({"stream_id": "twitch:a"})));
+    events.push(other.view_event("v", "playback.first_frame", at(1), json!({})));
+    events.push(other.view_event("v", "playback.view_ended", at(2), json!({"reason": "completed"})));
+    upload_at(&server, &events, at(41)).await;
+    server.settle().await;
+    for (zone, d1) in [("UTC", 0.0), (ZONE, 0.5)] {
+        let rows = rows(&server.get(&format!("/v1/stats/retention?tz={zone}")).await);
+        assert_eq!((&rows[0]["persons"], &rows[0]["d1"], rows.len()), (&json!(2), &json!(d1), 1), "{zone}");
+    }
+    let layouts = rows(&server.get("/v1/stats/layouts").await);
+    let of = |layout: &str| layouts.iter().find(|row| row["layout_type"] == layout).unwrap();
+    for layout in ["grid2x2", ""] {
+        assert_eq!(
+            (&of(layout)["sessions"], &of(layout)["share_of_sessions"]),
+            (&json!(1), &json!(0.5)),
+            "{layouts:?}"
+        );
+    }
 }

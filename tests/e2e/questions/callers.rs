@@ -111,7 +111,8 @@ async fn a_project_is_answered_as_if_it_were_the_only_one() {
     let (shared, alone) = (shared.start().await.unwrap(), alone.start().await.unwrap());
     let key = made(&shared, "keys", &[]).await;
     let token = made(&shared, "tokens", &["--scopes", "stats:read,sql:read"]).await;
-    let known = async || shared.request("GET", "/v1/stats/summary").bearer_auth(&token).send().await.unwrap().status() == 200;
+    let known =
+        async || shared.request("GET", "/v1/stats/summary").bearer_auth(&token).send().await.unwrap().status() == 200;
     wait_until(Duration::from_secs(20), || "the token is not known".to_owned(), known).await;
     let knows = async || upload(&shared, &key, &[], base()).await.status != 401;
     wait_until(Duration::from_secs(20), || "the key is not known".to_owned(), knows).await;
@@ -131,7 +132,8 @@ async fn a_project_is_answered_as_if_it_were_the_only_one() {
     }
     let now = base() + TimeDelta::hours(3);
     for shaped in SHAPED {
-        let (of_other, of_alone) = (shaped::hold(&of_other, shaped, now).await, shaped::hold(&asking(&alone), shaped, now).await);
+        let (of_other, of_alone) =
+            (shaped::hold(&of_other, shaped, now).await, shaped::hold(&asking(&alone), shaped, now).await);
         assert_eq!(of_other, of_alone, "{}", shaped.name);
     }
     let watched = async |asking: Asking<'_>| {

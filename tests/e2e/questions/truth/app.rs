@@ -43,7 +43,10 @@ impl Truth {
             if name == "monthly" {
                 assert_ratio("tiles", &usage["tileTime"], Some(float(watched.get("playing_ms")) / 1000.0));
                 let summary = answer(asking, "summary").await.remove(0);
-                assert_eq!((&summary["viewer_ms"], &summary["tile_ms"]), (&usage_ms(&usage, "viewerTime"), &usage_ms(&usage, "tileTime")));
+                assert_eq!(
+                    (&summary["viewer_ms"], &summary["tile_ms"]),
+                    (&usage_ms(&usage, "viewerTime"), &usage_ms(&usage, "tileTime"))
+                );
             }
         }
         let until = minute_of(asking.to);
@@ -51,14 +54,21 @@ impl Truth {
         let days = answer(asking, "activity").await;
         for row in &days {
             let of = &by_day[text(row, "day")];
-            assert_eq!((&row["viewer_ms"], &row["tile_ms"]), (&json!(of.get("viewer_ms")), &json!(of.get("playing_ms"))));
+            assert_eq!(
+                (&row["viewer_ms"], &row["tile_ms"]),
+                (&json!(of.get("viewer_ms")), &json!(of.get("playing_ms")))
+            );
         }
         assert_eq!(days.len(), by_day.len());
         let by_hour = self.release.by(|minute, _| Some(local_hour(minute)));
-        let hours: BTreeMap<(i64, i64), i64> = by_hour.iter().map(|(hour, of)| (*hour, of.get("viewer_ms"))).filter(|(_, ms)| *ms > 0).collect();
+        let hours: BTreeMap<(i64, i64), i64> =
+            by_hour.iter().map(|(hour, of)| (*hour, of.get("viewer_ms"))).filter(|(_, ms)| *ms > 0).collect();
         let number = |row: &Value, column: &str| row[column].as_i64().unwrap();
         let answered = answer(asking, "hours").await;
-        let answered = answered.iter().map(|row| ((number(row, "weekday"), number(row, "hour")), number(row, "viewer_ms"))).collect();
+        let answered = answered
+            .iter()
+            .map(|row| ((number(row, "weekday"), number(row, "hour")), number(row, "viewer_ms")))
+            .collect();
         assert_eq!(hours, answered);
     }
 
@@ -98,7 +108,10 @@ impl Truth {
         let lengths: Vec<i64> = self.app_sessions.iter().map(|session| session.number("duration_ms")).collect();
         let mean = float(lengths.iter().sum()) / float(i64::try_from(lengths.len()).unwrap());
         let habits = answer(asking, "habits").await.remove(0);
-        assert_eq!((&habits["sessions"], &habits["longest_session_ms"]), (&json!(lengths.len()), &json!(lengths.iter().max())));
+        assert_eq!(
+            (&habits["sessions"], &habits["longest_session_ms"]),
+            (&json!(lengths.len()), &json!(lengths.iter().max()))
+        );
         assert_ratio("session", &habits["avg_session_ms"], Some(mean));
         assert_ratio("session", &answer(asking, "summary").await[0]["avg_session_ms"], Some(mean));
         let by_hour = self.release.by(|minute, _| Some(local_hour(minute).1));
@@ -115,7 +128,8 @@ impl Truth {
         let played = self.release.by(|_, _| Some(())).remove(&()).unwrap();
         let until = minute_of(to);
         let events = self.usage.by(|minute, _| (minute < until).then_some(())).remove(&()).unwrap().get("events");
-        let (stalls, errors) = (played.get("rebuffer_count"), played.get("errors_fatal") + played.get("errors_warning"));
+        let (stalls, errors) =
+            (played.get("rebuffer_count"), played.get("errors_fatal") + played.get("errors_warning"));
         assert!(stalls > 0 && errors > 0);
         for (field, n) in [
             ("totalEvents", events),
@@ -135,7 +149,8 @@ impl Truth {
     /// Who was active.
     pub(super) async fn persons(&self, asking: &Asking<'_>) {
         let facts = self.views.iter().chain(&self.app_sessions);
-        let persons: BTreeSet<&str> = facts.map(|fact| fact.text("person_id")).filter(|person| !person.is_empty()).collect();
+        let persons: BTreeSet<&str> =
+            facts.map(|fact| fact.text("person_id")).filter(|person| !person.is_empty()).collect();
         let active = answer(asking, "active").await;
         let month = active.iter().find(|row| row["days"] == 30).unwrap();
         assert_eq!(month["persons"], persons.len());

@@ -28,7 +28,10 @@ impl Truth {
                 told += of.get(measure);
             }
         }
-        assert_eq!(told, by_minute.values().map(|of| columns.map(|(_, measure)| of.get(measure)).iter().sum::<i64>()).sum::<i64>());
+        assert_eq!(
+            told,
+            by_minute.values().map(|of| columns.map(|(_, measure)| of.get(measure)).iter().sum::<i64>()).sum::<i64>()
+        );
     }
 
     pub(super) async fn startup(&self, asking: &Asking<'_>) {
@@ -48,7 +51,8 @@ impl Truth {
         let by_hour = self.stream.by(|minute, key| Some((minute.div_euclid(HOUR_MIN), key[1].clone())));
         let hours = answer(asking, "stalls").await;
         for row in &hours {
-            let of = &by_hour[&(minute_of(text(row, "hour")).div_euclid(HOUR_MIN), text(row, "stream_platform").to_owned())];
+            let of =
+                &by_hour[&(minute_of(text(row, "hour")).div_euclid(HOUR_MIN), text(row, "stream_platform").to_owned())];
             assert_eq!(row["watch_ms"], of.get("watch_ms"), "{row}");
             assert_ratio("stalled", &row["rebuffer_ratio"], of.rebuffer_ratio());
             assert_ratio("stalls", &row["rebuffers_per_min"], of.rebuffers_per_min());
@@ -101,7 +105,8 @@ impl Truth {
         }
         let number = |row: &Value, column: &str| row[column].as_i64().unwrap();
         let rows = answer(asking, "exits").await;
-        let rows = rows.iter().map(|row| (number(row, "waited_from_ms"), (number(row, "attempts"), number(row, "ebvs"))));
+        let rows =
+            rows.iter().map(|row| (number(row, "waited_from_ms"), (number(row, "attempts"), number(row, "ebvs"))));
         assert_eq!(rows.collect::<BTreeMap<_, _>>(), truth);
     }
 
@@ -113,9 +118,14 @@ impl Truth {
             (_, domain) => ("app.error", key[1].clone(), domain.to_owned()),
         };
         let truth = self.errors.by(|_, key| Some(kind(key)));
-        let truth: BTreeMap<_, _> = truth.iter().map(|((kind, code, domain), of)| ((*kind, code.as_str(), domain.as_str()), of.get("errors"))).collect();
+        let truth: BTreeMap<_, _> = truth
+            .iter()
+            .map(|((kind, code, domain), of)| ((*kind, code.as_str(), domain.as_str()), of.get("errors")))
+            .collect();
         let rows = answer(asking, "errors").await;
-        let rows = rows.iter().map(|row| ((text(row, "type"), text(row, "code"), text(row, "domain")), row["errors"].as_i64().unwrap()));
+        let rows = rows
+            .iter()
+            .map(|row| ((text(row, "type"), text(row, "code"), text(row, "domain")), row["errors"].as_i64().unwrap()));
         assert_eq!(rows.collect::<BTreeMap<_, _>>(), truth);
     }
 
@@ -131,9 +141,9 @@ impl Truth {
             {
                 assert_eq!(row[column], of.get(measure), "{column} of {row}");
             }
-            let mean = tiles.get(layout).map(|values| {
-                float(values.iter().map(|(tiles, ms)| tiles * ms).sum()) / float(values.values().sum())
-            });
+            let mean = tiles
+                .get(layout)
+                .map(|values| float(values.iter().map(|(tiles, ms)| tiles * ms).sum()) / float(values.values().sum()));
             assert_ratio(layout, &row["mean_tiles"], mean);
             let share = row["share_of_sessions"].as_f64().unwrap();
             assert!((0.0..=1.0).contains(&share) && (share > 0.0) == (of.get("viewer_ms") > 0), "{row}");
@@ -175,7 +185,9 @@ impl Truth {
         });
         // By arrival: the last are those that let log time pass, days later.
         let rows = answer(&Asking { to: "2026-03-10T00:00:00.000Z", ..*asking }, "quality").await;
-        let rows = rows.iter().map(|row| ((text(row, "format"), text(row, "type"), text(row, "outcome")), row["events"].as_i64().unwrap()));
+        let rows = rows.iter().map(|row| {
+            ((text(row, "format"), text(row, "type"), text(row, "outcome")), row["events"].as_i64().unwrap())
+        });
         assert_eq!(rows.collect::<BTreeMap<_, _>>(), truth.collect::<BTreeMap<_, _>>());
     }
 }
