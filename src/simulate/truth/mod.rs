@@ -162,7 +162,11 @@ impl Truth {
         let facts = |facts: &Facts| -> Vec<Value> {
             facts.iter().map(|((id, part), fact)| json!({"id": id, "part": part, "fact": fact})).collect()
         };
+        let quality = self.quality.iter().map(|([format, kind, outcome], events)| {
+            json!({"format": format, "type": kind, "outcome": outcome, "events": events})
+        });
         json!({
+            "quality": quality.collect::<Vec<_>>(),
             "stream": grid(&self.stream), "release": grid(&self.release), "layout": grid(&self.layout),
             "usage": grid(&self.usage), "errors": grid(&self.errors), "views": facts(&self.views), "app_sessions": facts(&self.app_sessions),
         })
