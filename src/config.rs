@@ -293,7 +293,7 @@ impl Config {
 
     /// Database and lake.
     pub(crate) fn warehouse(&self) -> WarehouseConfig {
-        WarehouseConfig { database: self.database_file(), lake: self.lake_folder() }
+        WarehouseConfig { database: self.database_file(), lake: self.lake_folder().into() }
     }
 
     fn place(&self, url: &str, scheme: &str, default: &str) -> PathBuf {

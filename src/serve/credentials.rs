@@ -117,8 +117,10 @@ mod tests {
         async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let data_dir = DataDir::take(folder.path()).unwrap();
-            let config =
-                WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake") };
+            let config = WarehouseConfig {
+                database: folder.path().join("warehouse.db"),
+                lake: folder.path().join("lake").into(),
+            };
             Self { warehouse: Warehouse::open(&config).await.unwrap(), folder, data_dir }
         }
 

@@ -19,11 +19,12 @@ const EDGES: [(&str, &[&str]); 7] = [
 ];
 
 /// Which of our crates may use a library directly; a boundary is one only while nobody reaches around it.
-const USERS: [(&str, &[&str]); 6] = [
+const USERS: [(&str, &[&str]); 7] = [
     ("fjall", &["event-log"]),
     ("rdkafka", &["event-log"]),
     ("sqlx", &["warehouse"]),
     ("datafusion", &["query"]),
+    ("object_store", &["query", "warehouse"]),
     ("parquet", &["processor", "query", "warehouse"]),
     ("axum", &["ingest", "query", "streamgauge"]),
 ];

@@ -18,9 +18,9 @@ const MERGE_GRACE: Duration = Duration::from_secs(3600);
 pub struct Collected {
     /// Files deleted.
     pub files: u64,
-    /// Listed files that are missing in the folder: damage.
+    /// Listed files that are missing in the lake: damage.
     pub missing: u64,
-    /// Nothing was deleted, since the folder holds files of commits that the database has not: it is older.
+    /// Nothing was deleted, since the lake holds files of commits that the database has not: it is older.
     pub is_ahead: bool,
 }
 
@@ -36,8 +36,14 @@ impl Warehouse {
         // In this order. A file that is written after the list is not in it; an older checkpoint spares more; and what
         // was committed before the checkpoint was read is among the listed.
         let lake = self.shared.lake.clone();
-        let found = tokio::task::spawn_blocking(move || lake.list()).await;
-        let found = found.ok().and_then(Result::ok).unwrap_or_default();
+        let found = match tokio::task::spawn_blocking(move || lake.list()).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the files of the lake cannot be listed: nothing is collected");
+                return Ok(Collected::default());
+            }
+            Err(_) => return Ok(Collected::default()),
+        };
         let checkpoints =
             sqlx::query("SELECT log_partition, position FROM checkpoint").fetch_all(&self.shared.readers).await?;
         let listed = self.listed_files().await?;
@@ -66,9 +72,13 @@ impl Warehouse {
         }
         let present: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
         for path in listed.needed.iter().filter(|path| !present.contains(path.as_str())) {
-            if self.shared.lake.open_file(path).is_err() {
-                tracing::error!(file.path = path, "a file that a commit lists is missing");
-                collected.missing += 1;
+            match self.shared.lake.exists(path) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::error!(file.path = path, "a file that a commit lists is missing");
+                    collected.missing += 1;
+                }
+                Err(error) => tracing::warn!(%error, file.path = path, "it is not known whether a file is there"),
             }
         }
         Ok(collected)

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::catalogue::{DUCKLAKE_VERSION, prepare_catalogue};
 use crate::commit::CommitId;
-use crate::lake::Lake;
+use crate::lake::{Lake, LakeLocation};
 use crate::read::Snapshot;
 
 /// Before this version a checkpoint that races with a write can lose committed pages (libsql issue 2271).
@@ -22,8 +22,8 @@ const SQLITE_MIN_VERSION: (u32, u32, u32) = (3, 51, 3);
 pub struct WarehouseConfig {
     /// The database file.
     pub database: PathBuf,
-    /// The lake folder.
-    pub lake: PathBuf,
+    /// The lake.
+    pub lake: LakeLocation,
 }
 
 /// Why a warehouse could not be opened.
@@ -38,12 +38,12 @@ pub enum OpenError {
         #[source]
         source: sqlx::Error,
     },
-    /// The lake folder.
-    #[error("open lake folder `{path}`")]
+    /// The lake.
+    #[error("open the lake at `{location}`")]
     Lake {
-        /// The folder.
-        path: PathBuf,
-        /// What the file system said.
+        /// Where it is.
+        location: LakeLocation,
+        /// What the file system or the store said.
         #[source]
         source: std::io::Error,
     },
@@ -85,7 +85,8 @@ impl Warehouse {
     ///
     /// [`OpenError`].
     pub async fn open(config: &WarehouseConfig) -> Result<Self, OpenError> {
-        let lake = Lake::open(&config.lake).map_err(|source| OpenError::Lake { path: config.lake.clone(), source })?;
+        let lake = Lake::open(&config.lake);
+        let lake = lake.map_err(|source| OpenError::Lake { location: config.lake.clone(), source })?;
         let failed = |source| OpenError::Database { path: config.database.clone(), source };
         let options = SqliteConnectOptions::new()
             .filename(&config.database)
@@ -98,7 +99,7 @@ impl Warehouse {
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         check_sqlite(&writer).await.map_err(failed)??;
         migrations().run(&writer).await.map_err(|error| failed(error.into()))?;
-        let root = format!("{}/", lake.root().display());
+        let root = lake.data_path();
         let mut connection = writer.acquire().await.map_err(failed)?;
         let newest = prepare_catalogue(&mut connection, &root).await.map_err(failed)??;
         drop(connection);
@@ -109,7 +110,7 @@ impl Warehouse {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The lake folder.
+    /// The lake.
     #[must_use]
     pub fn lake(&self) -> &Lake {
         &self.shared.lake

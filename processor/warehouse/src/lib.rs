@@ -43,8 +43,8 @@ pub use database::{OpenError, Warehouse, WarehouseConfig};
 pub use event_rows::EventRows;
 pub use expire::Expired;
 pub use lake::{
-    ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, may_hold_text, scan_parquet,
-    sorted,
+    AccessKeys, ColumnBounds, EncodedFile, FileName, Lake, LakeFile, LakeLocation, LakeRead, LakeRequests,
+    LocationError, NewFile, Origin, S3Location, ScanError, encode_parquet, may_hold_text, scan_parquet, sorted,
 };
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};

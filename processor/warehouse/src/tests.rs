@@ -87,7 +87,8 @@ impl Setup {
 }
 
 async fn open(folder: &tempfile::TempDir) -> Warehouse {
-    let config = WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake") };
+    let config =
+        WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake").into() };
     Warehouse::open(&config).await.unwrap()
 }
 
@@ -273,8 +274,10 @@ async fn a_catalogue_of_another_version_is_refused_by_name() {
         .await
         .unwrap();
     setup.warehouse.close().await;
-    let config =
-        WarehouseConfig { database: setup.folder.path().join("warehouse.db"), lake: setup.folder.path().join("lake") };
+    let config = WarehouseConfig {
+        database: setup.folder.path().join("warehouse.db"),
+        lake: setup.folder.path().join("lake").into(),
+    };
     let refused = Warehouse::open(&config).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
