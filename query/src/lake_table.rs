@@ -204,7 +204,7 @@ mod tests {
         lake.endpoint = Some(endpoint);
         lake.keys = Some(AccessKeys { id: "test".into(), secret: "test".into() });
         // Texts that do not compress: the file has several blocks.
-        let digits = |n: u64| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ n << 40);
+        let digits = |n: u64| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ (n << 40));
         let rows: Vec<_> = (0..30_000)
             .map(|n| {
                 let (id, long) = (digits(n), [digits(n * 7), digits(n * 11), digits(n * 13)].concat());

