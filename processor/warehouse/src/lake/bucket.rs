@@ -38,6 +38,9 @@ impl Bucket {
                 io::ErrorKind::TimedOut,
                 "neither the store nor, without AWS_ACCESS_KEY_ID, a source of credentials answered in time",
             )),
+            Err(error) if error.to_string().contains("<Code>NoSuchBucket</Code>") => {
+                Err(io::Error::new(io::ErrorKind::NotFound, format!("the bucket `{}` does not exist", location.bucket)))
+            }
             checked => checked.map(|()| bucket),
         }
     }

@@ -34,8 +34,10 @@ pub(super) fn location(name: &str) -> Option<S3Location> {
     Some(location)
 }
 
-/// Every rule, on a new lake each, with another lake beside it whose name begins in the same way.
-const RULES: [(&str, fn(&Lake, &Lake)); 7] = [
+/// A sentence, and its check on a new lake with another one beside it, whose name begins in the same way.
+type Rule = (&'static str, fn(&Lake, &Lake));
+
+const RULES: [Rule; 7] = [
     ("a path is written once", is_written_once),
     ("what was written is read", is_read_back),
     ("several files are written at once", are_written_together),
