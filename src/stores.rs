@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use event_log::{DiskLog, DiskLogConfig, EventLog, KafkaLog, KafkaLogConfig};
 use processor::EVENTS_TOPIC;
-use warehouse::{PostgresConfig, Warehouse, WarehouseConfig, successor_file};
+use warehouse::{LakeLocation, PostgresConfig, S3Location, Warehouse, WarehouseConfig, successor_file};
 
 use crate::config::{Config, Profile};
 
@@ -71,6 +71,14 @@ pub(crate) async fn open_existing(config: &Config) -> Result<Warehouse> {
     Ok(Warehouse::open(&place).await?)
 }
 
+/// Where the lake is: on the embedded profile a folder, and on a cluster a bucket or a folder that all processes share.
+fn lake(config: &Config) -> Result<LakeLocation> {
+    if config.lake_url.0.starts_with("s3://") {
+        return Ok(config.lake_url.0.parse::<S3Location>().context("lake_url")?.into());
+    }
+    Ok(config.lake_folder().into())
+}
+
 /// Where database and lake are.
 pub(crate) fn warehouse_config(config: &Config) -> Result<WarehouseConfig> {
     Ok(match config.profile()? {
@@ -79,7 +87,7 @@ pub(crate) fn warehouse_config(config: &Config) -> Result<WarehouseConfig> {
             let mut database: PostgresConfig = config.warehouse_url.0.parse().context("warehouse_url")?;
             database.readers = config.postgres.readers;
             database.statement_timeout = config.postgres.statement_timeout.0;
-            WarehouseConfig::postgres(database, config.lake_folder())
+            WarehouseConfig::postgres(database, lake(config)?)
         }
     })
 }

@@ -20,9 +20,9 @@ const SHARED_GRACE: Duration = Duration::from_secs(600);
 pub struct Collected {
     /// Files deleted.
     pub files: u64,
-    /// Listed files that are missing in the folder: damage.
+    /// Listed files that are missing in the lake: damage.
     pub missing: u64,
-    /// Nothing was deleted, since the folder holds files of commits that the database has not: it is older.
+    /// Nothing was deleted, since the lake holds files of commits that the database has not: it is older.
     pub is_ahead: bool,
 }
 
@@ -43,8 +43,14 @@ impl Warehouse {
         // In this order. A file that is written after the list is not in it; an older checkpoint spares more; and what
         // was committed before the checkpoint was read is among the listed.
         let lake = self.shared.lake.clone();
-        let found = tokio::task::spawn_blocking(move || lake.list()).await;
-        let found = found.ok().and_then(Result::ok).unwrap_or_default();
+        let found = match tokio::task::spawn_blocking(move || lake.list()).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the files of the lake cannot be listed: nothing is collected");
+                return Ok(Collected::default());
+            }
+            Err(_) => return Ok(Collected::default()),
+        };
         let mut read = self.shared.database.read().await?;
         let checkpoints = sql("SELECT log_partition, position FROM checkpoint").rows(&mut read).await?;
         let listed = listed_files(&mut read).await?;
@@ -74,9 +80,13 @@ impl Warehouse {
         }
         let present: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
         for path in listed.needed.iter().filter(|path| !present.contains(path.as_str())) {
-            if self.shared.lake.open_file(path).is_err() {
-                tracing::error!(file.path = path, "a file that a commit lists is missing");
-                collected.missing += 1;
+            match self.shared.lake.exists(path) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::error!(file.path = path, "a file that a commit lists is missing");
+                    collected.missing += 1;
+                }
+                Err(error) => tracing::warn!(%error, file.path = path, "it is not known whether a file is there"),
             }
         }
         Ok(collected)

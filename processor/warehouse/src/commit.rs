@@ -90,7 +90,7 @@ pub struct NewIdRun {
     pub log_partition: u16,
     /// 0 for a commit's own run, one more for each merging.
     pub level: u32,
-    /// The file, below the lake folder.
+    /// The file, below the lake.
     pub path: String,
     /// Where in it the run begins.
     pub offset_bytes: u64,
@@ -114,7 +114,7 @@ pub struct StateFile {
     pub log_partition: u16,
     /// The state holds everything below this position.
     pub position: u64,
-    /// The file, below the lake folder.
+    /// The file, below the lake.
     pub path: String,
 }
 

@@ -48,8 +48,8 @@ pub use database::postgres::{PostgresConfig, PostgresUrlError};
 pub use event_rows::EventRows;
 pub use expire::Expired;
 pub use lake::{
-    ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, may_hold_text, scan_parquet,
-    sorted,
+    AccessKeys, ColumnBounds, EncodedFile, FileName, Lake, LakeFile, LakeLocation, LakeRead, LakeRequests,
+    LocationError, NewFile, Origin, S3Location, ScanError, encode_parquet, may_hold_text, scan_parquet, sorted,
 };
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};

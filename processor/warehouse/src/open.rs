@@ -13,7 +13,7 @@ use crate::commit::CommitId;
 use crate::database::postgres::{PostgresConfig, PostgresDatabase};
 use crate::database::sqlite::SqliteDatabase;
 use crate::database::{Database, Task};
-use crate::lake::Lake;
+use crate::lake::{Lake, LakeLocation};
 use crate::read::Snapshot;
 
 /// Where a warehouse is.
@@ -21,8 +21,8 @@ use crate::read::Snapshot;
 pub struct WarehouseConfig {
     /// Its database.
     pub database: DatabaseConfig,
-    /// The lake folder.
-    pub lake: PathBuf,
+    /// The lake.
+    pub lake: LakeLocation,
 }
 
 /// Which database.
@@ -37,13 +37,13 @@ pub enum DatabaseConfig {
 impl WarehouseConfig {
     /// A warehouse of one process.
     #[must_use]
-    pub fn sqlite(database: impl Into<PathBuf>, lake: impl Into<PathBuf>) -> Self {
+    pub fn sqlite(database: impl Into<PathBuf>, lake: impl Into<LakeLocation>) -> Self {
         Self { database: DatabaseConfig::Sqlite(database.into()), lake: lake.into() }
     }
 
     /// A warehouse that several processes share.
     #[must_use]
-    pub fn postgres(database: PostgresConfig, lake: impl Into<PathBuf>) -> Self {
+    pub fn postgres(database: PostgresConfig, lake: impl Into<LakeLocation>) -> Self {
         Self { database: DatabaseConfig::Postgres(database), lake: lake.into() }
     }
 
@@ -79,12 +79,12 @@ pub enum OpenError {
         #[source]
         source: sqlx::Error,
     },
-    /// The lake folder.
-    #[error("open lake folder `{path}`")]
+    /// The lake.
+    #[error("open the lake at `{location}`")]
     Lake {
-        /// The folder.
-        path: PathBuf,
-        /// What the file system said.
+        /// Where it is.
+        location: LakeLocation,
+        /// What the file system or the store said.
         #[source]
         source: std::io::Error,
     },
@@ -144,13 +144,14 @@ impl Warehouse {
     ///
     /// [`OpenError`].
     pub async fn open(config: &WarehouseConfig) -> Result<Self, OpenError> {
-        let lake = Lake::open(&config.lake).map_err(|source| OpenError::Lake { path: config.lake.clone(), source })?;
+        let lake = Lake::open(&config.lake);
+        let lake = lake.map_err(|source| OpenError::Lake { location: config.lake.clone(), source })?;
         let failed = |source| OpenError::Database { database: config.database.to_string(), source };
         let database = match &config.database {
             DatabaseConfig::Sqlite(path) => Database::Sqlite(SqliteDatabase::open(path).await?),
             DatabaseConfig::Postgres(config) => Database::Postgres(PostgresDatabase::open(config).await?),
         };
-        let root = format!("{}/", lake.root().display());
+        let root = lake.data_path();
         let mut transaction = database.write_alone(Task::Catalogue).await.map_err(failed)?;
         let newest = prepare_catalogue(&mut transaction, &root).await.map_err(failed)??;
         transaction.commit().await.map_err(failed)?;
@@ -163,7 +164,7 @@ impl Warehouse {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The lake folder.
+    /// The lake.
     #[must_use]
     pub fn lake(&self) -> &Lake {
         &self.shared.lake

@@ -81,7 +81,7 @@ pub struct DataFile {
     pub data_file_id: i64,
     /// The commit that listed it.
     pub since: CommitId,
-    /// Its path below the lake folder.
+    /// Its path below the lake.
     pub path: String,
     /// Its rows.
     pub rows: i64,

@@ -1,6 +1,6 @@
 //! A second warehouse beside the live one, which is to take its place.
 //!
-//! It has a database of its own and shares the lake folder: names of files are used once, and what the other database
+//! It has a database of its own and shares the lake: names of files are used once, and what the other database
 //! lists is to each of the two a leftover that nobody reads. So one renaming of one file decides which of them there is,
 //! and whatever happens before or after it leaves the one or the other, with files to collect.
 

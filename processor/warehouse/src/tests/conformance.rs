@@ -251,7 +251,8 @@ pub(crate) async fn only_leftovers_of_dead_attempts_are_collected(place: Place) 
     for path in [dead.as_str(), &young, &running, "main/events/somebody-elses.parquet"] {
         lake.write(path, b"x").unwrap();
         if path != young {
-            let file = std::fs::File::options().write(true).open(lake.root().join(path)).unwrap();
+            let file =
+                std::fs::File::options().write(true).open(std::path::Path::new(&lake.data_path()).join(path)).unwrap();
             file.set_modified(std::time::SystemTime::now() - 2 * DAY).unwrap();
         }
     }

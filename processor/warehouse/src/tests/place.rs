@@ -54,7 +54,7 @@ impl Place {
     }
 
     pub(crate) fn config(&self) -> WarehouseConfig {
-        WarehouseConfig { database: self.database.clone(), lake: self.folder().join("lake") }
+        WarehouseConfig { database: self.database.clone(), lake: self.folder().join("lake").into() }
     }
 
     pub(crate) async fn open(&self) -> Warehouse {

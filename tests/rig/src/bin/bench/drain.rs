@@ -84,7 +84,7 @@ fn size_of(warehouse: &Warehouse, folder: &str) -> Result<(u64, u64)> {
     let lake = warehouse.lake();
     let (mut bytes, mut files) = (0, 0);
     for file in lake.list()?.iter().filter(|file| file.path.starts_with(folder)) {
-        bytes += fs::metadata(lake.root().join(&file.path)).context("a file of the lake")?.len();
+        bytes += file.bytes;
         files += 1;
     }
     Ok((bytes, files))
