@@ -104,7 +104,7 @@ impl Successor {
         let live = Warehouse::open(&config).await?;
         live.collect_orphans(std::time::Duration::ZERO).await?;
         let newest = live.newest_commit().borrow().0;
-        let next = Warehouse::open(&WarehouseConfig::sqlite(&file, &config.lake)).await?;
+        let next = Warehouse::open(&WarehouseConfig::sqlite(&file, config.lake.clone())).await?;
         let successor = Self { place, file, live, next };
         successor.copy_kept().await?;
         number_from(&successor.next, newest + 1).await?;

@@ -64,7 +64,7 @@ mod on_postgres {
 #[test]
 fn a_file_tells_which_sessions_it_cannot_hold() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = Lake::open(folder.path()).unwrap();
+    let lake = Lake::open(&folder.path().into()).unwrap();
     let encoded = encode_parquet(&EVENTS, &batch_of(&EVENTS, 3, at(0)), 1).unwrap();
     lake.write("main/events/a.parquet", &encoded.bytes).unwrap();
     let may_hold =

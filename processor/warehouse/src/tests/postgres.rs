@@ -175,7 +175,7 @@ async fn a_role_that_may_only_read_opens_and_reads_and_writes_nothing() {
 async fn a_url_is_shown_without_its_password_and_a_successor_refused() {
     let config = PostgresConfig::from_str("postgres://me:hunter2@db.example:6543/w?sslmode=require").unwrap();
     assert_eq!(config.to_string(), "postgres://db.example:6543/w");
-    let config = WarehouseConfig::postgres(config, "lake");
+    let config = WarehouseConfig::postgres(config, std::path::Path::new("lake"));
     assert!(!format!("{config:?} {}", config.database).contains("hunter2"));
     assert!(matches!(config.database, DatabaseConfig::Postgres(_)));
     let refused = PostgresConfig::from_str("mysql://me:hunter2@db.example/w").unwrap_err();
