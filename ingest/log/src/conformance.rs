@@ -196,7 +196,9 @@ pub(crate) async fn a_poll_is_bounded_and_partitions_take_turns<B: Backend>() {
     let mut consumer = reader(&*log, &[0, 0]).await;
     let mut of_the_full = 0;
     loop {
-        let Polled::Records(records) = consumer.poll(20_000, AT_LAST).await.unwrap() else { panic!("records are there") };
+        let Polled::Records(records) = consumer.poll(20_000, AT_LAST).await.unwrap() else {
+            panic!("records are there")
+        };
         assert!(records.len() <= 3, "{}", records.len());
         of_the_full += records.iter().filter(|record| record.partition == 0).count();
         if records.iter().any(|record| record.partition == 1) {

@@ -23,10 +23,10 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use super::Shared;
 use super::group::{Change, Group};
 use super::ranges::watermarks;
 use super::topic::{client_error, number};
-use super::Shared;
 use crate::{LogConsumer, LogRecord, Partition, PartitionRange, PollError, Polled, Position};
 
 /// Bytes that wait here to be handed out in turns: some of each partition.
@@ -60,7 +60,8 @@ struct Reading {
 
 impl fmt::Debug for KafkaConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let next = |(partition, reading): (&Partition, &Option<Reading>)| (*partition, reading.as_ref().map(|it| it.next));
+        let next =
+            |(partition, reading): (&Partition, &Option<Reading>)| (*partition, reading.as_ref().map(|it| it.next));
         let assigned: BTreeMap<_, _> = self.assigned.iter().map(next).collect();
         f.debug_struct("KafkaConsumer").field("next", &assigned).finish_non_exhaustive()
     }
@@ -155,7 +156,9 @@ impl KafkaConsumer {
     fn judge(&self, error: &KafkaError) -> Result<(), PollError> {
         match error.rdkafka_error_code() {
             // One of the partitions; which one is not said.
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(self.out_of_range(error)),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(self.out_of_range(error))
+            }
             Some(
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
@@ -174,7 +177,7 @@ impl KafkaConsumer {
     fn out_of_range(&self, error: &KafkaError) -> PollError {
         for (partition, reading) in &self.assigned {
             if let Some(Reading { next, .. }) = reading
-                && let Ok(range) = self.range(*partition, *next)
+                && let Ok(range) = self.range_now(*partition, *next)
                 && !(range.low..=range.high).contains(next)
             {
                 return PollError::OutOfRange { partition: *partition, position: *next, range };
@@ -248,14 +251,18 @@ impl KafkaConsumer {
 
     /// What a partition holds: as last seen, or, if that does not hold the position, as the brokers say.
     fn range(&self, partition: Partition, position: Position) -> Result<PartitionRange, PollError> {
-        let ranges = self.shared.producer.ranges();
-        if let Some(range) = ranges.of(partition).filter(|range| (range.low..=range.high).contains(&position)) {
-            return Ok(range);
+        let seen = self.shared.producer.ranges().of(partition);
+        match seen.filter(|range| (range.low..=range.high).contains(&position)) {
+            Some(range) => Ok(range),
+            None => self.range_now(partition, position),
         }
+    }
+
+    fn range_now(&self, partition: Partition, position: Position) -> Result<PartitionRange, PollError> {
         let topic = &self.shared.config.topic;
         let seen = self.shared.producer.with_client(|client| watermarks(client, topic, partition, RANGE_WITHIN));
         let range = seen.map_err(|error| PollError::Backend { partition, position, source: error.into() })?;
-        ranges.saw(partition, range);
+        self.shared.producer.ranges().saw(partition, range);
         Ok(range)
     }
 

@@ -76,18 +76,16 @@ impl ConsumerContext for Group {
         let is_given = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
             // While it closes the library takes any answer for giving up everything.
-            let answered = if is_given {
-                client.incremental_assign(&TopicPartitionList::new())
-            } else {
-                client.unassign()
-            };
+            let answered =
+                if is_given { client.incremental_assign(&TopicPartitionList::new()) } else { client.unassign() };
             if let Err(error) = answered {
                 tracing::debug!(error = %error, "partitions of the log were not given up in order");
             }
             return;
         }
         let partitions = list.elements();
-        let partitions = partitions.iter().filter_map(|element| Partition::try_from(element.partition()).ok()).collect();
+        let partitions =
+            partitions.iter().filter_map(|element| Partition::try_from(element.partition()).ok()).collect();
         let change = match (is_given, client.assignment_lost()) {
             (true, _) => Change::Given(partitions),
             (false, true) => Change::Lost(partitions),

@@ -215,8 +215,13 @@ const OURS: [&str; 40] = [
 /// Whether a property's value must not be shown. `sasl.username` is a name, `ssl.key.location` a path, but both may tell
 /// more than a log should: only what is known to be harmless is shown.
 fn is_secret(name: &str) -> bool {
-    const SHOWN: [&str; 5] =
-        ["security.protocol", "sasl.mechanism", "sasl.mechanisms", "ssl.ca.location", "ssl.endpoint.identification.algorithm"];
+    const SHOWN: [&str; 5] = [
+        "security.protocol",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "ssl.ca.location",
+        "ssl.endpoint.identification.algorithm",
+    ];
     (name.starts_with("sasl.") || name.starts_with("ssl.")) && !SHOWN.contains(&name)
 }
 

@@ -38,9 +38,9 @@ pub(super) fn ensure(config: &KafkaLogConfig, runtime: &Handle) -> Result<Topic,
     let found = setup.wait_for_leaders()?;
     setup.check(&found)?;
     let client = setup.admin.inner();
-    let identity = topic_id(client, &config.topic, REQUEST).map_err(|why| setup.refused("identify", why))?;
-    let ranges = (0..config.partitions).map(|partition| watermarks(client, &config.topic, partition, REQUEST));
-    let ranges = ranges.collect::<Result<_, _>>().map_err(|error| setup.refused("read the ends of", error))?;
+    let identity = setup.ask("identify", || topic_id(client, &config.topic, REQUEST))?;
+    let range = |partition| setup.ask("read the ends of", || watermarks(client, &config.topic, partition, REQUEST));
+    let ranges = (0..config.partitions).map(range).collect::<Result<_, _>>()?;
     Ok(Topic { identity, ranges })
 }
 
@@ -98,6 +98,21 @@ impl<'a> Setup<'a> {
         Instant::now() < self.until
     }
 
+    /// Asks until there is an answer. The leader of a new partition refuses until it knows that it is one.
+    fn ask<T, E: Display>(
+        &self,
+        what: &'static str,
+        mut ask: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, KafkaOpenError> {
+        loop {
+            match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(why) if !self.try_again() => return Err(self.refused(what, why)),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// The topic, if there is one. All topics are asked for: asking for one by name makes brokers that create topics by
     /// themselves create it, with settings of theirs.
     fn find(&self) -> Result<Option<Found>, KafkaOpenError> {
@@ -125,19 +140,16 @@ impl<'a> Setup<'a> {
         let retention = config.retention.as_millis().to_string();
         let min_in_sync = config.min_in_sync.to_string();
         let max_bytes = MESSAGE_MAX_BYTES.to_string();
-        let topic = NewTopic::new(
-            &config.topic,
-            config.partitions.into(),
-            TopicReplication::Fixed(config.replication.into()),
-        )
-        .set("cleanup.policy", "delete")
-        .set("retention.ms", &retention)
-        .set("retention.bytes", "-1")
-        .set("max.message.bytes", &max_bytes)
-        .set("min.insync.replicas", &min_in_sync)
-        .set("message.timestamp.type", "CreateTime")
-        // The time of a record is our server's: what a broker's clock thinks of it must not refuse uploads.
-        .set("message.timestamp.after.max.ms", "9223372036854775807");
+        let topic =
+            NewTopic::new(&config.topic, config.partitions.into(), TopicReplication::Fixed(config.replication.into()))
+                .set("cleanup.policy", "delete")
+                .set("retention.ms", &retention)
+                .set("retention.bytes", "-1")
+                .set("max.message.bytes", &max_bytes)
+                .set("min.insync.replicas", &min_in_sync)
+                .set("message.timestamp.type", "CreateTime")
+                // The time of a record is our server's: what a broker's clock thinks of it must not refuse uploads.
+                .set("message.timestamp.after.max.ms", "9223372036854775807");
         loop {
             let created = self.runtime.block_on(self.admin.create_topics([&topic], &Self::options()));
             let error = match created {
@@ -202,7 +214,8 @@ fn difference(
     replicas: &[usize],
     described: &ConfigResource,
 ) -> Option<(&'static str, String, String)> {
-    let differs = |setting, found: &dyn Display, wanted: &dyn Display| Some((setting, found.to_string(), wanted.to_string()));
+    let differs =
+        |setting, found: &dyn Display, wanted: &dyn Display| Some((setting, found.to_string(), wanted.to_string()));
     // The partition of an event would change.
     if replicas.len() != usize::from(config.partitions) {
         return differs("partitions", &replicas.len(), &config.partitions);
