@@ -1,10 +1,11 @@
-//! The partitions that this processor has: from polled records to commits.
+//! What is known of the partitions that this processor has: from records to commits. Who gives it partitions and takes them
+//! away is none of its business ([`crate::member`]).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{LogConsumer, LogRecord, Polled};
+use event_log::LogRecord;
 use schemas::{Timestamp, record};
 use warehouse::{Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, Warehouse};
 
@@ -18,8 +19,6 @@ use crate::units::{self, Facts};
 
 /// How long the first event after a pause waits for company.
 const LINGER: Duration = Duration::from_millis(40);
-/// Bytes per poll, as the log keeps them.
-const POLL_BYTES: usize = 2 << 20;
 /// Plain bytes per fold: bounds its time and memory, whatever a record inflates to.
 const FOLD_BYTES: usize = 8 << 20;
 /// Id runs are merged so often per commit at most: what has piled up must not hold up the next commits.
@@ -28,7 +27,6 @@ const RUN_MERGES: usize = 4;
 /// Everything that is void once an assignment ends.
 #[derive(Debug)]
 pub(crate) struct Assignment {
-    consumer: Box<dyn LogConsumer>,
     /// Polled, not folded yet.
     backlog: VecDeque<LogRecord>,
     partitions: BTreeMap<u16, PartitionState>,
@@ -38,47 +36,89 @@ pub(crate) struct Assignment {
     pending_since: Option<Instant>,
     retention: Retention,
     last_commit: Option<Instant>,
-    last_state: Instant,
+    /// `None` for long ago: the next commit writes state files.
+    last_state: Option<Instant>,
 }
 
 impl Assignment {
-    /// Takes all partitions of a log: positions from the warehouse first, then the log from there.
+    /// Takes these partitions of a log of `log_partitions`, at the positions that the warehouse has.
     pub(crate) async fn take(
-        mut consumer: Box<dyn LogConsumer>,
+        partitions: &[u16],
         log_partitions: u16,
         warehouse: &Warehouse,
         config: &ProcessorConfig,
     ) -> Result<Self, RunError> {
-        let checkpoints = warehouse.checkpoints(EVENTS_TOPIC, log_partitions).await?;
         let access = warehouse.access().await?;
         let retention = access
             .projects
             .values()
             .filter_map(|project| Some((Arc::clone(&project.project), project.retention_days?)))
             .collect();
-        let (mut partitions, mut from) = (BTreeMap::new(), HashMap::new());
-        for checkpoint in &checkpoints {
-            let (state, restored_from) = open_partition(warehouse, config, checkpoint).await?;
-            from.extend(restored_from.map(|position| (state.partition, position)));
-            partitions.insert(state.partition, state);
-        }
-        units::restore(warehouse, &mut partitions, from).await?;
-        while !matches!(consumer.poll(POLL_BYTES, Duration::from_secs(1)).await?, Polled::Assigned(_)) {}
-        for checkpoint in &checkpoints {
-            consumer.start_at(checkpoint.log_partition, checkpoint.position)?;
-        }
-        tracing::info!(partitions = checkpoints.len(), "took the partitions of the log");
-        Ok(Self {
-            consumer,
+        let mut taken = Self {
             backlog: VecDeque::new(),
-            committed: checkpoints.iter().map(|checkpoint| (checkpoint.log_partition, checkpoint.position)).collect(),
-            partitions,
+            partitions: BTreeMap::new(),
+            committed: BTreeMap::new(),
             pending: Pending::new(),
             pending_since: None,
             retention,
             last_commit: None,
-            last_state: Instant::now(),
-        })
+            last_state: Some(Instant::now()),
+        };
+        taken.add(partitions, log_partitions, warehouse, config).await?;
+        Ok(taken)
+    }
+
+    /// Takes more partitions.
+    pub(crate) async fn add(
+        &mut self,
+        partitions: &[u16],
+        log_partitions: u16,
+        warehouse: &Warehouse,
+        config: &ProcessorConfig,
+    ) -> Result<(), RunError> {
+        let checkpoints = warehouse.checkpoints(EVENTS_TOPIC, log_partitions).await?;
+        let (mut added, mut from) = (BTreeMap::new(), HashMap::new());
+        for checkpoint in checkpoints.iter().filter(|checkpoint| partitions.contains(&checkpoint.log_partition)) {
+            let (state, restored_from) = open_partition(warehouse, config, checkpoint).await?;
+            from.extend(restored_from.map(|position| (state.partition, position)));
+            added.insert(state.partition, state);
+        }
+        units::restore(warehouse, &mut added, from).await?;
+        self.committed.extend(added.values().map(|state| (state.partition, state.position)));
+        self.partitions.extend(added);
+        Ok(())
+    }
+
+    /// Forgets all partitions but these. What is pending must have been committed: it is of all of them.
+    pub(crate) fn keep(&mut self, partitions: &[u16]) {
+        debug_assert!(self.pending.records == 0, "what is pending would be committed without its partition");
+        self.partitions.retain(|partition, _| partitions.contains(partition));
+        self.committed.retain(|partition, _| partitions.contains(partition));
+        self.backlog.retain(|record| partitions.contains(&record.partition));
+    }
+
+    /// The partitions taken.
+    pub(crate) fn partitions(&self) -> BTreeSet<u16> {
+        self.partitions.keys().copied().collect()
+    }
+
+    /// The position at the last commit of each partition.
+    pub(crate) fn committed(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.committed.iter().map(|(partition, position)| (*partition, *position))
+    }
+
+    /// Lets the next commit write state files: the next owner of a partition begins with them.
+    pub(crate) fn ask_for_state(&mut self) {
+        self.last_state = None;
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Takes in what was polled.
+    pub(crate) fn take_in(&mut self, records: Vec<LogRecord>) {
+        self.backlog.extend(records);
     }
 
     /// How many positions of the log are folded, over all partitions.
@@ -87,7 +127,7 @@ impl Assignment {
     }
 
     /// How long until a commit is due; `None` while nothing is pending.
-    fn due_in(&self, config: &ProcessorConfig) -> Option<Duration> {
+    pub(crate) fn due_in(&self, config: &ProcessorConfig) -> Option<Duration> {
         let since = self.pending_since?;
         if self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes {
             return Some(Duration::ZERO);
@@ -97,34 +137,14 @@ impl Assignment {
         Some(config.commit_interval.saturating_sub(since_last).max(linger))
     }
 
-    /// Does the next thing: folds what is there, commits what is due. Waits at most `wait` for records.
-    pub(crate) async fn step(
-        &mut self,
-        warehouse: &Warehouse,
-        config: &ProcessorConfig,
-        metrics: &ProcessorMetrics,
-        now: Timestamp,
-        wait: Duration,
-    ) -> Result<Step, RunError> {
-        let due = self.due_in(config);
-        let mut folded = false;
-        if due != Some(Duration::ZERO) {
-            if self.backlog.is_empty() {
-                let polled = self.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await?;
-                if let Polled::Records(records) = polled {
-                    self.backlog.extend(records);
-                }
-            }
-            let records = self.next_records();
-            if !records.is_empty() {
-                self.fold(&records, metrics)?;
-                folded = true;
-            }
+    /// Folds what is next in the backlog; whether there was something.
+    pub(crate) fn fold_next(&mut self, metrics: &ProcessorMetrics) -> Result<bool, RunError> {
+        let records = self.next_records();
+        if records.is_empty() {
+            return Ok(false);
         }
-        if self.due_in(config) == Some(Duration::ZERO) {
-            return self.commit(warehouse, config, metrics, now).await;
-        }
-        Ok(if folded { Step::Folded } else { Step::Idle })
+        self.fold(&records, metrics)?;
+        Ok(true)
     }
 
     /// The next records of the backlog, of [`FOLD_BYTES`] when they are opened; at least one if there is one.
@@ -178,10 +198,10 @@ impl Assignment {
         let encode = metrics.stage_duration_seconds.with_label_values(&["encode"]).start_timer();
         let files = files::write_rows(lake, &name, &pending.rows.take())?;
         let id_runs = files::write_id_runs(lake, &name, self.partitions.values())?;
-        let state_files = if self.last_state.elapsed() < config.state_interval {
+        let state_files = if self.last_state.is_some_and(|last| last.elapsed() < config.state_interval) {
             Vec::new()
         } else {
-            self.last_state = Instant::now();
+            self.last_state = Some(Instant::now());
             files::write_state(lake, &name, self.partitions.values())?
         };
         encode.observe_duration();

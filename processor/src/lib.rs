@@ -1,6 +1,6 @@
 //! The processor: log in, warehouse out, each event counted exactly once.
 //!
-//! The path of a record: [`assignment`] polls it from the log, [`fold`] decodes and judges its events, asks [`dedup`] which
+//! The path of a record: [`member`] polls it from the log and hands it to [`assignment`], [`fold`] decodes and judges its events, asks [`dedup`] which
 //! of them are copies, corrects their clocks and adds up their contributions; [`units`] folds them into views and
 //! sessions, reading late ones back through [`history`]; [`rows`] turns all of it into columns, and one commit of the
 //! warehouse makes it durable together with the position in the log.
@@ -23,6 +23,7 @@ mod files;
 mod fold;
 mod history;
 mod maintenance;
+mod member;
 mod metrics;
 mod rebuild;
 mod rows;

@@ -22,6 +22,7 @@ pub struct ProcessorMetrics {
     pub(crate) dedup_memory_bytes: IntGauge,
     pub(crate) clock_epochs: IntGauge,
     pub(crate) open_sessions: IntGauge,
+    pub(crate) partitions: IntGauge,
     pub(crate) refolded_sessions: IntCounter,
     pub(crate) merged_files: IntCounter,
     pub(crate) collected_files: IntCounter,
@@ -110,6 +111,10 @@ impl ProcessorMetrics {
             )?,
             clock_epochs: IntGauge::new("streamgauge_clock_epochs", "Devices and boots whose clocks are followed.")?,
             open_sessions: IntGauge::new("streamgauge_open_sessions", "Sessions whose views are followed in memory.")?,
+            partitions: IntGauge::new(
+                "streamgauge_processor_partitions",
+                "Partitions of the log that this processor has.",
+            )?,
             refolded_sessions: IntCounter::new(
                 "streamgauge_refolded_sessions_total",
                 "Sessions that were read back from the lake because an event came late.",
@@ -145,6 +150,7 @@ impl ProcessorMetrics {
             Box::new(self.dedup_memory_bytes.clone()),
             Box::new(self.clock_epochs.clone()),
             Box::new(self.open_sessions.clone()),
+            Box::new(self.partitions.clone()),
             Box::new(self.refolded_sessions.clone()),
             Box::new(self.merged_files.clone()),
             Box::new(self.collected_files.clone()),

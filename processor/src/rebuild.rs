@@ -8,7 +8,7 @@ use warehouse::tables::RECORDS;
 use warehouse::{Checkpoint, MergeError, MergePolicy, ReadError, ScanError, StoredRecord, Warehouse};
 
 use crate::EVENTS_TOPIC;
-use crate::assignment::Assignment;
+use crate::member::{Member, Site};
 use crate::metrics::ProcessorMetrics;
 use crate::runner::{ProcessorConfig, RunError, Step};
 use crate::stored_log::StoredLog;
@@ -70,10 +70,11 @@ pub async fn rebuild(
     let log_partitions = u16::try_from(checkpoints.len()).unwrap_or(u16::MAX);
     // Nobody waits for a commit: each is as large as it may be.
     let config = ProcessorConfig { commit_interval: Duration::MAX, ..config.clone() };
-    let mut assignment = Assignment::take(Box::new(log), log_partitions, next, &config).await?;
+    let mut member = Member::new(Box::new(log), log_partitions);
     let mut rebuilt = Rebuilt::default();
     loop {
-        match assignment.step(next, &config, &metrics, now(), Duration::ZERO).await? {
+        let site = Site { warehouse: next, config: &config, metrics: &metrics, now: now() };
+        match member.step(&site, Duration::ZERO).await? {
             Step::Idle => break,
             Step::Folded | Step::Advanced => {}
             Step::Committed(_) => {
@@ -83,12 +84,12 @@ pub async fn rebuild(
                 }
             }
         }
-        progress(assignment.positions(), positions);
+        progress(member.positions(), positions);
     }
-    if assignment.pending.records > 0 {
+    if member.has_pending() {
         // With the state at the end: the first start has nothing to fold again.
         let config = ProcessorConfig { state_interval: Duration::ZERO, ..config };
-        let step = assignment.commit(next, &config, &metrics, now()).await?;
+        let step = member.flush(&Site { warehouse: next, config: &config, metrics: &metrics, now: now() }).await?;
         rebuilt.commits += u64::from(matches!(step, Step::Committed(_)));
     }
     keep_up(next, now()).await?;

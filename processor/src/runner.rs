@@ -8,8 +8,8 @@ use schemas::Timestamp;
 use thiserror::Error;
 use warehouse::{AccessError, CommitError, CommitId, MergeError, ReadError, ScanError, Warehouse};
 
-use crate::assignment::Assignment;
 use crate::dedup::DedupError;
+use crate::member::{Member, Site};
 use crate::metrics::ProcessorMetrics;
 
 /// Settings of the processor.
@@ -112,11 +112,12 @@ pub struct Processor {
     warehouse: Warehouse,
     config: ProcessorConfig,
     metrics: ProcessorMetrics,
-    assignment: Option<Assignment>,
+    /// Stays from the first step on, whatever fails.
+    member: Option<Member>,
 }
 
 impl Processor {
-    /// A processor of all events of `log` into `warehouse`.
+    /// A processor of `log` into `warehouse`, which shares the partitions with the others of its group.
     #[must_use]
     pub fn new(
         log: Arc<dyn EventLog>,
@@ -124,7 +125,7 @@ impl Processor {
         config: ProcessorConfig,
         metrics: ProcessorMetrics,
     ) -> Self {
-        Self { log, warehouse, config, metrics, assignment: None }
+        Self { log, warehouse, config, metrics, member: None }
     }
 
     /// Does the next thing: takes an assignment, folds what is there, commits what is due. Waits at most `wait` for
@@ -138,30 +139,11 @@ impl Processor {
     ///
     /// Not cancel safe: a step may be a commit. Ask for a short `wait` instead of dropping the future.
     pub async fn step(&mut self, now: Timestamp, wait: Duration) -> Result<Step, RunError> {
-        // Out of its place for the time of the step: whatever ends that early (an error, a panic, a dropped future)
-        // leaves nothing that a later commit could take for the whole.
-        let assignment = self.assignment.take();
-        let result = self.step_with(assignment, now, wait).await;
+        let Self { log, warehouse, config, metrics, member } = self;
+        let member = member.get_or_insert_with(|| Member::new(log.subscribe(), log.partitions()));
+        let result = member.step(&Site { warehouse, config, metrics, now }, wait).await;
         self.count_failure(&result);
         result
-    }
-
-    async fn step_with(
-        &mut self,
-        assignment: Option<Assignment>,
-        now: Timestamp,
-        wait: Duration,
-    ) -> Result<Step, RunError> {
-        let mut assignment = match assignment {
-            Some(assignment) => assignment,
-            None => {
-                let consumer = self.log.subscribe();
-                Assignment::take(consumer, self.log.partitions(), &self.warehouse, &self.config).await?
-            }
-        };
-        let step = assignment.step(&self.warehouse, &self.config, &self.metrics, now, wait).await?;
-        self.assignment = Some(assignment);
-        Ok(step)
     }
 
     fn count_failure(&self, result: &Result<Step, RunError>) {
@@ -177,16 +159,10 @@ impl Processor {
     ///
     /// As [`Self::step`].
     pub async fn flush(&mut self, now: Timestamp) -> Result<Step, RunError> {
-        let Some(mut assignment) = self.assignment.take() else { return Ok(Step::Idle) };
-        if assignment.pending.records == 0 {
-            self.assignment = Some(assignment);
-            return Ok(Step::Idle);
-        }
-        let result = assignment.commit(&self.warehouse, &self.config, &self.metrics, now).await;
+        let Self { warehouse, config, metrics, member, .. } = self;
+        let Some(member) = member else { return Ok(Step::Idle) };
+        let result = member.flush(&Site { warehouse, config, metrics, now }).await;
         self.count_failure(&result);
-        if result.is_ok() {
-            self.assignment = Some(assignment);
-        }
         result
     }
 }

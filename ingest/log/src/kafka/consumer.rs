@@ -177,7 +177,7 @@ impl KafkaConsumer {
     fn out_of_range(&self, error: &KafkaError) -> PollError {
         for (partition, reading) in &self.assigned {
             if let Some(Reading { next, .. }) = reading
-                && let Ok(range) = self.range(*partition, *next)
+                && let Ok(range) = self.range_now(*partition, *next)
                 && !(range.low..=range.high).contains(next)
             {
                 return PollError::OutOfRange { partition: *partition, position: *next, range };
@@ -251,14 +251,18 @@ impl KafkaConsumer {
 
     /// What a partition holds: as last seen, or, if that does not hold the position, as the brokers say.
     fn range(&self, partition: Partition, position: Position) -> Result<PartitionRange, PollError> {
-        let ranges = self.shared.producer.ranges();
-        if let Some(range) = ranges.of(partition).filter(|range| (range.low..=range.high).contains(&position)) {
-            return Ok(range);
+        let seen = self.shared.producer.ranges().of(partition);
+        match seen.filter(|range| (range.low..=range.high).contains(&position)) {
+            Some(range) => Ok(range),
+            None => self.range_now(partition, position),
         }
+    }
+
+    fn range_now(&self, partition: Partition, position: Position) -> Result<PartitionRange, PollError> {
         let topic = &self.shared.config.topic;
         let seen = self.shared.producer.with_client(|client| watermarks(client, topic, partition, RANGE_WITHIN));
         let range = seen.map_err(|error| PollError::Backend { partition, position, source: error.into() })?;
-        ranges.saw(partition, range);
+        self.shared.producer.ranges().saw(partition, range);
         Ok(range)
     }
 

@@ -38,9 +38,9 @@ pub(super) fn ensure(config: &KafkaLogConfig, runtime: &Handle) -> Result<Topic,
     let found = setup.wait_for_leaders()?;
     setup.check(&found)?;
     let client = setup.admin.inner();
-    let identity = topic_id(client, &config.topic, REQUEST).map_err(|why| setup.refused("identify", why))?;
-    let ranges = (0..config.partitions).map(|partition| watermarks(client, &config.topic, partition, REQUEST));
-    let ranges = ranges.collect::<Result<_, _>>().map_err(|error| setup.refused("read the ends of", error))?;
+    let identity = setup.ask("identify", || topic_id(client, &config.topic, REQUEST))?;
+    let range = |partition| setup.ask("read the ends of", || watermarks(client, &config.topic, partition, REQUEST));
+    let ranges = (0..config.partitions).map(range).collect::<Result<_, _>>()?;
     Ok(Topic { identity, ranges })
 }
 
@@ -96,6 +96,21 @@ impl<'a> Setup<'a> {
     fn try_again(&self) -> bool {
         std::thread::sleep(PAUSE);
         Instant::now() < self.until
+    }
+
+    /// Asks until there is an answer. The leader of a new partition refuses until it knows that it is one.
+    fn ask<T, E: Display>(
+        &self,
+        what: &'static str,
+        mut ask: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, KafkaOpenError> {
+        loop {
+            match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(why) if !self.try_again() => return Err(self.refused(what, why)),
+                Err(_) => {}
+            }
+        }
     }
 
     /// The topic, if there is one. All topics are asked for: asking for one by name makes brokers that create topics by

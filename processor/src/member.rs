@@ -1,0 +1,195 @@
+//! A member of the group of processors that share the partitions of the log.
+//!
+//! It outlives what it knows of its partitions: a commit that fails or is fenced drops that, and the member stays in the
+//! group and begins anew from the checkpoints. Were it to leave and join again, every failure would move partitions of
+//! others too.
+
+use std::time::Duration;
+
+use event_log::{LogConsumer, Polled};
+use schemas::Timestamp;
+use warehouse::Warehouse;
+
+use crate::assignment::Assignment;
+use crate::metrics::ProcessorMetrics;
+use crate::runner::{ProcessorConfig, RunError, Step};
+
+/// Bytes per poll, as the log keeps them.
+const POLL_BYTES: usize = 2 << 20;
+
+/// What a step works on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) warehouse: &'a Warehouse,
+    pub(crate) config: &'a ProcessorConfig,
+    pub(crate) metrics: &'a ProcessorMetrics,
+    /// The time of a commit.
+    pub(crate) now: Timestamp,
+}
+
+impl Site<'_> {
+    async fn commit(&self, assignment: &mut Assignment) -> Result<Step, RunError> {
+        assignment.commit(self.warehouse, self.config, self.metrics, self.now).await
+    }
+}
+
+/// The consumer, what it was assigned, and what is known of that.
+#[derive(Debug)]
+pub(crate) struct Member {
+    consumer: Box<dyn LogConsumer>,
+    log_partitions: u16,
+    /// What the log gave to this member; `None` until it said so.
+    partitions: Option<Vec<u16>>,
+    assignment: Option<Assignment>,
+}
+
+impl Member {
+    /// A member that reads a log of `log_partitions`.
+    pub(crate) fn new(consumer: Box<dyn LogConsumer>, log_partitions: u16) -> Self {
+        Self { consumer, log_partitions, partitions: None, assignment: None }
+    }
+
+    /// How many positions of the log are folded, over its partitions.
+    pub(crate) fn positions(&self) -> u64 {
+        self.assignment.as_ref().map_or(0, Assignment::positions)
+    }
+
+    /// Whether something is folded and not committed.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.assignment.as_ref().is_some_and(|assignment| assignment.pending.records > 0)
+    }
+
+    /// Does the next thing: takes partitions or gives them up, folds what is there, commits what is due. Waits at most
+    /// `wait` for something to happen.
+    pub(crate) async fn step(&mut self, site: &Site<'_>, wait: Duration) -> Result<Step, RunError> {
+        // Out of its place for the time of the step: whatever ends that early (an error, a panic, a dropped future) leaves
+        // nothing that a later commit could take for the whole.
+        let mut assignment = match self.assignment.take() {
+            Some(assignment) => assignment,
+            None => match self.begin(site, wait).await? {
+                Some(assignment) => assignment,
+                None => return Ok(Step::Idle),
+            },
+        };
+        let step = self.step_with(&mut assignment, site, wait).await?;
+        self.assignment = Some(assignment);
+        Ok(step)
+    }
+
+    /// Commits what is folded, whether it is due or not.
+    pub(crate) async fn flush(&mut self, site: &Site<'_>) -> Result<Step, RunError> {
+        if !self.has_pending() {
+            return Ok(Step::Idle);
+        }
+        let Some(mut assignment) = self.assignment.take() else { return Ok(Step::Idle) };
+        let step = self.commit(&mut assignment, site).await?;
+        self.assignment = Some(assignment);
+        Ok(step)
+    }
+
+    /// Begins anew with whatever partitions this member has by now. `None` if it was not told of any yet.
+    async fn begin(&mut self, site: &Site<'_>, wait: Duration) -> Result<Option<Assignment>, RunError> {
+        let wait = if self.partitions.is_some() { Duration::ZERO } else { wait };
+        let told = match self.consumer.poll(POLL_BYTES, wait).await? {
+            // Nothing is pending that could be committed: the next poll gives them up.
+            Polled::Revoking(_) => self.consumer.poll(POLL_BYTES, wait).await?,
+            told => told,
+        };
+        // Records are read again, from the checkpoints.
+        if let Polled::Assigned(partitions) = told {
+            self.partitions = Some(partitions);
+        }
+        let Some(partitions) = self.partitions.clone() else { return Ok(None) };
+        Ok(Some(self.take(&partitions, site).await?))
+    }
+
+    async fn take(&mut self, partitions: &[u16], site: &Site<'_>) -> Result<Assignment, RunError> {
+        let assignment = Assignment::take(partitions, self.log_partitions, site.warehouse, site.config).await?;
+        for (partition, position) in assignment.committed() {
+            self.consumer.start_at(partition, position)?;
+        }
+        site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
+        tracing::info!(?partitions, "took partitions of the log");
+        Ok(assignment)
+    }
+
+    async fn step_with(
+        &mut self,
+        assignment: &mut Assignment,
+        site: &Site<'_>,
+        wait: Duration,
+    ) -> Result<Step, RunError> {
+        let due = assignment.due_in(site.config);
+        let mut folded = false;
+        if due != Some(Duration::ZERO) {
+            if !assignment.has_backlog() {
+                match self.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await? {
+                    Polled::Records(records) => assignment.take_in(records),
+                    Polled::Idle => {}
+                    Polled::Revoking(partitions) => return self.hand_over(assignment, &partitions, site).await,
+                    Polled::Assigned(partitions) => return self.change(assignment, partitions, site).await,
+                }
+            }
+            folded = assignment.fold_next(site.metrics)?;
+        }
+        if assignment.due_in(site.config) == Some(Duration::ZERO) {
+            return self.commit(assignment, site).await;
+        }
+        Ok(if folded { Step::Folded } else { Step::Idle })
+    }
+
+    async fn commit(&mut self, assignment: &mut Assignment, site: &Site<'_>) -> Result<Step, RunError> {
+        let step = site.commit(assignment).await?;
+        for (partition, position) in assignment.committed() {
+            self.consumer.note_committed(partition, position);
+        }
+        Ok(step)
+    }
+
+    /// Partitions are about to go to another member: commits what is pending, with the state that the other one begins with.
+    async fn hand_over(
+        &mut self,
+        assignment: &mut Assignment,
+        partitions: &[u16],
+        site: &Site<'_>,
+    ) -> Result<Step, RunError> {
+        tracing::info!(?partitions, "partitions of the log go to another processor");
+        if assignment.pending.records == 0 {
+            return Ok(Step::Idle);
+        }
+        assignment.ask_for_state();
+        self.commit(assignment, site).await
+    }
+
+    /// Goes on with other partitions than before; those that stayed keep what is known of them.
+    async fn change(
+        &mut self,
+        assignment: &mut Assignment,
+        partitions: Vec<u16>,
+        site: &Site<'_>,
+    ) -> Result<Step, RunError> {
+        let before = assignment.partitions();
+        self.partitions = Some(partitions.clone());
+        if before.iter().any(|partition| !partitions.contains(partition)) {
+            if assignment.pending.records > 0 {
+                // They went without notice, and what is pending is of all of them: it cannot be committed for the rest.
+                *assignment = self.take(&partitions, site).await?;
+                return Ok(Step::Idle);
+            }
+            assignment.keep(&partitions);
+        }
+        let added: Vec<u16> = partitions.iter().copied().filter(|partition| !before.contains(partition)).collect();
+        if !added.is_empty() {
+            assignment.add(&added, self.log_partitions, site.warehouse, site.config).await?;
+            for (partition, position) in assignment.committed().filter(|(partition, _)| added.contains(partition)) {
+                self.consumer.start_at(partition, position)?;
+            }
+        }
+        site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
+        tracing::info!(?partitions, "goes on with other partitions of the log");
+        Ok(Step::Idle)
+    }
+}
+
+#[cfg(test)]
+mod tests;
