@@ -53,7 +53,7 @@ impl Fixture {
 
     /// The service over a lake at another place than the folder of the database.
     pub(crate) async fn with_lake(folder: TempDir, lake: LakeLocation, rows: &[Row], config: QueryConfig) -> Self {
-        let place = WarehouseConfig { database: folder.path().join("w.db"), lake };
+        let place = WarehouseConfig::sqlite(folder.path().join("w.db"), lake);
         let warehouse = Warehouse::open(&place).await.unwrap();
         let now = Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap();
         let path = FileName::new(Origin::Commit { partition: 0, from: 0 }, now).path("parquet");

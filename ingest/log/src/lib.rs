@@ -4,7 +4,8 @@
 //! positions of a partition rise by one from 0. Every range is half-open, and a position always names *the next record*
 //! to append or to read.
 //!
-//! Invariants, whatever the backend (the conformance suite in `conformance.rs` is their executable form):
+//! Two backends: [`DiskLog`] in this process, and [`KafkaLog`] for several. Invariants, whatever the backend (the conformance
+//! suite in `conformance.rs` is their executable form):
 //!
 //! - [`EventLog::append`] returns success only after its records are durable, and a record is never readable before it
 //!   is durable;
@@ -13,11 +14,12 @@
 //! - the log never interprets a record, and never forgets one that the caller protects.
 //!
 //! It is no message queue: it has no consumer offsets (the warehouse keeps the checkpoint, in the same transaction as
-//! the results), no acknowledgement, no transactions over partitions.
+//! the results; what Kafka is told of it is for lag tools), no acknowledgement, no transactions over partitions.
 
 #[cfg(test)]
 mod conformance;
 mod disk;
+mod kafka;
 
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use schemas::Timestamp;
 use thiserror::Error;
 
 pub use disk::{DiskLog, DiskLogConfig, OpenError};
+pub use kafka::{Compression, KafkaLog, KafkaLogConfig, KafkaOpenError};
 
 /// Number of a partition, from 0.
 pub type Partition = u16;
@@ -73,14 +76,25 @@ pub struct LogStats {
     pub appended_records: u64,
     /// Their bytes.
     pub appended_bytes: u64,
-    /// Groups of appends that were made durable together, each by one flush to disk.
+    /// Groups of appends that were made durable together, each by one flush to disk. Kafka: appends.
     pub flushes: u64,
-    /// Time spent in them, microseconds.
+    /// Time spent in them, microseconds. Kafka: from the append to the brokers' answer, overlapping ones each.
     pub flush_us: u64,
     /// Bytes accepted but not yet durable.
     pub queued_bytes: u64,
     /// Why the log takes no more records, if it does not.
     pub read_only: Option<String>,
+    /// The connections to brokers, if there are brokers.
+    pub brokers: Option<Brokers>,
+}
+
+/// Connections to the brokers of a cluster, as the producing side sees them. A broker that was never needed is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Brokers {
+    /// Connected.
+    pub up: u32,
+    /// Not connected, and tried again.
+    pub down: u32,
 }
 
 /// Why records were not appended. After [`Self::Unavailable`] some of them may be in the log all the same; a retry is
@@ -130,6 +144,9 @@ pub enum PollError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Taking part in the group of readers failed.
+    #[error("read the log as one of its group: {0}")]
+    Group(String),
 }
 
 /// The writing side, and what is common to both.
@@ -184,21 +201,29 @@ pub trait LogConsumer: fmt::Debug + Send {
     /// Cancel safe: a dropped future has delivered nothing.
     fn poll(&mut self, max_bytes: usize, wait: Duration) -> BoxFuture<'_, Result<Polled, PollError>>;
 
-    /// Says where to read an assigned partition from; before that none of its records are delivered. The position comes
-    /// from the warehouse's checkpoint.
+    /// Says where to read an assigned partition from; before that none of its records are delivered. Said again, it is
+    /// read on from there, and nothing that was under way is delivered. The position comes from the warehouse's checkpoint.
     ///
     /// # Errors
     ///
-    /// [`PollError::OutOfRange`].
+    /// [`PollError::OutOfRange`]; [`PollError::Backend`] if the range could not be asked for.
     fn start_at(&mut self, partition: Partition, position: Position) -> Result<(), PollError>;
+
+    /// Tells that everything below `position` is committed. A hint for tools that look at the backend: nothing is ever read
+    /// from it, and it may get lost.
+    fn note_committed(&mut self, _partition: Partition, _position: Position) {}
 }
 
 /// What a poll brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Polled {
-    /// These partitions are this consumer's from now on, and only these. State of others is void. Each waits for
-    /// [`LogConsumer::start_at`].
+    /// These partitions are this consumer's from now on, and only these. State of others is void. Those that were its own
+    /// before go on where they are; each other waits for [`LogConsumer::start_at`]. With more consumers than partitions some
+    /// have none.
     Assigned(Vec<Partition>),
+    /// These partitions are about to go to another consumer. What was taken of them can still be committed now; the next
+    /// poll gives them up, and is answered by [`Polled::Assigned`]. No promise: who was taken for dead is not asked.
+    Revoking(Vec<Partition>),
     /// Records, ascending by position within each partition, none of a partition assigned to another consumer.
     Records(Vec<LogRecord>),
     /// Nothing new.

@@ -275,6 +275,7 @@ impl EventLog for DiskLog {
             flush_us: load(&self.shared.flush_us),
             queued_bytes: self.shared.queued_bytes.load(Ordering::Relaxed) as u64,
             read_only: self.shared.read_only(),
+            brokers: None,
         }
     }
 }

@@ -10,10 +10,10 @@ struct OnDisk {
 }
 
 impl Backend for OnDisk {
-    fn create(partitions: Partition) -> Self {
+    async fn create(partitions: Partition) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let log = Arc::new(DiskLog::open(config(&folder, partitions)).unwrap());
-        Self { folder, log, partitions }
+        Some(Self { folder, log, partitions })
     }
 
     fn log(&self) -> Arc<dyn EventLog> {
@@ -21,7 +21,7 @@ impl Backend for OnDisk {
         log
     }
 
-    fn reopen(self) -> Self {
+    async fn reopen(self) -> Self {
         let Self { folder, log, partitions } = self;
         drop(log);
         let log = Arc::new(DiskLog::open(config(&folder, partitions)).unwrap());

@@ -16,7 +16,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// As a process of its own opens it, that has read nothing yet.
 async fn open(folder: &tempfile::TempDir, location: &S3Location) -> Warehouse {
-    let config = WarehouseConfig { database: folder.path().join("warehouse.db"), lake: location.clone().into() };
+    let config = WarehouseConfig::sqlite(folder.path().join("warehouse.db"), location.clone());
     Warehouse::open(&config).await.unwrap()
 }
 

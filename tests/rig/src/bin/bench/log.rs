@@ -161,7 +161,7 @@ async fn read_all(log: &DiskLog) -> Result<(u64, u64)> {
                     bytes += record.bytes.len() as u64;
                 }
             }
-            Polled::Idle => return Ok((records, bytes)),
+            Polled::Idle | Polled::Revoking(_) => return Ok((records, bytes)),
         }
     }
 }

@@ -1,0 +1,86 @@
+//! What the client library says on its own: to the log, without secrets, and not over and over.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use super::{KafkaLogConfig, lock};
+
+/// The same error is a warning once in this time. A broker that is away is tried again every second.
+const REPEAT: Duration = Duration::from_secs(30);
+
+/// Passes on what one client says.
+#[derive(Debug)]
+pub(super) struct Report {
+    client: &'static str,
+    secrets: Vec<String>,
+    warned: Mutex<HashMap<String, Instant>>,
+    last: Mutex<Option<String>>,
+}
+
+impl Report {
+    pub(super) fn new(client: &'static str, config: &KafkaLogConfig) -> Self {
+        Self { client, secrets: config.secrets(), warned: Mutex::default(), last: Mutex::default() }
+    }
+
+    /// A line of the library's log.
+    pub(super) fn line(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        let text = self.masked(text);
+        if level as i32 <= RDKafkaLogLevel::Warning as i32 {
+            self.warn(facility, &text);
+        } else {
+            tracing::debug!(kafka.client = self.client, kafka.facility = facility, "{text}");
+        }
+    }
+
+    /// An error that no call asked for: a connection that broke, a login that was refused. The library tries again.
+    pub(super) fn error(&self, error: &KafkaError, reason: &str) {
+        let text = self.masked(reason);
+        *lock(&self.last) = Some(text.clone());
+        let kind = error.rdkafka_error_code().map_or_else(|| "error".to_owned(), |code| format!("{code:?}"));
+        self.warn(&kind, &text);
+    }
+
+    fn warn(&self, kind: &str, text: &str) {
+        let now = Instant::now();
+        let mut warned = lock(&self.warned);
+        if warned.get(kind).is_some_and(|at| now.duration_since(*at) < REPEAT) {
+            tracing::debug!(kafka.client = self.client, kafka.facility = kind, "{text}");
+        } else {
+            warned.insert(kind.to_owned(), now);
+            tracing::warn!(kafka.client = self.client, kafka.facility = kind, "{text}");
+        }
+    }
+
+    /// The last error, for who has waited in vain.
+    pub(super) fn last(&self) -> Option<String> {
+        lock(&self.last).clone()
+    }
+
+    /// A text without the values of secret properties.
+    pub(super) fn masked(&self, text: &str) -> String {
+        masked(&self.secrets, text)
+    }
+}
+
+/// A text without these secrets.
+pub(super) fn masked(secrets: &[String], text: &str) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_secret_properties_are_masked() {
+        let mut config = KafkaLogConfig::new("127.0.0.1:1");
+        config.properties.insert("sasl.password".into(), "hunter2".into());
+        let report = Report::new("producer", &config);
+        report.error(&KafkaError::Canceled, "login with hunter2 refused");
+        assert_eq!(report.last().unwrap(), "login with *** refused");
+    }
+}

@@ -1,0 +1,240 @@
+//! The topic: created if it is missing, else checked against the configuration.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::runtime::Handle;
+
+use super::identity::topic_id;
+use super::ranges::watermarks;
+use super::report::{Report, masked};
+use super::settings::MESSAGE_MAX_BYTES;
+use super::{KafkaLogConfig, KafkaOpenError};
+use crate::{Partition, PartitionRange};
+
+/// One request to the brokers; what fails in this time is tried again until the whole time is over.
+const REQUEST: Duration = Duration::from_secs(5);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is known of a topic that is as it should be.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) identity: String,
+    pub(super) ranges: Vec<PartitionRange>,
+}
+
+/// Creates the topic or checks it.
+pub(super) fn ensure(config: &KafkaLogConfig, runtime: &Handle) -> Result<Topic, KafkaOpenError> {
+    let setup = Setup::new(config, runtime)?;
+    if setup.find()?.is_none() {
+        setup.create()?;
+    }
+    let found = setup.wait_for_leaders()?;
+    setup.check(&found)?;
+    let client = setup.admin.inner();
+    let identity = topic_id(client, &config.topic, REQUEST).map_err(|why| setup.refused("identify", why))?;
+    let ranges = (0..config.partitions).map(|partition| watermarks(client, &config.topic, partition, REQUEST));
+    let ranges = ranges.collect::<Result<_, _>>().map_err(|error| setup.refused("read the ends of", error))?;
+    Ok(Topic { identity, ranges })
+}
+
+struct Events(Report);
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(&error, reason);
+    }
+}
+
+/// What a cluster tells of a topic.
+struct Found {
+    /// Replicas of each partition.
+    replicas: Vec<usize>,
+    has_leaders: bool,
+}
+
+struct Setup<'a> {
+    config: &'a KafkaLogConfig,
+    runtime: &'a Handle,
+    admin: AdminClient<Events>,
+    until: Instant,
+}
+
+impl<'a> Setup<'a> {
+    fn new(config: &'a KafkaLogConfig, runtime: &'a Handle) -> Result<Self, KafkaOpenError> {
+        let events = Events(Report::new("setup", config));
+        let admin = config.client().create_with_context(events).map_err(|error| client_error(config, &error))?;
+        Ok(Self { config, runtime, admin, until: Instant::now() + config.connect_timeout })
+    }
+
+    fn options() -> AdminOptions {
+        AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST))
+    }
+
+    fn unreachable(&self, why: &impl Display) -> KafkaOpenError {
+        // The library says why it could not connect or log in as an event, and answers the call with a time-out only.
+        let why = self.admin.inner().context().0.last().unwrap_or_else(|| why.to_string());
+        KafkaOpenError::Unreachable { bootstrap: self.config.bootstrap.clone(), why }
+    }
+
+    fn refused(&self, what: &'static str, why: impl Display) -> KafkaOpenError {
+        let why = self.admin.inner().context().0.masked(&why.to_string());
+        KafkaOpenError::Topic { what, topic: self.config.topic.clone(), why }
+    }
+
+    /// Whether there is time for another try, after a pause.
+    fn try_again(&self) -> bool {
+        std::thread::sleep(PAUSE);
+        Instant::now() < self.until
+    }
+
+    /// The topic, if there is one. All topics are asked for: asking for one by name makes brokers that create topics by
+    /// themselves create it, with settings of theirs.
+    fn find(&self) -> Result<Option<Found>, KafkaOpenError> {
+        let metadata = loop {
+            let left = self.until.saturating_duration_since(Instant::now()).clamp(PAUSE, REQUEST);
+            match self.admin.inner().fetch_metadata(None, left) {
+                Ok(metadata) => break metadata,
+                Err(error) if !self.try_again() => return Err(self.unreachable(&error)),
+                Err(_) => {}
+            }
+        };
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.config.topic);
+        let is_there = |error: Option<RDKafkaRespErr>| {
+            !matches!(error, Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART))
+        };
+        Ok(topic.filter(|topic| is_there(topic.error())).map(|topic| Found {
+            replicas: topic.partitions().iter().map(|partition| partition.replicas().len()).collect(),
+            has_leaders: topic.partitions().iter().all(|partition| partition.leader() >= 0),
+        }))
+    }
+
+    /// Creates the topic. That another process was faster is as good.
+    fn create(&self) -> Result<(), KafkaOpenError> {
+        let config = self.config;
+        let retention = config.retention.as_millis().to_string();
+        let min_in_sync = config.min_in_sync.to_string();
+        let max_bytes = MESSAGE_MAX_BYTES.to_string();
+        let topic =
+            NewTopic::new(&config.topic, config.partitions.into(), TopicReplication::Fixed(config.replication.into()))
+                .set("cleanup.policy", "delete")
+                .set("retention.ms", &retention)
+                .set("retention.bytes", "-1")
+                .set("max.message.bytes", &max_bytes)
+                .set("min.insync.replicas", &min_in_sync)
+                .set("message.timestamp.type", "CreateTime")
+                // The time of a record is our server's: what a broker's clock thinks of it must not refuse uploads.
+                .set("message.timestamp.after.max.ms", "9223372036854775807");
+        loop {
+            let created = self.runtime.block_on(self.admin.create_topics([&topic], &Self::options()));
+            let error = match created {
+                Ok(results) => match results.into_iter().next() {
+                    None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return Ok(()),
+                    // Too few brokers so far: they may be starting as we are.
+                    Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
+                        format!("there are fewer brokers than {} replicas", config.replication)
+                    }
+                    Some(Err((_, code))) => return Err(self.refused("create", code)),
+                },
+                Err(error) => error.to_string(),
+            };
+            if !self.try_again() {
+                return Err(self.refused("create", error));
+            }
+        }
+    }
+
+    /// A new topic is known to all brokers, and has leaders, after a moment.
+    fn wait_for_leaders(&self) -> Result<Found, KafkaOpenError> {
+        loop {
+            let why = match self.find()? {
+                Some(found) if found.has_leaders => return Ok(found),
+                Some(_) => "a partition has no leader",
+                None => "it was created, and no broker knows it",
+            };
+            if !self.try_again() {
+                return Err(self.refused("use", why));
+            }
+        }
+    }
+
+    fn check(&self, found: &Found) -> Result<(), KafkaOpenError> {
+        let Self { config, .. } = self;
+        let name = ResourceSpecifier::Topic(&config.topic);
+        let described = self.runtime.block_on(self.admin.describe_configs([&name], &Self::options()));
+        let described = described.map_err(|error| self.refused("describe", error))?.into_iter().next();
+        let described = described.ok_or_else(|| self.refused("describe", "the answer is empty"))?;
+        let described = described.map_err(|code| self.refused("describe", code))?;
+        match difference(config, &found.replicas, &described) {
+            None => Ok(()),
+            Some((setting, found, wanted)) => {
+                Err(KafkaOpenError::Mismatch { topic: config.topic.clone(), setting, found, wanted })
+            }
+        }
+    }
+}
+
+/// Why a client could not be made, without the value of what it did not take.
+pub(super) fn client_error(config: &KafkaLogConfig, error: &KafkaError) -> KafkaOpenError {
+    let text = match error {
+        KafkaError::ClientConfig(_, why, property, _) => format!("property `{property}`: {why}"),
+        error => error.to_string(),
+    };
+    KafkaOpenError::Client(masked(&config.secrets(), &text))
+}
+
+/// The first setting that is not as configured, with what was found and what is wanted.
+fn difference(
+    config: &KafkaLogConfig,
+    replicas: &[usize],
+    described: &ConfigResource,
+) -> Option<(&'static str, String, String)> {
+    let differs =
+        |setting, found: &dyn Display, wanted: &dyn Display| Some((setting, found.to_string(), wanted.to_string()));
+    // The partition of an event would change.
+    if replicas.len() != usize::from(config.partitions) {
+        return differs("partitions", &replicas.len(), &config.partitions);
+    }
+    if let Some(few) = replicas.iter().find(|replicas| **replicas < usize::from(config.replication)) {
+        return differs("replication.factor", few, &config.replication);
+    }
+    let value = |setting: &str| described.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
+    let exact = [
+        // Compaction leaves gaps between positions, and forgets records by their keys.
+        ("cleanup.policy", "delete".to_owned()),
+        ("retention.ms", config.retention.as_millis().to_string()),
+        // Records would go early when many come.
+        ("retention.bytes", "-1".to_owned()),
+        // Retention would go by the brokers' clocks.
+        ("message.timestamp.type", "CreateTime".to_owned()),
+    ];
+    for (setting, wanted) in exact {
+        let found = value(setting);
+        if found != wanted {
+            return differs(setting, &found, &wanted);
+        }
+    }
+    let at_least = [("max.message.bytes", MESSAGE_MAX_BYTES), ("min.insync.replicas", config.min_in_sync.into())];
+    for (setting, wanted) in at_least {
+        let found = value(setting);
+        if found.parse::<usize>().is_ok_and(|found| found < wanted) {
+            return differs(setting, &found, &format!("at least {wanted}"));
+        }
+    }
+    None
+}
+
+/// The library's number of a partition.
+pub(super) fn number(partition: Partition) -> i32 {
+    partition.into()
+}
