@@ -11,10 +11,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::audit;
 use crate::client;
-use crate::config::{Config, Flags, Loaded};
+use crate::config::{Config, Flags, Loaded, Profile};
+use crate::doctor;
 use crate::rebuild;
-use crate::serve::{self, KeyMaterial};
+use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
 use crate::telemetry;
 use access::{KeysVerb, TokensVerb};
@@ -72,6 +74,18 @@ enum Verb {
     },
     /// Fold all kept records again, while no server runs.
     Rebuild {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare everything that must agree: records, events, ledger, rollups.
+    Audit {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at every setting and dependency, and say what to do.
+    Doctor {
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -139,23 +153,10 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: Ha
 fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCode> {
     let Loaded { config, warnings } = loaded;
     match verb {
-        Verb::Serve { .. } => {
-            let material = match KeyMaterial::load(&config) {
-                Ok(material) => material,
-                Err(error) => return Ok(refuse(&error)),
-            };
-            telemetry::start(config.log_format, rust_log);
-            for warning in warnings {
-                tracing::warn!("{warning}");
-            }
-            block_on(serve::serve(config, material))?;
-        }
-        Verb::Ingest | Verb::Processor | Verb::Query => {
-            return Ok(refuse(&anyhow::anyhow!(
-                "on the embedded profile one process holds the data directory, so all roles run in it: \
-                 start `streamgauge` without a role. Single roles belong to the cluster profile (Kafka, Postgres)."
-            )));
-        }
+        Verb::Serve { .. } => return serve(Role::All, config, &warnings, rust_log),
+        Verb::Ingest => return serve(Role::Ingest, config, &warnings, rust_log),
+        Verb::Processor => return serve(Role::Processor, config, &warnings, rust_log),
+        Verb::Query => return serve(Role::Query, config, &warnings, rust_log),
         Verb::Sql { sql, output, limit, as_of, json } => {
             block_on(client::sql(&config, &client::Statement { sql, limit, as_of }, output.as_ref(), json))?;
         }
@@ -167,6 +168,16 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             };
             telemetry::start(config.log_format, rust_log.or(Some("warn")));
             block_on(rebuild::rebuild(&config, data_dir, json))?;
+        }
+        Verb::Audit { json } => {
+            if !block_on(audit::audit(&config, json))? {
+                return Ok(ExitCode::from(FAILED));
+            }
+        }
+        Verb::Doctor { json } => {
+            if !block_on(doctor::doctor(&config, &warnings, json))? {
+                return Ok(ExitCode::from(FAILED));
+            }
         }
         Verb::Simulate { options } => {
             if !block_on(simulate::simulate(&config, &options))? {
@@ -183,9 +194,28 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             for warning in &warnings {
                 print(&format!("warning: {warning}"))?;
             }
-            print("profile: embedded\nthe settings can work")?;
+            print(&format!("profile: {}\nthe settings can work", config.profile()?.as_str()))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(role: Role, config: Config, warnings: &[String], rust_log: Option<&str>) -> Result<ExitCode> {
+    if role != Role::All && config.profile()? == Profile::Embedded {
+        return Ok(refuse(&anyhow::anyhow!(
+            "on the embedded profile one process holds the data directory, so all roles run in it: \
+             start `streamgauge` without a role. Single roles belong to the cluster profile (Kafka, Postgres)."
+        )));
+    }
+    let material = match KeyMaterial::load(&config) {
+        Ok(material) => material,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    telemetry::start(config.log_format, rust_log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    block_on(serve::serve(role, config, material))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,7 @@
 //! Configuration: the embedded default file, then a file, then the environment, then flags.
 
+mod places;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use config::builder::DefaultState;
 use config::{ConfigBuilder, File, FileFormat, Value, ValueKind};
+pub(crate) use places::{Address, Profile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use warehouse::WarehouseConfig;
 
 /// Every setting with its default and its meaning.
 const DEFAULT: &str = include_str!("default.toml");
@@ -26,9 +28,9 @@ pub(crate) struct Config {
     pub(crate) pgwire_addr: String,
     pub(crate) tls_cert: String,
     pub(crate) tls_key: String,
-    pub(crate) log_url: String,
-    pub(crate) warehouse_url: String,
-    pub(crate) lake_url: String,
+    pub(crate) log_url: Address,
+    pub(crate) warehouse_url: Address,
+    pub(crate) lake_url: Address,
     pub(crate) upload_key: Secret,
     pub(crate) read_token: Secret,
     pub(crate) log_format: LogFormat,
@@ -37,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) auth: AuthConfig,
     pub(crate) ingest: IngestConfig,
     pub(crate) log: LogConfig,
+    pub(crate) kafka: KafkaConfig,
+    pub(crate) postgres: PostgresConfig,
     pub(crate) processor: ProcessorConfig,
     pub(crate) maintenance: MaintenanceConfig,
     pub(crate) query: QueryConfig,
@@ -81,6 +85,26 @@ pub(crate) struct LogConfig {
     pub(crate) partitions: u16,
     pub(crate) retention: Span,
     pub(crate) queue_bytes: Size,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KafkaConfig {
+    pub(crate) topic_prefix: String,
+    pub(crate) replication: u16,
+    pub(crate) min_in_sync: u16,
+    pub(crate) message_timeout: Span,
+    pub(crate) group: String,
+    pub(crate) session_timeout: Span,
+    pub(crate) max_poll_interval: Span,
+    pub(crate) properties: Vec<Property>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostgresConfig {
+    pub(crate) readers: u32,
+    pub(crate) statement_timeout: Span,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -149,6 +173,44 @@ impl fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if self.0.is_empty() { "" } else { "***" })
+    }
+}
+
+/// A setting of a library, written as `name=value`. Values of secrets are never printed.
+#[derive(Clone)]
+pub(crate) struct Property {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_secret = ["password", "secret", "token", "key.pem", "oauthbearer.config"];
+        let is_secret = is_secret.iter().any(|word| self.name.contains(word));
+        write!(f, "{}={}", self.name, if is_secret { "***" } else { &self.value })
+    }
+}
+
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+impl<'de> Deserialize<'de> for Property {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (name, value) = text.split_once('=').ok_or_else(|| {
+            // Not the text itself: it may be a secret.
+            serde::de::Error::custom("a property is written as name=value")
+        })?;
+        Ok(Self { name: name.trim().to_owned(), value: value.trim().to_owned() })
+    }
+}
+
+impl Serialize for Property {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -238,16 +300,7 @@ impl Config {
 
     /// Refuses what cannot work, with the reason.
     fn check(&self) -> Result<()> {
-        for (key, url, allowed) in [
-            ("log_url", &self.log_url, "file:"),
-            ("warehouse_url", &self.warehouse_url, "sqlite:"),
-            ("lake_url", &self.lake_url, "file:"),
-        ] {
-            ensure!(
-                url.is_empty() || url.starts_with(allowed),
-                "{key} is `{url}`: this version has the embedded profile only, where it begins with `{allowed}` or is empty"
-            );
-        }
+        self.profile()?;
         ensure!(self.tls_cert.is_empty() == self.tls_key.is_empty(), "tls_cert and tls_key: both or none");
         ensure!(self.log.partitions >= 1 && self.log.partitions <= 1024, "log.partitions is 1 to 1024");
         ensure!(
@@ -263,6 +316,17 @@ impl Config {
             ensure!(span.0 >= Duration::from_millis(100), "{key} is at least 100ms");
         }
         ensure!(self.ingest.keyless_requests_per_second >= 1, "ingest.keyless_requests_per_second is at least 1");
+        ensure!(self.kafka.replication >= 1, "kafka.replication is at least 1");
+        ensure!(
+            (1..=self.kafka.replication).contains(&self.kafka.min_in_sync),
+            "kafka.min_in_sync is 1 to kafka.replication"
+        );
+        ensure!(
+            (Duration::from_millis(500)..Duration::from_secs(30)).contains(&self.kafka.message_timeout.0),
+            "kafka.message_timeout is 500ms to 30s: an upload waits for it"
+        );
+        ensure!(!self.kafka.group.is_empty(), "kafka.group is empty");
+        ensure!(self.postgres.readers >= 2, "postgres.readers is at least 2");
         ensure!(self.maintenance.merge_fan_in >= 2, "maintenance.merge_fan_in is at least 2");
         ensure!(self.query.concurrent >= 1, "query.concurrent is at least 1");
         ensure!(is_project_name(&self.auth.project), "auth.project: {PROJECT_NAME_RULE}");
@@ -274,33 +338,6 @@ impl Config {
             ensure!(key.is_empty() || key.len() >= 8, "upload_key and read_token have at least 8 characters");
         }
         Ok(())
-    }
-
-    /// The folder of the log.
-    pub(crate) fn log_folder(&self) -> PathBuf {
-        self.place(&self.log_url, "file:", "log")
-    }
-
-    /// The database file.
-    pub(crate) fn database_file(&self) -> PathBuf {
-        self.place(&self.warehouse_url, "sqlite:", "warehouse.db")
-    }
-
-    /// The lake folder.
-    pub(crate) fn lake_folder(&self) -> PathBuf {
-        self.place(&self.lake_url, "file:", "lake")
-    }
-
-    /// Database and lake.
-    pub(crate) fn warehouse(&self) -> WarehouseConfig {
-        WarehouseConfig { database: self.database_file(), lake: self.lake_folder() }
-    }
-
-    fn place(&self, url: &str, scheme: &str, default: &str) -> PathBuf {
-        match url.strip_prefix(scheme) {
-            Some(path) => PathBuf::from(path.strip_prefix("//").unwrap_or(path)),
-            None => self.data_dir.join(default),
-        }
     }
 
     /// All settings as TOML, secrets masked.
@@ -332,7 +369,8 @@ fn variables(
         let name = name.to_string_lossy();
         let Some(key) = name.strip_prefix(PREFIX) else { continue };
         let key = key.to_lowercase().replacen("__", ".", 1);
-        let is_of_tests = ["test_kafka", "test_postgres", "test_kills", "update_"].iter().any(|of| key.starts_with(of));
+        let is_of_tests =
+            ["test_kafka", "test_postgres", "test_s3", "test_kills", "update_"].iter().any(|of| key.starts_with(of));
         match (defaults.get::<Value>(&key).ok().map(|default| default.kind), value.into_string()) {
             (None | Some(ValueKind::Table(_)), _) if is_of_tests => {}
             (None | Some(ValueKind::Table(_)), _) => {

@@ -1,15 +1,18 @@
 //! The program: command line, configuration, wiring of the roles. The only code that knows all parts, reads the
 //! environment and installs signal handlers.
 
+mod audit;
 mod auth;
 mod cli;
 mod client;
 mod clock;
 mod config;
 mod data_dir;
+mod doctor;
 mod rebuild;
 mod serve;
 mod simulate;
+mod stores;
 mod telemetry;
 
 use std::process::ExitCode;

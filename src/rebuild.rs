@@ -9,11 +9,15 @@ use warehouse::{Successor, Warehouse};
 
 use crate::cli::print;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::data_dir::DataDir;
+use crate::stores::warehouse_config;
 
 /// Takes the data directory, so that no server writes meanwhile. What is refused here is wrong usage.
 pub(crate) fn take(config: &Config) -> Result<DataDir> {
+    if config.profile()? == Profile::Cluster {
+        bail!("rebuild works on the embedded profile only, in this version");
+    }
     let database = config.database_file();
     if !database.exists() {
         bail!("there is no warehouse at `{}`", database.display());
@@ -24,7 +28,7 @@ pub(crate) fn take(config: &Config) -> Result<DataDir> {
 /// Folds all records of the lake into a new warehouse, and puts it in the place of the old one.
 pub(crate) async fn rebuild(config: &Config, data_dir: DataDir, as_json: bool) -> Result<()> {
     let begun = Instant::now();
-    let place = config.warehouse();
+    let place = warehouse_config(config)?;
     let successor = Successor::begin(place.clone()).await?;
     let (settings, mut progress) = (config.processor.settings(), Progress { shown: None });
     let (live, next) = (successor.live(), successor.next());

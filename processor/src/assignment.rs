@@ -364,12 +364,12 @@ async fn open_partition(
     let listed = warehouse.id_runs(partition).await?;
     let keys = KeyIndex::open(lake.clone(), partition, listed, config.hot_keys)?;
     let state = warehouse.state_file(partition).await?;
-    let state = state.and_then(|state| files::read_state(&lake, &state));
+    let replay = |source| RunError::Replay { log_partition: partition, source };
+    let state = state.map(|state| files::read_state(&lake, &state)).transpose().map_err(replay)?.flatten();
     let restored_from = state.as_ref().map(|state| state.position);
     let files::State { position: from, mut clocks, units } = state.unwrap_or_default();
     if from < checkpoint.position {
         let snapshot = warehouse.read().await?.snapshot().await?;
-        let replay = |source| RunError::Replay { log_partition: partition, source };
         for record in snapshot.records(&lake, partition, from).map_err(replay)? {
             replay_clocks(&mut clocks, &record.map_err(replay)?.body);
         }

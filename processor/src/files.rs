@@ -1,10 +1,12 @@
 //! What a commit writes into the lake before it lists it: rows, id runs, state.
 
+use std::io;
+
 use arrow::array::RecordBatch;
 use schemas::clock::Clocks;
 use schemas::fold::{units_from_bytes, units_to_bytes};
 use warehouse::tables::LakeTable;
-use warehouse::{FileName, Lake, NewFile, NewIdRun, StateFile, encode_parquet};
+use warehouse::{FileName, Lake, NewFile, NewIdRun, ScanError, StateFile, encode_parquet};
 
 use crate::dedup::encode_run;
 use crate::fold::PartitionState;
@@ -21,18 +23,21 @@ pub(crate) fn write_rows(
     rows: &[(&'static LakeTable, RecordBatch)],
 ) -> Result<Vec<NewFile>, RunError> {
     let mut files = Vec::with_capacity(rows.len());
+    let mut paths = Vec::with_capacity(rows.len());
     for (table, batch) in rows {
         let encoded = encode_parquet(table, batch, COMMIT_ZSTD_LEVEL)
             .map_err(|source| RunError::Encode { table: table.name, source: source.into() })?;
         let path = name.path("parquet");
-        write(lake, Lake::table_path(table, &path), &encoded.bytes)?;
+        paths.push(Lake::table_path(table, &path));
         files.push(NewFile { table_id: table.id, path, encoded });
     }
+    let bytes = files.iter().map(|file| file.encoded.bytes.as_slice());
+    write(lake, &paths.into_iter().zip(bytes).collect::<Vec<_>>())?;
     Ok(files)
 }
 
-fn write(lake: &Lake, path: String, bytes: &[u8]) -> Result<(), RunError> {
-    lake.write(&path, bytes).map_err(|source| RunError::Write { path, source })
+fn write(lake: &Lake, files: &[(String, &[u8])]) -> Result<(), RunError> {
+    lake.write_all(files).map_err(|(path, source)| RunError::Write { path, source })
 }
 
 /// What is known of a partition at a position.
@@ -53,17 +58,21 @@ impl State {
     }
 }
 
-/// The state of a state file; `None` if it is missing or damaged: then records are folded
-/// again instead.
-pub(crate) fn read_state(lake: &Lake, state: &StateFile) -> Option<State> {
-    let bytes = lake.read(&state.path).ok()?;
-    let (crc, bytes) = bytes.split_at_checked(4)?;
-    let found =
-        (crc32fast::hash(bytes).to_be_bytes() == crc).then(|| State::from_bytes(bytes, state.position)).flatten();
+/// The state of a state file; `None` if it is missing or damaged: then records are folded again instead. That is dear, so
+/// a lake that does not answer is an error.
+pub(crate) fn read_state(lake: &Lake, state: &StateFile) -> Result<Option<State>, ScanError> {
+    let bytes = match lake.read(&state.path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ScanError::Open { path: state.path.clone(), source }),
+    };
+    let found = bytes.split_at_checked(4).and_then(|(crc, bytes)| {
+        (crc32fast::hash(bytes).to_be_bytes() == crc).then(|| State::from_bytes(bytes, state.position)).flatten()
+    });
     if found.is_none() {
         tracing::warn!(file.path = state.path, "a state file is damaged: its records are folded again");
     }
-    found
+    Ok(found)
 }
 
 /// Writes the fresh keys of all partitions as one file, a run each.
@@ -85,7 +94,7 @@ pub(crate) fn write_id_runs<'a>(
         }
     }
     if !bytes.is_empty() {
-        write(lake, path, &bytes)?;
+        write(lake, &[(path, &bytes)])?;
     }
     Ok(runs)
 }
@@ -96,14 +105,15 @@ pub(crate) fn write_state<'a>(
     name: &FileName,
     partitions: impl Iterator<Item = &'a PartitionState>,
 ) -> Result<Vec<StateFile>, RunError> {
-    let mut files = Vec::new();
+    let (mut files, mut contents) = (Vec::new(), Vec::new());
     for state in partitions {
         let path = format!("state/{}", name.path(&format!("{}.state", state.partition)));
         let clocks = state.clocks.to_bytes();
         let length = u32::try_from(clocks.len()).unwrap_or(u32::MAX);
         let bytes = [&length.to_be_bytes()[..], &clocks, &units_to_bytes(state.units.iter())].concat();
-        write(lake, path.clone(), &[&crc32fast::hash(&bytes).to_be_bytes()[..], &bytes].concat())?;
+        contents.push((path.clone(), [&crc32fast::hash(&bytes).to_be_bytes()[..], &bytes].concat()));
         files.push(StateFile { log_partition: state.partition, position: state.position, path });
     }
+    write(lake, &contents.iter().map(|(path, bytes)| (path.clone(), bytes.as_slice())).collect::<Vec<_>>())?;
     Ok(files)
 }

@@ -101,7 +101,7 @@ impl ProcessorMetrics {
             )?,
             missing_files: IntGauge::new(
                 "streamgauge_missing_files",
-                "Files that a commit lists and the lake folder has not. Anything but 0 is a fault.",
+                "Files that a commit lists and the lake has not. Anything but 0 is a fault.",
             )?,
             dedup_hot_keys: IntGauge::new("streamgauge_dedup_hot_keys", "Event keys in the hot set.")?,
             dedup_cold_keys: IntGauge::new("streamgauge_dedup_run_keys", "Event keys in sorted runs.")?,

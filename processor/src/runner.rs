@@ -77,7 +77,7 @@ pub enum RunError {
     Write {
         /// The file.
         path: String,
-        /// What the file system said.
+        /// What the file system or the store said.
         #[source]
         source: std::io::Error,
     },

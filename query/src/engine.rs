@@ -20,7 +20,6 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
-use object_store::local::LocalFileSystem;
 use schemas::Problem;
 use thiserror::Error;
 use tokio::task::AbortHandle;
@@ -52,8 +51,8 @@ pub enum EngineError {
     /// The engine itself.
     #[error("set up the query engine")]
     Setup(#[from] DataFusionError),
-    /// The lake folder.
-    #[error("open the lake folder for queries")]
+    /// The lake.
+    #[error("open the lake for queries")]
     Lake(#[from] object_store::Error),
 }
 
@@ -119,7 +118,7 @@ impl Engine {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
         let url = ObjectStoreUrl::parse(LAKE_URL)?;
-        runtime.register_object_store(url.as_ref(), Arc::new(LocalFileSystem::new_with_prefix(lake.root())?));
+        runtime.register_object_store(url.as_ref(), lake.objects()?);
         let session = SessionConfig::new()
             .with_target_partitions(cores.min(4))
             .with_batch_size(BATCH_ROWS)

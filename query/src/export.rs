@@ -18,7 +18,7 @@ use crate::answer::Refused;
 use crate::engine::Rows;
 use crate::fixed::time_param;
 use crate::params::{self, Params};
-use crate::performance::{self, LEFT_OUT_OF_EVENTS, Source};
+use crate::performance::{self, LEFT_OUT_OF_EVENTS};
 use crate::scope::Scope;
 use crate::usage::whole_seconds;
 
@@ -71,12 +71,10 @@ impl Query {
     async fn export(&self, scope: &Scope, params: &Params, format: Format) -> Result<Response, Refused> {
         let at = self.pin().await?.release();
         let range = performance::range(params, at.now)?;
-        let mut headers = at.meta().headers();
         if matches!(format, Format::Report) {
-            headers.insert("streamgauge-not-counted", Source::of(range, at.now).left_out());
-            let report = self.performance_report(&at, scope, range).await?;
-            return Ok((headers, Json(report)).into_response());
+            return self.performance_report(&at, scope, range).await;
         }
+        let mut headers = at.meta().headers();
         headers.insert("streamgauge-not-counted", HeaderValue::from_static(LEFT_OUT_OF_EVENTS));
         let range = vec![time_param(range.start), time_param(range.end)];
         let rows = self.over_lake(&at, scope, MAX_ROWS, ROWS, range).await?;

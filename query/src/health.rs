@@ -28,6 +28,7 @@ const DEFAULT_ROWS: u32 = 100;
 const MAX_ROWS: u32 = 1_000;
 /// Streams that are looked at to find the worst of them.
 const MAX_STREAMS: u32 = 50_000;
+const STREAM_ID: &str = "stream_id";
 /// Without parameter `window`, min.
 const DEFAULT_WINDOW_MIN: u32 = 5;
 /// The longest window, min.
@@ -71,6 +72,9 @@ impl Status {
     }
 }
 
+/// Which of two streams comes first.
+type Order = fn(&StreamHealth, &StreamHealth) -> Ordering;
+
 /// A stream over a window. Ratios are 0 to 1, and null where there is nothing to divide by.
 #[derive(Debug, Serialize)]
 struct StreamHealth {
@@ -91,8 +95,10 @@ struct StreamHealth {
 }
 
 impl StreamHealth {
-    fn of(row: &RollupRow, views_now: i64, window: Duration, bins: &Distributions) -> Self {
-        let value = |derived: &Derived| derived::value(derived, row, window, bins);
+    /// Without its startup time, which needs bins.
+    fn of(row: &RollupRow, views_now: i64, window: Duration) -> Self {
+        let none = Distributions::new("window");
+        let value = |derived: &Derived| derived::value(derived, row, window, &none);
         let (failure_rate, rebuffer_ratio) = (value(&FAILURE_RATE), value(&REBUFFER_RATIO));
         let key = |idx: usize| row.keys.get(idx).cloned().unwrap_or_default();
         Self {
@@ -105,7 +111,7 @@ impl StreamHealth {
             ebvs_rate: value(&EBVS_RATE),
             rebuffer_ratio,
             rebuffers_per_min: value(&REBUFFERS_PER_MIN),
-            startup_ms_p95: value(&STARTUP_MS_P95),
+            startup_ms_p95: None,
             health_score: value(&HEALTH_SCORE),
         }
     }
@@ -114,15 +120,18 @@ impl StreamHealth {
     fn unknown(stream_id: &str) -> Self {
         let keys = vec![stream_id.to_owned(), String::new()];
         let row = RollupRow { bucket_start: Timestamp::MIN, keys, measures: vec![0; STREAM.measures.len()] };
-        Self::of(&row, 0, Duration::ZERO, &Distributions::new("window"))
+        Self::of(&row, 0, Duration::ZERO)
+    }
+
+    fn by_name(&self, other: &Self) -> Ordering {
+        self.stream_id.cmp(&other.stream_id).then_with(|| self.stream_platform.cmp(&other.stream_platform))
     }
 
     /// By status, then by stalled time; equals by name.
     fn worst_first(&self, other: &Self) -> Ordering {
         let stalled = |health: &Self| health.rebuffer_ratio.unwrap_or(0.0);
-        let by_name =
-            || self.stream_id.cmp(&other.stream_id).then_with(|| self.stream_platform.cmp(&other.stream_platform));
-        self.status.cmp(&other.status).then_with(|| stalled(other).total_cmp(&stalled(self))).then_with(by_name)
+        let by_stalls = || stalled(other).total_cmp(&stalled(self));
+        self.status.cmp(&other.status).then_with(by_stalls).then_with(|| self.by_name(other))
     }
 }
 
@@ -162,23 +171,21 @@ pub(crate) async fn streams(
     };
     let (asked, project) = (query.clone(), Arc::clone(&scope.project));
     let work = async move {
-        let (mut data, meta) = asked.health(&scope, window, None).await?;
-        if !is_by_name {
-            data.sort_by(StreamHealth::worst_first);
-        }
-        data.truncate(limit);
+        let order = if is_by_name { StreamHealth::by_name } else { StreamHealth::worst_first };
+        let (data, meta) = asked.health(&scope, window, None, (order, limit)).await?;
         Ok(Answer { data, meta, next_cursor: None })
     };
     query.turn(&project, work).await
 }
 
 impl Query {
-    /// The streams that something is known of, by name, or one of them.
+    /// The first streams, in an order, of those that something is known of; or one of them.
     async fn health(
         &self,
         scope: &Scope,
         window: Duration,
         stream_id: Option<&str>,
+        (order, limit): (Order, usize),
     ) -> Result<(Vec<StreamHealth>, Meta), Refused> {
         let mut pinned = self.pin().await?;
         let minute = Grain::Minute.length();
@@ -187,7 +194,7 @@ impl Query {
         let over = |range| RollupQuery {
             group_by: STREAM.keys.iter().map(|key| key.name).collect(),
             limit: MAX_STREAMS + 1,
-            only: stream_id.iter().map(|stream_id| ("stream_id", vec![(*stream_id).to_owned()])).collect(),
+            only: stream_id.iter().map(|stream_id| (STREAM_ID, vec![(*stream_id).to_owned()])).collect(),
             as_one: true,
             ..RollupQuery::new(&STREAM, Grain::Minute, &scope.project, range)
         };
@@ -197,15 +204,26 @@ impl Query {
             let detail = format!("more than {MAX_STREAMS} streams: ask for a shorter window");
             return Err(Problem::new(422, "range_too_large", detail).at("window", "max_streams").into());
         }
-        let mut bins = Distributions::new("window");
-        bins.read(&mut pinned.read, &over_window, &[&STARTUP_MS_P95]).await?;
         let meta = pinned.at.meta().within(RELATIVE_ERROR);
         let through = meta.complete_through.map_or(pinned.at.now, |through| through.min(pinned.at.now));
         let complete = through.floor(minute) - minute;
         let views = views_at(&mut pinned, &over((complete, complete + minute))).await?;
-        let data = rows.iter().map(|row| {
+        let judged = rows.into_iter().map(|row| {
             let views_now = views.get(&row.keys).copied().unwrap_or(0);
-            StreamHealth::of(row, views_now, window, &bins)
+            (StreamHealth::of(&row, views_now, window), row)
+        });
+        let mut judged: Vec<(StreamHealth, RollupRow)> = judged.collect();
+        judged.sort_by(|(health, _), (other, _)| order(health, other));
+        judged.truncate(limit);
+        let mut bins = Distributions::new("window");
+        if !judged.is_empty() {
+            let answered = judged.iter().map(|(health, _)| health.stream_id.clone()).collect();
+            let of_answered = RollupQuery { only: vec![(STREAM_ID, answered)], ..over_window };
+            bins.read(&mut pinned.read, &of_answered, &[&STARTUP_MS_P95]).await?;
+        }
+        let data = judged.into_iter().map(|(health, row)| {
+            let startup_ms_p95 = derived::value(&STARTUP_MS_P95, &row, window, &bins);
+            StreamHealth { startup_ms_p95, ..health }
         });
         Ok((data.collect(), meta))
     }
@@ -227,7 +245,7 @@ mod tests {
         for (measure, value) in values {
             row.measures[*measure as usize] = *value;
         }
-        StreamHealth::of(&row, 0, Duration::from_secs(300), &Distributions::new("window"))
+        StreamHealth::of(&row, 0, Duration::from_secs(300))
     }
 
     fn stalled(stream_id: &str, rebuffer_ms: i64) -> StreamHealth {

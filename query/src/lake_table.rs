@@ -164,6 +164,9 @@ fn groups(files: &[DataFile], count: usize) -> Vec<FileGroup> {
 
 #[cfg(test)]
 mod tests {
+    use warehouse::{AccessKeys, S3Location};
+
+    use crate::QueryConfig;
     use crate::answer::Refused;
     use crate::testing::{Fixture, row};
 
@@ -186,5 +189,47 @@ mod tests {
         let sql = "SELECT event_id FROM events WHERE CAST(event_id AS bigint) = 7";
         let Err(Refused(problem)) = fixture.rows("theirs", sql).await else { panic!("it is no number") };
         assert_eq!((problem.status, problem.code), (400, "sql_failed"));
+    }
+
+    /// Needs a server, as `deploy/s3/s3` starts one.
+    #[tokio::test]
+    async fn a_bucket_is_asked_once_for_what_is_read_again_and_again() {
+        let Some(endpoint) = std::env::var_os("STREAMGAUGE_TEST_S3").and_then(|value| value.into_string().ok()) else {
+            println!("skipped: STREAMGAUGE_TEST_S3 is not set");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
+        let mut lake: S3Location = format!("s3://streamgauge/test/query/{name}").parse().unwrap();
+        lake.endpoint = Some(endpoint);
+        lake.keys = Some(AccessKeys { id: "test".into(), secret: "test".into() });
+        // Texts that do not compress: the file has several blocks.
+        let digits = |n: u64| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ (n << 40));
+        let rows: Vec<_> = (0..30_000)
+            .map(|n| {
+                let (id, long) = (digits(n), [digits(n * 7), digits(n * 11), digits(n * 13)].concat());
+                row("p", &[("event_id", &id), ("session_id", &digits(n / 100)), ("data", &long)])
+            })
+            .collect();
+        let fixture = Fixture::with_lake(folder, lake.into(), &rows, QueryConfig::default()).await.reopened().await;
+        let gets = || fixture.query.shared.warehouse.lake().requests().gets;
+        let mut asked = Vec::new();
+        for sql in [
+            "SELECT count(*) AS n FROM events",
+            "SELECT count(*) AS n FROM events",
+            "SELECT count(DISTINCT session_id) AS n FROM events",
+            "SELECT max(data) AS n FROM events",
+            "SELECT max(data) AS n FROM events",
+            "SELECT count(DISTINCT event_id) AS n FROM events WHERE data > '8'",
+        ] {
+            let before = gets();
+            let rows = fixture.rows("p", sql).await.unwrap();
+            assert!(rows[0]["n"].as_i64() != Some(0), "{sql} {rows}");
+            asked.push(gets() - before);
+        }
+        println!("requests by query: {asked:?}");
+        assert!(asked[0] > 0 && asked[0] <= 3, "{asked:?}");
+        assert!(asked.iter().all(|gets| *gets <= 4), "{asked:?}");
+        assert_eq!((asked[1], asked[4]), (0, 0), "{asked:?}");
     }
 }

@@ -17,21 +17,11 @@ use crate::local_time::{QUARTER, Range};
 use crate::output::json_array;
 use crate::params::{self, Params};
 use crate::performance;
+use crate::questions::shaped;
 use crate::scope::Scope;
 
 const DEFAULT_ROWS: u32 = 10;
 const MAX_ROWS: u32 = 1_000;
-
-/// A stream has the category in which most of it was watched.
-const STREAMS: &str = "SELECT stream_id, stream_platform, \
-      first_value(category ORDER BY category IS NULL, tile_ms_part DESC, category) AS category, \
-      sum(tile_ms_part) AS tile_ms, sum(views_part) AS views \
-    FROM (SELECT stream_id, stream_platform, category, sum(playing_ms) AS tile_ms_part, \
-        sum(attempts) AS views_part FROM slices \
-      WHERE bucket_start >= $1 AND bucket_start <= $2 AND stream_id IS NOT NULL \
-      GROUP BY stream_id, stream_platform, category) AS by_category \
-    GROUP BY stream_id, stream_platform HAVING sum(tile_ms_part) > 0 OR sum(views_part) > 0 \
-    ORDER BY 4 DESC, 1, 2 LIMIT 1000";
 
 /// The answer; `tile_ms` is playing time over all tiles, `views` are attempts.
 #[derive(Debug, Serialize)]
@@ -73,7 +63,7 @@ impl Query {
         let asked = performance::range(params, at.now)?;
         let range = Counted::of(asked);
         let bounds = vec![time_param(range.start), time_param(asked.end)];
-        let rows = self.over_lake(&at, scope, limit, STREAMS, bounds).await?;
+        let rows = self.over_lake(&at, scope, limit, shaped::STREAMS.sql, bounds).await?;
         let bytes = json_array(&rows.batches, self.shared.engine.config.max_result_bytes)?;
         let data = serde_json::from_slice(&bytes).map_err(|_| internal())?;
         let meta = at.meta();

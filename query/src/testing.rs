@@ -11,7 +11,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use warehouse::tables::EVENTS;
-use warehouse::{Commit, FileName, Lake, Lane, NewFile, Origin, Warehouse, WarehouseConfig, encode_parquet};
+use warehouse::{
+    Commit, FileName, Lake, LakeLocation, Lane, NewFile, Origin, Warehouse, WarehouseConfig, encode_parquet,
+};
 
 use crate::answer::Refused;
 use crate::engine::Rows;
@@ -33,6 +35,7 @@ pub(crate) fn row(project: &str, columns: &[(&'static str, &str)]) -> Row {
 /// A query service over a lake of its own.
 pub(crate) struct Fixture {
     pub(crate) query: Query,
+    place: WarehouseConfig,
     _folder: TempDir,
 }
 
@@ -44,7 +47,13 @@ impl Fixture {
 
     pub(crate) async fn with_config(rows: &[Row], config: QueryConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let place = WarehouseConfig { database: folder.path().join("w.db"), lake: folder.path().join("lake") };
+        let lake = folder.path().join("lake").into();
+        Self::with_lake(folder, lake, rows, config).await
+    }
+
+    /// The service over a lake at another place than the folder of the database.
+    pub(crate) async fn with_lake(folder: TempDir, lake: LakeLocation, rows: &[Row], config: QueryConfig) -> Self {
+        let place = WarehouseConfig::sqlite(folder.path().join("w.db"), lake);
         let warehouse = Warehouse::open(&place).await.unwrap();
         let now = Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap();
         let path = FileName::new(Origin::Commit { partition: 0, from: 0 }, now).path("parquet");
@@ -61,9 +70,13 @@ impl Fixture {
             state_files: Vec::new(),
         };
         warehouse.commit(&commit).await.unwrap();
-        let metrics = QueryMetrics::register(&Registry::new()).unwrap();
-        let query = Query::new(warehouse, config, metrics, Arc::new(move || now), CancellationToken::new()).unwrap();
-        Self { query, _folder: folder }
+        Self { query: service(warehouse, config), place, _folder: folder }
+    }
+
+    /// The same as another process: it has read nothing yet.
+    pub(crate) async fn reopened(self) -> Self {
+        let warehouse = Warehouse::open(&self.place).await.unwrap();
+        Self { query: service(warehouse, QueryConfig::default()), ..self }
     }
 
     /// The rows of a statement as JSON, for a caller of `project`, through the gate and the engine.
@@ -87,6 +100,12 @@ impl Query {
         gate::check_plan(&plan)?;
         self.shared.engine.collect(DataFrame::new(state, plan), 1000).await
     }
+}
+
+fn service(warehouse: Warehouse, config: QueryConfig) -> Query {
+    let metrics = QueryMetrics::register(&Registry::new()).unwrap();
+    let now = Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap();
+    Query::new(warehouse, config, metrics, Arc::new(move || now), CancellationToken::new()).unwrap()
 }
 
 /// A caller of a project that may read by SQL.

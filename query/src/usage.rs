@@ -16,6 +16,7 @@ use crate::fixed::{int, texts, time_param};
 use crate::local_time::{Zone, usage_periods};
 use crate::params::{self, Params};
 use crate::pinned::{AtCommit, Pinned};
+use crate::questions::shaped;
 use crate::scope::Scope;
 
 /// The app's own shape. Watch times are viewer time. A time is null where nothing was played or tried to: then it was not
@@ -96,7 +97,7 @@ impl Query {
 
     /// The five categories with most tile time of the period.
     async fn top_categories(&self, at: &AtCommit, scope: &Scope, since: Timestamp) -> Result<Vec<String>, Refused> {
-        let rows = self.over_lake(at, scope, 5, CATEGORIES, vec![time_param(since)]).await?;
+        let rows = self.over_lake(at, scope, 5, shaped::TOP_CATEGORIES.sql, vec![time_param(since)]).await?;
         Ok(texts(&rows, 0).collect())
     }
 }
@@ -147,6 +148,3 @@ const WATCHED: &str = "SELECT sum(viewer_ms) FILTER (WHERE bucket_start >= $1), 
     sum(viewer_ms) FILTER (WHERE bucket_start >= $2), \
     sum(attempts + watch_ms + paused_ms) FILTER (WHERE bucket_start >= $2), \
     sum(viewer_ms), sum(attempts + watch_ms + paused_ms), sum(playing_ms) FROM slices WHERE bucket_start >= $3";
-
-const CATEGORIES: &str = "SELECT category FROM slices WHERE bucket_start >= $1 AND category IS NOT NULL GROUP BY category \
-    HAVING sum(playing_ms) > 0 ORDER BY sum(playing_ms) DESC, category LIMIT 5";

@@ -1,16 +1,17 @@
 //! `keys` and `tokens`: they work on the warehouse's database, beside a running server or without one.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use schemas::{Scope, Timestamp};
 use serde::Serialize;
 use serde_json::json;
-use warehouse::{Warehouse, successor_file};
+use warehouse::Warehouse;
 
 use super::print;
 use crate::clock::Clock;
-use crate::config::{Config, PROJECT_NAME_RULE, is_project_name};
+use crate::config::{Config, PROJECT_NAME_RULE, Profile, is_project_name};
 use crate::serve::{DEFAULT_PROJECT, generate};
+use crate::stores::open_existing;
 
 /// What is said of a new key and of a new token alike.
 #[derive(Debug, Args)]
@@ -83,20 +84,14 @@ fn scope(word: &str) -> Result<Scope, String> {
 
 /// Opens the warehouse beside a running server.
 async fn open_warehouse(config: &Config) -> Result<(Warehouse, Timestamp)> {
-    let warehouse_config = config.warehouse();
-    if !warehouse_config.database.exists() {
-        bail!("there is no warehouse at `{}`: start the server first", warehouse_config.database.display());
-    }
-    if successor_file(&warehouse_config).exists() {
-        bail!("the warehouse is being rebuilt: wait for it, or start the server if it was cut off");
-    }
-    let warehouse = Warehouse::open(&warehouse_config).await?;
-    Ok((warehouse, Clock::System.now()))
+    Ok((open_existing(config).await?, Clock::System.now()))
 }
 
-/// Creates the project of a new key or token, if it is not there. Only the first one admits uploads without a key.
-async fn create_project(warehouse: &Warehouse, project: &str, now: Timestamp) -> Result<bool> {
-    Ok(warehouse.create_project(project, project == DEFAULT_PROJECT, now).await?)
+/// Creates the project of a new key or token, if it is not there. Only the first one of the embedded profile admits
+/// uploads without a key.
+async fn create_project(config: &Config, warehouse: &Warehouse, project: &str, now: Timestamp) -> Result<bool> {
+    let keyless = project == DEFAULT_PROJECT && config.profile()? == Profile::Embedded;
+    Ok(warehouse.create_project(project, keyless, now).await?)
 }
 
 pub(super) async fn keys(config: &Config, verb: KeysVerb) -> Result<()> {
@@ -104,7 +99,7 @@ pub(super) async fn keys(config: &Config, verb: KeysVerb) -> Result<()> {
     match verb {
         KeysVerb::Create { new: New { name, project, json }, value } => {
             let value = value.unwrap_or_else(|| generate("sgk_"));
-            let is_new_project = create_project(&warehouse, &project, now).await?;
+            let is_new_project = create_project(config, &warehouse, &project, now).await?;
             let id = warehouse.create_upload_key(&project, &name, &value, now).await?;
             let (id, project, value) = (id.as_str(), project.as_str(), value.as_str());
             Created { what: "key", id, project, is_new_project, value }.print(json)?;
@@ -133,7 +128,7 @@ pub(super) async fn tokens(config: &Config, verb: TokensVerb) -> Result<()> {
     match verb {
         TokensVerb::Create { new: New { name, project, json }, scopes } => {
             let value = generate("sgt_");
-            let is_new_project = create_project(&warehouse, &project, now).await?;
+            let is_new_project = create_project(config, &warehouse, &project, now).await?;
             let id = warehouse.create_service_token(&project, &name, &value, &scopes, now).await?;
             let (id, project, value) = (id.as_str(), project.as_str(), value.as_str());
             Created { what: "token", id, project, is_new_project, value }.print(json)?;

@@ -77,12 +77,17 @@ fn secrets_are_never_shown() {
     let config = load(&[("STREAMGAUGE_UPLOAD_KEY", "sgk_very_secret")]).unwrap().config;
     assert!(!config.show().unwrap().contains("very_secret"));
     assert!(!format!("{config:?}").contains("very_secret"));
+    let properties = "security.protocol=SASL_SSL, sasl.password=very_secret, ssl.key.password = very_secret";
+    let config = load(&[("STREAMGAUGE_KAFKA__PROPERTIES", properties)]).unwrap().config;
+    assert_eq!(config.kafka.properties[1].value, "very_secret");
+    let shown = config.show().unwrap() + &format!("{config:?}");
+    assert!(shown.contains("security.protocol=SASL_SSL") && !shown.contains("very_secret"), "{shown}");
 }
 
 #[test]
 fn what_cannot_work_is_refused_with_the_reason() {
     let refused = |name: &str, value: &str| format!("{:#}", load(&[(name, value)]).unwrap_err());
-    assert!(refused("STREAMGAUGE_LOG_URL", "kafka://b:9092").contains("embedded profile only"));
+    assert!(refused("STREAMGAUGE_LOG_URL", "kafka://b:9092").contains("the cluster profile has both"));
     assert!(refused("STREAMGAUGE_INGEST__BODY_DEADLINE", "soon").contains("no duration"));
     assert!(refused("STREAMGAUGE_INGEST__MAX_BODY_BYTES", "many").contains("no size"));
     assert!(refused("STREAMGAUGE_TLS_CERT", "cert.pem").contains("both or none"));
@@ -90,6 +95,8 @@ fn what_cannot_work_is_refused_with_the_reason() {
     assert!(refused("STREAMGAUGE_AUTH__PROJECT", "My App").contains("a-z"));
     assert!(refused("STREAMGAUGE_MAINTENANCE__INTERVAL", "0s").contains("at least 100ms"));
     assert!(refused("STREAMGAUGE_LOG__PARTITIONS", "70000").contains("partitions"));
+    assert!(refused("STREAMGAUGE_KAFKA__MIN_IN_SYNC", "4").contains("1 to kafka.replication"));
+    assert!(refused("STREAMGAUGE_KAFKA__PROPERTIES", "very_secret").contains("name=value"));
     let warned = load(&[("STREAMGAUGE_HTPP_ADDR", "x"), ("STREAMGAUGE_TEST_KAFKA", "1"), ("STREAMGAUGE_HTTP", "x")]);
     assert_eq!(
         warned.unwrap().warnings,

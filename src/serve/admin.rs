@@ -1,7 +1,7 @@
 //! The admin port: is it alive, is it ready, what does it count.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -11,10 +11,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use event_log::EventLog;
 use processor::{EVENTS_TOPIC, ProcessorMetrics};
-use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntCounter, IntGauge, Registry, TextEncoder};
+use schemas::Timestamp;
 use serde_json::{Map, Value, json};
 use warehouse::Warehouse;
 
+use super::role::Role;
 use super::startup::Parts;
 use crate::clock::Clock;
 
@@ -24,13 +26,17 @@ const READY_AGE: Duration = Duration::from_secs(30);
 /// What the admin port looks at.
 #[derive(Clone)]
 pub(super) struct AdminState {
-    log: Arc<dyn EventLog>,
+    role: Role,
+    log: Option<Arc<dyn EventLog>>,
     warehouse: Warehouse,
     registry: Registry,
     processor: ProcessorMetrics,
     log_metrics: Arc<LogMetrics>,
     draining: Arc<AtomicBool>,
     clock: Clock,
+    retention: Duration,
+    /// What was committed through when the warehouse could be read last.
+    through: Arc<Mutex<Option<Timestamp>>>,
 }
 
 /// The log's figures as metrics, taken over at each scrape.
@@ -41,6 +47,7 @@ struct LogMetrics {
     flush_us: IntCounter,
     queued_bytes: IntGauge,
     read_only: IntGauge,
+    retention_headroom: Gauge,
 }
 
 impl LogMetrics {
@@ -55,6 +62,10 @@ impl LogMetrics {
             flush_us: IntCounter::new("streamgauge_log_flush_microseconds_total", "Time spent in these groups.")?,
             queued_bytes: IntGauge::new("streamgauge_log_queued_bytes", "Bytes waiting for the disk.")?,
             read_only: IntGauge::new("streamgauge_log_read_only", "1 if the log takes no more records.")?,
+            retention_headroom: Gauge::new(
+                "streamgauge_log_retention_headroom_seconds",
+                "How long the log still keeps the oldest record that is not committed, by its retention.",
+            )?,
         };
         registry.register(Box::new(metrics.appended_records.clone()))?;
         registry.register(Box::new(metrics.appended_bytes.clone()))?;
@@ -62,6 +73,7 @@ impl LogMetrics {
         registry.register(Box::new(metrics.flush_us.clone()))?;
         registry.register(Box::new(metrics.queued_bytes.clone()))?;
         registry.register(Box::new(metrics.read_only.clone()))?;
+        registry.register(Box::new(metrics.retention_headroom.clone()))?;
         Ok(metrics)
     }
 
@@ -81,30 +93,51 @@ impl LogMetrics {
 }
 
 impl AdminState {
-    pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>, retention: Duration) -> Self {
         let log_metrics = LogMetrics::register(&parts.registry).expect("the names are ours alone");
+        log_metrics.retention_headroom.set(retention.as_secs_f64());
         Self {
-            log: Arc::clone(&parts.log),
+            role: parts.role,
+            log: parts.log.clone(),
             warehouse: parts.warehouse.clone(),
             registry: parts.registry.clone(),
             processor: parts.processor_metrics.clone(),
             log_metrics: Arc::new(log_metrics),
             draining,
             clock: parts.clock.clone(),
+            retention,
+            through: Arc::default(),
         }
     }
 
     /// Now minus the committed log time, in seconds; `None` while nothing was committed.
     async fn commit_age(&self) -> Result<Option<f64>, warehouse::ReadError> {
         let through = self.warehouse.read().await?.complete_through();
-        #[expect(clippy::cast_precision_loss, reason = "seconds")]
-        Ok(through.map(|through| self.clock.now().millis_since(through).max(0) as f64 / 1000.0))
+        *self.through.lock().unwrap_or_else(PoisonError::into_inner) = through;
+        Ok(through.map(|through| self.age_of(through)))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    fn age_of(&self, through: Timestamp) -> f64 {
+        self.clock.now().millis_since(through).max(0) as f64 / 1000.0
+    }
+
+    /// The age and what follows from it. While the warehouse cannot be read nothing is committed: the age grows.
+    async fn observe_age(&self) {
+        let age = match self.commit_age().await {
+            Ok(age) => age,
+            Err(_) => self.through.lock().unwrap_or_else(PoisonError::into_inner).map(|through| self.age_of(through)),
+        };
+        if let Some(age) = age {
+            self.processor.observe_commit_age(age);
+            self.log_metrics.retention_headroom.set(self.retention.as_secs_f64() - age);
+        }
     }
 
     /// Records in the log that are not committed.
-    async fn lag(&self) -> Result<u64, warehouse::ReadError> {
+    async fn lag(&self, log: &dyn EventLog) -> Result<u64, warehouse::ReadError> {
         // The log first: what is appended in between must not look committed.
-        let ranges = self.log.ranges();
+        let ranges = log.ranges();
         let positions = self.warehouse.read().await?.positions(EVENTS_TOPIC).await?;
         let committed = positions.into_iter().chain(std::iter::repeat(0));
         Ok(ranges.iter().zip(committed).map(|(range, position)| range.high.saturating_sub(position)).sum())
@@ -123,17 +156,21 @@ pub(super) fn router(state: AdminState) -> Router {
 /// 200 if everything is ready, else 503 with what is not.
 async fn readyz(State(state): State<AdminState>) -> Response {
     let mut parts = Map::new();
-    let log = state.log.stats().read_only;
-    parts.insert("log".into(), log.as_deref().unwrap_or("ok").into());
-    let (warehouse, processor) = match state.commit_age().await {
-        Err(_) => ("cannot be read".to_owned(), "unknown".to_owned()),
-        Ok(age) => {
-            let is_behind = age.is_some_and(|age| age > READY_AGE.as_secs_f64());
-            ("ok".to_owned(), if is_behind { format!("{:.0} s behind", age.unwrap_or(0.0)) } else { "ok".to_owned() })
+    if let Some(log) = &state.log {
+        parts.insert("log".into(), log.stats().read_only.as_deref().unwrap_or("ok").into());
+    }
+    // Uploads are taken while the warehouse is away.
+    if state.role != Role::Ingest {
+        let (warehouse, processor) = match state.commit_age().await {
+            Err(_) => ("cannot be read".to_owned(), "unknown".to_owned()),
+            Ok(Some(age)) if age > READY_AGE.as_secs_f64() => ("ok".to_owned(), format!("{age:.0} s behind")),
+            Ok(_) => ("ok".to_owned(), "ok".to_owned()),
+        };
+        parts.insert("warehouse".into(), warehouse.into());
+        if state.role.processes() {
+            parts.insert("processor".into(), processor.into());
         }
-    };
-    parts.insert("warehouse".into(), warehouse.into());
-    parts.insert("processor".into(), processor.into());
+    }
     let draining = state.draining.load(Ordering::Acquire);
     parts.insert("requests".into(), if draining { "draining" } else { "ok" }.into());
     let is_ready = parts.values().all(|part| part == "ok");
@@ -142,12 +179,12 @@ async fn readyz(State(state): State<AdminState>) -> Response {
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {
-    state.log_metrics.take_over(&*state.log);
-    if let Ok(Some(age)) = state.commit_age().await {
-        state.processor.observe_commit_age(age);
-    }
-    if let Ok(records) = state.lag().await {
-        state.processor.observe_lag(records);
+    state.observe_age().await;
+    if let Some(log) = &state.log {
+        state.log_metrics.take_over(&**log);
+        if let Ok(records) = state.lag(&**log).await {
+            state.processor.observe_lag(records);
+        }
     }
     let mut text = Vec::new();
     if TextEncoder::new().encode(&state.registry.gather(), &mut text).is_err() {

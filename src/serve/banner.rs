@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::data_dir::{Credentials, DataDir, Run};
 
 /// Prints it. Credentials are printed once, and only to a terminal; else the commands take them from their file.
@@ -27,7 +27,11 @@ fn text(config: &Config, data_dir: &DataDir, run: &Run, shown: Option<&Credentia
     let key = shown.map_or_else(|| from_file("upload_key"), |shown| shown.upload_key.clone());
     let token = shown.map_or_else(|| from_file("read_token"), |shown| shown.read_token.clone());
     let event = r#"{"specversion":"1.0","id":"hello-1","source":"/hello","type":"feature.used","data":{"feature":"first_upload"}}"#;
-    let (file, database) = (file.display(), std::path::absolute(config.database_file())?);
+    let file = file.display();
+    let catalogue = match config.profile()? {
+        Profile::Embedded => format!("sqlite:{}", std::path::absolute(config.database_file())?.display()),
+        Profile::Cluster => "postgres:host=.. dbname=.. user=..".to_owned(),
+    };
     Ok(format!(
         "streamgauge is ready on {scheme}://{http}
   admin        http://{admin}/readyz  http://{admin}/metrics
@@ -44,10 +48,9 @@ read it back:
 
 with DuckDB:
 
-  ATTACH 'ducklake:sqlite:{}' AS lake (READ_ONLY); SELECT * FROM lake.events;
+  ATTACH 'ducklake:{catalogue}' AS lake (READ_ONLY); SELECT * FROM lake.events;
 
-",
-        database.display()
+"
     ))
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use schemas::{Scope, Timestamp};
 use warehouse::{Access, AccessError, Warehouse};
 
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::data_dir::{Credentials, DataDir, read_credentials};
 
 /// The project of the first start.
@@ -31,9 +31,7 @@ pub(super) async fn ensure(
         data_dir.write_credentials(&made).context("write credentials.json")?;
         credentials = Some(made);
     }
-    if is_first {
-        warehouse.create_project(DEFAULT_PROJECT, true, now).await?;
-    }
+    create_default_project(config, warehouse, &access, now).await?;
     let adding = Adding { warehouse, access, now };
     if let Some(credentials) = &credentials {
         adding.key("first start", &credentials.upload_key).await?;
@@ -48,6 +46,28 @@ pub(super) async fn ensure(
         adding.token("preset", &config.read_token.0).await?;
     }
     Ok(credentials.filter(|_| is_first))
+}
+
+/// Makes sure that project `default` is there and that the preset values work. Several processes may do so at once.
+pub(super) async fn preset(config: &Config, warehouse: &Warehouse, now: Timestamp) -> Result<()> {
+    let access = warehouse.access().await?;
+    create_default_project(config, warehouse, &access, now).await?;
+    let adding = Adding { warehouse, access, now };
+    if !config.upload_key.0.is_empty() {
+        adding.key("preset", &config.upload_key.0).await?;
+    }
+    if !config.read_token.0.is_empty() {
+        adding.token("preset", &config.read_token.0).await?;
+    }
+    Ok(())
+}
+
+/// Uploads without a key are admitted where one process is the whole product, not where many may depend on it.
+async fn create_default_project(config: &Config, warehouse: &Warehouse, access: &Access, now: Timestamp) -> Result<()> {
+    if !access.projects.contains_key(DEFAULT_PROJECT) {
+        warehouse.create_project(DEFAULT_PROJECT, config.profile()? == Profile::Embedded, now).await?;
+    }
+    Ok(())
 }
 
 fn make(config: &Config) -> Credentials {
@@ -117,8 +137,7 @@ mod tests {
         async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let data_dir = DataDir::take(folder.path()).unwrap();
-            let config =
-                WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake") };
+            let config = WarehouseConfig::sqlite(folder.path().join("warehouse.db"), folder.path().join("lake"));
             Self { warehouse: Warehouse::open(&config).await.unwrap(), folder, data_dir }
         }
 

@@ -1,14 +1,16 @@
-//! All roles in one process on the embedded profile: open, bind, run, drain.
+//! A process: opens what its role needs, binds, runs, drains.
 
 mod admin;
 mod banner;
 mod credentials;
 mod listen;
+mod role;
 mod roles;
 mod startup;
 mod tls;
 
 pub(crate) use credentials::{DEFAULT_PROJECT, generate};
+pub(crate) use role::Role;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,25 +51,27 @@ impl KeyMaterial {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(config: Config, material: KeyMaterial) -> Result<()> {
+pub(crate) async fn serve(role: Role, config: Config, material: KeyMaterial) -> Result<()> {
     let data_dir = DataDir::take(&config.data_dir)?;
     // Ports are taken before any work is begun: a taken port is found out at once.
-    let http = bind(config.http_addr).await?;
+    let http = if role.listens() { Some(bind(config.http_addr).await?) } else { None };
     let admin = bind(config.admin_addr).await?;
     let KeyMaterial { tls, user_tokens } = material;
-    let parts = Parts::open(&config, &data_dir, user_tokens).await?;
-    let run =
-        Run { pid: std::process::id(), http: Some(http.local_addr()?), admin: Some(admin.local_addr()?), pgwire: None };
+    let parts = Parts::open(role, &config, &data_dir, user_tokens).await?;
+    let http_address = http.as_ref().map(TcpListener::local_addr).transpose()?;
+    let run = Run { pid: std::process::id(), http: http_address, admin: Some(admin.local_addr()?), pgwire: None };
     let draining = Arc::new(AtomicBool::new(false));
     // In this order of ends: requests first, then what they feed.
     let stop_listening = CancellationToken::new();
     let stop_roles = CancellationToken::new();
     let listen = ListenConfig::from(&config.http);
     let accepted = Accepted::new(listen.clone());
-    let acceptor =
-        Acceptor { listener: http, tls: tls.clone(), app: app(&config, &parts, &draining), accepted: accepted.clone() };
-    let serving = tokio::spawn(acceptor.run(stop_listening.clone()));
-    let state = admin::AdminState::new(&parts, Arc::clone(&draining));
+    let serving = http.map(|listener| {
+        let app = app(&config, &parts, &draining);
+        let acceptor = Acceptor { listener, tls: tls.clone(), app, accepted: accepted.clone() };
+        tokio::spawn(acceptor.run(stop_listening.clone()))
+    });
+    let state = admin::AdminState::new(&parts, Arc::clone(&draining), config.log.retention.0);
     let acceptor = Acceptor { listener: admin, tls: None, app: admin::router(state), accepted: Accepted::new(listen) };
     let admin_serving = tokio::spawn(acceptor.run(stop_roles.clone()));
     let roles = Roles::spawn(&config, &parts, tls, &stop_roles)?;
@@ -77,7 +81,10 @@ pub(crate) async fn serve(config: Config, material: KeyMaterial) -> Result<()> {
     // Before anybody can know whom to signal.
     let signalled = signalled()?;
     data_dir.write_run(&run)?;
-    banner::print(&config, &data_dir, &run, parts.fresh_credentials.as_ref())?;
+    if role == Role::All {
+        banner::print(&config, &data_dir, &run, parts.fresh_credentials.as_ref())?;
+    }
+    tracing::info!(role = role.as_str(), http = ?run.http, admin = ?run.admin, "ready");
 
     signalled.await;
     end_by(STOP_DEADLINE)?;
@@ -86,7 +93,9 @@ pub(crate) async fn serve(config: Config, material: KeyMaterial) -> Result<()> {
     parts.closing.cancel();
     tokio::time::sleep(DRAIN_NOTICE).await;
     stop_listening.cancel();
-    serving.await.context("the listener stopped")?;
+    if let Some(serving) = serving {
+        serving.await.context("the listener stopped")?;
+    }
     data_dir.remove_run();
     accepted.drain(config.http.drain_timeout.0).await;
     // Nothing feeds the log any more: what it holds is committed, then everything is closed.
@@ -98,7 +107,7 @@ pub(crate) async fn serve(config: Config, material: KeyMaterial) -> Result<()> {
     Ok(())
 }
 
-/// All routes, behind the edge.
+/// The routes of the role, behind the edge.
 fn app(config: &Config, parts: &Parts, draining: &Arc<AtomicBool>) -> Router {
     let edge = Edge {
         authentication: Arc::clone(&parts.authentication),
@@ -107,9 +116,14 @@ fn app(config: &Config, parts: &Parts, draining: &Arc<AtomicBool>) -> Router {
         body_limits: BodyLimits { max_bytes: config.ingest.max_body_bytes.0, deadline: config.ingest.body_deadline.0 },
         metrics: parts.edge_metrics.clone(),
     };
-    Router::new()
-        .merge(ingest::router(parts.ingest.clone()))
-        .merge(query::router(parts.query.clone()))
+    let mut router = Router::new();
+    if let Some(ingest) = &parts.ingest {
+        router = router.merge(ingest::router(ingest.clone()));
+    }
+    if let Some(query) = &parts.query {
+        router = router.merge(query::router(query.clone()));
+    }
+    router
         .method_not_allowed_fallback({
             let edge = edge.clone();
             move |request| no_method(axum::extract::State(edge.clone()), request)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use event_log::EventLog;
 use futures::FutureExt;
 use processor::{Maintenance, MaintenanceConfig, Processor, RunError, Step};
 use tokio::task::JoinHandle;
@@ -15,7 +16,7 @@ use warehouse::MergePolicy;
 use super::startup::Parts;
 use super::tls::Reloading;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::telemetry::Repeated;
 
 /// How often keys, tokens and certificates are read again.
@@ -32,7 +33,7 @@ const LAST_COMMITS: Duration = Duration::from_secs(8);
 
 /// The running loops.
 pub(super) struct Roles {
-    processor: std::thread::JoinHandle<()>,
+    processor: Option<std::thread::JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -44,43 +45,23 @@ impl Roles {
         tls: Option<Reloading>,
         stop: &CancellationToken,
     ) -> Result<Self> {
-        let maintenance = Arc::new(maintenance(config, parts));
-        // Until this is dropped nothing may write to the lake: nothing else tells leftovers from work in progress.
-        let (collected, leftovers_gone) = tokio::sync::oneshot::channel::<()>();
-        let processor = Processor::new(
-            Arc::clone(&parts.log),
-            parts.warehouse.clone(),
-            config.processor.settings(),
-            parts.processor_metrics.clone(),
-        );
-        let runtime = tokio::runtime::Handle::current();
-        let processor = std::thread::Builder::new()
-            .name("processor".into())
-            .spawn({
-                let (clock, stop, maintenance) = (parts.clock.clone(), stop.clone(), Arc::clone(&maintenance));
-                move || {
-                    runtime.block_on(async {
-                        maintenance.collect_leftovers().await;
-                        drop(collected);
-                        run_processor(processor, clock, stop).await;
-                    });
-                }
-            })
-            .context("start the processor's thread")?;
-        let tasks = vec![
-            tokio::spawn(tick(parts.ingest.clone(), parts.clock.clone(), config.ingest.tick_interval.0, stop.clone())),
-            tokio::spawn({
-                let (clock, every, stop) = (parts.clock.clone(), config.maintenance.interval.0, stop.clone());
-                async move {
-                    // An error of the channel means dropped, which is the signal.
-                    if stop.run_until_cancelled(leftovers_gone).await.is_some() {
-                        maintain(maintenance, clock, every, stop).await;
-                    }
-                }
-            }),
+        let mut tasks = vec![
             tokio::spawn(refresh_credentials(parts, tls, stop.clone())),
             tokio::spawn(refresh_user_keys(parts, stop.clone())),
         ];
+        if let Some(ingest) = &parts.ingest {
+            let every = config.ingest.tick_interval.0;
+            tasks.push(tokio::spawn(tick(ingest.clone(), parts.clock.clone(), every, stop.clone())));
+        }
+        let log = parts.log.as_ref().filter(|_| parts.role.processes());
+        let processor = match log {
+            Some(log) => {
+                let (processor, maintenance) = process(config, parts, log, stop)?;
+                tasks.push(maintenance);
+                Some(processor)
+            }
+            None => None,
+        };
         Ok(Self { processor, tasks })
     }
 
@@ -91,14 +72,53 @@ impl Roles {
                 tracing::error!(error = %error, "a loop of the server panicked");
             }
         }
-        let processor = self.processor;
+        let Some(processor) = self.processor else { return };
         if tokio::task::spawn_blocking(move || processor.join()).await.is_ok_and(|joined| joined.is_err()) {
             tracing::error!("the processor panicked");
         }
     }
 }
 
-fn maintenance(config: &Config, parts: &Parts) -> Maintenance {
+/// Starts the processor on a thread of its own, and the maintenance beside it.
+fn process(
+    config: &Config,
+    parts: &Parts,
+    log: &Arc<dyn EventLog>,
+    stop: &CancellationToken,
+) -> Result<(std::thread::JoinHandle<()>, JoinHandle<()>)> {
+    let maintenance = Arc::new(maintenance(config, parts, log));
+    // Where one process holds the lake, nothing else tells leftovers from work in progress: until this is dropped nothing
+    // may write to it. Others may be at work in the lake of a cluster, and leftovers are known by their age there.
+    let is_alone = config.profile()? == Profile::Embedded;
+    let (collected, leftovers_gone) = tokio::sync::oneshot::channel::<()>();
+    let (settings, metrics) = (config.processor.settings(), parts.processor_metrics.clone());
+    let processor = Processor::new(Arc::clone(log), parts.warehouse.clone(), settings, metrics);
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new().name("processor".into()).spawn({
+        let (clock, stop, maintenance) = (parts.clock.clone(), stop.clone(), Arc::clone(&maintenance));
+        move || {
+            runtime.block_on(async {
+                if is_alone {
+                    maintenance.collect_leftovers().await;
+                }
+                drop(collected);
+                run_processor(processor, clock, stop).await;
+            });
+        }
+    });
+    let maintaining = tokio::spawn({
+        let (clock, every, stop) = (parts.clock.clone(), config.maintenance.interval.0, stop.clone());
+        async move {
+            // An error of the channel means dropped, which is the signal.
+            if stop.run_until_cancelled(leftovers_gone).await.is_some() {
+                maintain(maintenance, clock, every, stop).await;
+            }
+        }
+    });
+    Ok((thread.context("start the processor's thread")?, maintaining))
+}
+
+fn maintenance(config: &Config, parts: &Parts, log: &Arc<dyn EventLog>) -> Maintenance {
     let settings = MaintenanceConfig {
         merge: MergePolicy { fan_in: config.maintenance.merge_fan_in, ..MergePolicy::default() },
         rollup_delta_age: config.maintenance.rollup_delta_age.0,
@@ -107,7 +127,7 @@ fn maintenance(config: &Config, parts: &Parts) -> Maintenance {
         file_grace: config.maintenance.file_grace.0,
         log_retention: config.log.retention.0,
     };
-    Maintenance::new(Arc::clone(&parts.log), parts.warehouse.clone(), settings, parts.processor_metrics.clone())
+    Maintenance::new(Arc::clone(log), parts.warehouse.clone(), settings, parts.processor_metrics.clone())
 }
 
 /// Steps until told to stop, then commits what the log still holds. A step is never cut off: it may be a commit.

@@ -1,9 +1,9 @@
-//! Opening everything, in the order of dependence.
+//! Opening everything that a role needs, in the order of dependence.
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use event_log::{DiskLog, DiskLogConfig, EventLog};
+use anyhow::Result;
+use event_log::EventLog;
 use ingest::{Ingest, IngestMetrics};
 use processor::{EVENTS_TOPIC, ProcessorMetrics};
 use prometheus::Registry;
@@ -12,18 +12,21 @@ use tokio_util::sync::CancellationToken;
 use warehouse::Warehouse;
 
 use super::credentials;
+use super::role::Role;
 use crate::auth::{Authentication, EdgeMetrics, UserTokens};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::{Credentials, DataDir};
+use crate::stores;
 
-/// Everything a process consists of.
+/// Everything a process consists of. What its role does not need is not there.
 pub(super) struct Parts {
+    pub(super) role: Role,
     pub(super) clock: Clock,
-    pub(super) log: Arc<dyn EventLog>,
+    pub(super) log: Option<Arc<dyn EventLog>>,
     pub(super) warehouse: Warehouse,
-    pub(super) ingest: Ingest,
-    pub(super) query: Query,
+    pub(super) ingest: Option<Ingest>,
+    pub(super) query: Option<Query>,
     pub(super) authentication: Arc<Authentication>,
     pub(super) registry: Registry,
     pub(super) edge_metrics: EdgeMetrics,
@@ -35,30 +38,47 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) async fn open(config: &Config, data_dir: &DataDir, user_tokens: Option<UserTokens>) -> Result<Self> {
+    pub(super) async fn open(
+        role: Role,
+        config: &Config,
+        data_dir: &DataDir,
+        user_tokens: Option<UserTokens>,
+    ) -> Result<Self> {
         let clock = Clock::new(config.test_clock);
         let registry = Registry::new();
-        let log_config = DiskLogConfig {
-            partitions: config.log.partitions,
-            queue_bytes: config.log.queue_bytes.0,
-            ..DiskLogConfig::new(config.log_folder())
+        // Opening the log takes time of its own (a journal is replayed, brokers are found): beside the database.
+        let opening = role.has_log().then(|| tokio::spawn(stores::open_log(config.clone())));
+        let warehouse = stores::open_warehouse(config).await?;
+        let log = match opening {
+            Some(opening) => {
+                let log = opening.await??;
+                warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
+                Some(log)
+            }
+            None => None,
         };
-        let warehouse_config = config.warehouse();
-        warehouse::remove_unfinished(&warehouse_config).context("remove what a rebuild left behind")?;
-        // Opening the log replays its journal: beside the database, not before it.
-        let opening = tokio::task::spawn_blocking(move || DiskLog::open(log_config));
-        let warehouse = Warehouse::open(&warehouse_config).await?;
-        let log: Arc<dyn EventLog> = Arc::new(opening.await??);
-        warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
-        let fresh_credentials = credentials::ensure(config, data_dir, &warehouse, clock.now()).await?;
+        let fresh_credentials = match role {
+            Role::All => credentials::ensure(config, data_dir, &warehouse, clock.now()).await?,
+            // One role of several: nobody looks for credentials in its directory.
+            _ => credentials::preset(config, &warehouse, clock.now()).await.map(|()| None)?,
+        };
         let authentication = Arc::new(Authentication::new(warehouse.access().await?, user_tokens, config));
         let closing = CancellationToken::new();
-        let ingest =
-            Ingest::new(Arc::clone(&log), ingest_config(config), IngestMetrics::register(&registry)?, clock.as_now());
-        let query_metrics = QueryMetrics::register(&registry)?;
-        let query =
-            Query::new(warehouse.clone(), query_config(config), query_metrics, clock.as_now(), closing.clone())?;
+        let ingest = match log.as_ref().filter(|_| role.ingests()) {
+            Some(log) => {
+                let metrics = IngestMetrics::register(&registry)?;
+                Some(Ingest::new(Arc::clone(log), ingest_config(config), metrics, clock.as_now()))
+            }
+            None => None,
+        };
+        let query = if role.answers() {
+            let metrics = QueryMetrics::register(&registry)?;
+            Some(Query::new(warehouse.clone(), query_config(config), metrics, clock.as_now(), closing.clone())?)
+        } else {
+            None
+        };
         Ok(Self {
+            role,
             clock,
             log,
             warehouse,

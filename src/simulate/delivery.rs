@@ -184,9 +184,11 @@ mod tests {
             vec![Disturbance::Duplicates, Disturbance::Recut, Disturbance::Reorder, Disturbance::Offline];
         for (repeat, shuffle) in [(1, false), (3, true)] {
             let order = Order { disturbances: disturbances.clone(), repeat, shuffle };
-            for (number, device) in fleet_plan::fleet(&wish).devices.iter().enumerate() {
+            for (number, device) in fleet_plan::fleet(&wish).iter().enumerate() {
                 let mut random = Random::new(9);
-                let events = wire::events(device, &mut random);
+                let sessions = device.sessions.iter();
+                let events: Vec<Event> =
+                    sessions.flat_map(|session| wire::events(device, session, &mut random)).collect();
                 let deliveries = plan(number, device, &events, &order, &mut random);
                 assert!(deliveries.windows(2).all(|pair| pair[0].received <= pair[1].received));
                 assert_eq!(first_arrivals(&deliveries).len(), events.len());

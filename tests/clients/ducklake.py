@@ -1,7 +1,7 @@
 """Reads a DuckLake catalogue with DuckDB, read-only, as a reader that shares no code with the product.
 
-    python ducklake.py CATALOGUE.db [--at VERSION]
-    python ducklake.py --ddl
+    python ducklake.py CATALOGUE.db|postgres://.. [--at VERSION]
+    python ducklake.py --ddl [postgres://..]
 
 The first form prints, of the newest snapshot or of the given one:
 
@@ -15,7 +15,7 @@ The first form prints, of the newest snapshot or of the given one:
      "app_sessions": {"duration_ms", "viewer_ms": sums}}
 
 A part whose table is not in that snapshot is null. The second form lets DuckDB create a catalogue of version 1.0 on SQLite in a
-temporary folder and prints {ducklake_* table: [[column, type], ..]}.
+temporary folder, or in a schema of its own on that server, and prints {ducklake_* table: [[column, type], ..]}.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import json
 import os
 import sqlite3
 import tempfile
+import uuid
 from datetime import datetime, timedelta, timezone
 
 import duckdb
@@ -32,15 +33,26 @@ import duckdb
 RECORD_SUMS = ("events", "stored", "duplicate", "quarantined", "suppressed")
 
 
+def is_postgres(catalogue):
+    return catalogue.startswith(("postgres://", "postgresql://"))
+
+
 def connect(catalogue, options):
-    """Opens DuckDB with the catalogue attached as `lake`; the extensions are files of installed packages."""
+    """Opens DuckDB with the catalogue attached as `lake`."""
+    kind = "postgres" if is_postgres(catalogue) else "sqlite"
+    connection = with_extensions(f"{kind}_scanner", "ducklake")
+    connection.execute(f"ATTACH {literal(f'ducklake:{kind}:{catalogue}')} AS lake ({options})")
+    return connection
+
+
+def with_extensions(*names):
+    """Opens DuckDB; the extensions are files of installed packages."""
     config = {"allow_unsigned_extensions": "true", "autoinstall_known_extensions": "false"}
     connection = duckdb.connect(config=config)
-    for name in ("sqlite_scanner", "ducklake"):
+    for name in names:
         home = importlib.util.find_spec(f"duckdb_extension_{name}").submodule_search_locations[0]
         (file,) = glob.glob(os.path.join(home, "extensions", "*", f"{name}.duckdb_extension"))
         connection.execute(f"LOAD {literal(file)}")
-    connection.execute(f"ATTACH {literal(f'ducklake:sqlite:{catalogue}')} AS lake ({options})")
     return connection
 
 
@@ -56,7 +68,7 @@ def rfc3339(microseconds):
 
 
 def report(catalogue, at):
-    if not os.path.isfile(catalogue):
+    if not is_postgres(catalogue) and not os.path.isfile(catalogue):
         raise SystemExit(f"no such file: {catalogue}")
     connection = connect(catalogue, "READ_ONLY")
     # One transaction, so that every number is of the same snapshot while a server goes on committing.
@@ -64,7 +76,7 @@ def report(catalogue, at):
     rows = lambda sql: connection.execute(sql).fetchall()
     newest = rows("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")[0][0]
     version = newest if at is None else at
-    catalogue_tables = "__ducklake_metadata_lake.main"
+    catalogue_tables = "__ducklake_metadata_lake." + ("public" if is_postgres(catalogue) else "main")
     tables = [name for (name,) in rows(
         f"SELECT t.table_name FROM {catalogue_tables}.ducklake_table t"
         f" JOIN {catalogue_tables}.ducklake_schema s USING (schema_id) WHERE s.schema_name = 'main'"
@@ -125,15 +137,44 @@ def ddl():
     return result
 
 
+def ddl_on_postgres(url):
+    schema = f"reference_{uuid.uuid4().hex}"
+    server = with_extensions("postgres_scanner")
+    server.execute(f"ATTACH {literal(url)} AS server (TYPE postgres)")
+    run = lambda sql: server.execute(f"CALL postgres_execute('server', {literal(sql)})")
+    ask = lambda sql: server.execute(f"SELECT * FROM postgres_query('server', {literal(sql)})").fetchall()
+    run(f"CREATE SCHEMA {schema}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            connect(url, f"DATA_PATH {literal(folder)}, META_SCHEMA {literal(schema)}").close()
+        ((version,),) = ask(f"SELECT value::text FROM {schema}.ducklake_metadata WHERE key = 'version'")
+        if version != "1.0":
+            raise SystemExit(f"this DuckDB creates version {version}, not 1.0")
+        result = {}
+        for table, column, type_name in ask(
+            "SELECT table_name::text, column_name::text, udt_name::text FROM information_schema.columns"
+            f" WHERE table_schema = '{schema}' AND table_name LIKE 'ducklake%' ORDER BY table_name, ordinal_position"
+        ):
+            type_name = {"int8": "BIGINT", "bool": "BOOLEAN"}.get(type_name, type_name.upper())
+            result.setdefault(table, []).append([column, type_name])
+    finally:
+        run(f"DROP SCHEMA {schema} CASCADE")
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("catalogue", nargs="?")
     parser.add_argument("--at", type=int, metavar="VERSION")
     parser.add_argument("--ddl", action="store_true")
     arguments = parser.parse_args()
-    if arguments.ddl == (arguments.catalogue is not None):
+    if arguments.ddl:
+        result = ddl_on_postgres(arguments.catalogue) if arguments.catalogue else ddl()
+    elif arguments.catalogue:
+        result = report(arguments.catalogue, arguments.at)
+    else:
         parser.error("either a catalogue or --ddl")
-    print(json.dumps(ddl() if arguments.ddl else report(arguments.catalogue, arguments.at)))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 #
 #   setup.sh [FOLDER]
 #
-# Afterwards run the scripts that lie in the folder: `node FOLDER/x.mjs`, `FOLDER/venv/bin/python FOLDER/x.py`. They are
+# Afterwards run the scripts that lie in the folder: `node FOLDER/x.mjs`, `FOLDER/venv/bin/python FOLDER/x.py`, `FOLDER/duckdb`. They are
 # copies, since Node looks for packages beside the file that it runs. The folder is installed again when the pinned
 # versions or the interpreters changed. Safe to call at the same time; prints nothing if there is nothing to install.
 set -euo pipefail
@@ -17,7 +17,7 @@ exec 9>"$folder/.lock"
 flock 9
 
 # The scripts themselves may change without a new installation; replaced by renaming, as one may be about to run.
-for script in "$here"/*.mjs "$here"/*.py; do
+for script in "$here"/*.mjs "$here"/*.py "$here"/duckdb; do
     copy=$folder/${script##*/}
     if ! cmp -s "$script" "$copy"; then
         cp "$script" "$copy.new"

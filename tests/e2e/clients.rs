@@ -21,6 +21,16 @@ fn clients() -> Option<PathBuf> {
     folder
 }
 
+/// The command of DuckDB among them.
+pub(crate) fn duckdb() -> Option<PathBuf> {
+    let command = clients()?.join("duckdb");
+    if !command.is_file() {
+        println!("skipped: there is no command duckdb in STREAMGAUGE_TEST_CLIENTS, ./deploy/test makes it");
+        return None;
+    }
+    Some(command)
+}
+
 /// Runs a script of the folder with Node or Python; returns what it printed.
 pub(crate) async fn run(script: &str, arguments: &[&str]) -> Option<String> {
     let folder = clients()?;
@@ -46,6 +56,11 @@ pub(crate) async fn through_duckdb(server: &Server, at: Option<i64>) -> Option<V
     arguments.extend(at.map(|commit| format!("--at={commit}")));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Some(serde_json::from_str(&run("ducklake.py", &arguments).await?).unwrap())
+}
+
+/// What DuckDB finds in a lake whose catalogue is in this Postgres database.
+pub(crate) async fn duckdb_of_postgres(url: &str) -> Option<Value> {
+    Some(serde_json::from_str(&run("ducklake.py", &[url]).await?).unwrap())
 }
 
 #[tokio::test]
@@ -223,9 +238,18 @@ async fn duckdb_reads_exactly_what_we_read_also_as_of_older_commits_and_after_me
 #[tokio::test]
 async fn our_catalogue_is_laid_out_as_duckdb_lays_it_out() {
     let Some(reference) = run("ducklake.py", &["--ddl"]).await else { return };
-    let reference: BTreeMap<String, Vec<(String, String)>> = serde_json::from_str(&reference).unwrap();
+    assert_laid_out(&reference, include_str!("../../processor/warehouse/migrations/sqlite/0001_ducklake.sql"));
+    let Ok(server) = std::env::var("STREAMGAUGE_TEST_POSTGRES") else {
+        return println!("skipped: STREAMGAUGE_TEST_POSTGRES names no server");
+    };
+    let reference = run("ducklake.py", &["--ddl", &server]).await.unwrap();
+    assert_laid_out(&reference, include_str!("../../processor/warehouse/migrations/postgres/0001_ducklake.sql"));
+}
+
+/// The 28 tables of a migration have the columns and types of the reference.
+fn assert_laid_out(reference: &str, migration: &str) {
+    let reference: BTreeMap<String, Vec<(String, String)>> = serde_json::from_str(reference).unwrap();
     assert_eq!(reference.len(), 28);
-    let migration = include_str!("../../processor/warehouse/migrations/sqlite/0001_ducklake.sql");
     let mut ours: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for statement in migration.split(';') {
         let statement: Vec<&str> = statement.lines().filter(|line| !line.starts_with("--")).collect();

@@ -9,6 +9,7 @@
 mod answers;
 mod browser;
 mod clients;
+mod cluster;
 mod crash;
 mod examples;
 mod fixtures;

@@ -5,7 +5,7 @@ mod connections;
 mod encrypted;
 mod ending;
 mod observed;
-mod people;
+pub(crate) mod people;
 mod starting;
 
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Which events were taken in before, at any age, within a bound of memory.
 //!
 //! Keys of the newest commits are in a hash set (the hot set). Every commit also writes its keys as a sorted run into
-//! the lake folder, listed in the same transaction; runs merge in levels. What the hot set does not know is looked up
+//! the lake, listed in the same transaction; runs merge in levels. What the hot set does not know is looked up
 //! in the older runs: by range, then by filter, and only where a filter says «perhaps» by reading one block.
 
 mod run;

@@ -12,7 +12,7 @@ fn key(n: u32) -> EventKey {
 }
 
 struct Setup {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     lake: Lake,
     listed: Vec<IdRun>,
     next_run: i64,
@@ -21,8 +21,8 @@ struct Setup {
 impl Setup {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let lake = Lake::open(&folder.path().join("lake")).unwrap();
-        Self { _folder: folder, lake, listed: Vec::new(), next_run: 1 }
+        let lake = Lake::open(&folder.path().join("lake").into()).unwrap();
+        Self { folder, lake, listed: Vec::new(), next_run: 1 }
     }
 
     fn open(&self, hot_limit: usize) -> KeyIndex {
@@ -101,7 +101,7 @@ fn a_damaged_run_is_named_and_never_answers() {
     let mut index = setup.open(0);
     index.take_in(&(0..1000).map(key).collect::<Vec<_>>()).unwrap();
     setup.commit(&mut index);
-    let path = setup.lake.root().join(&setup.listed[0].run.path);
+    let path = setup.folder.path().join("lake").join(&setup.listed[0].run.path);
     let whole = std::fs::read(&path).unwrap();
     for at in [6 + 8, 6 + 40, 6 + 32 + 16 * 1000 + 3, whole.len() - 1] {
         let mut damaged = whole.clone();

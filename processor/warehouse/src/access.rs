@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use schemas::digest::sha256_hex;
 use schemas::{Scope, Timestamp};
-use sqlx::Row;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::database::Warehouse;
+use crate::database::{Row, Statement, sql};
+use crate::open::Warehouse;
 
 /// Why a project, key or token could not be read or changed.
 #[derive(Debug, Error)]
@@ -102,26 +102,21 @@ impl Warehouse {
     /// [`AccessError::Database`].
     pub async fn access(&self) -> Result<Access, AccessError> {
         let mut access = Access::default();
-        let rows = sqlx::query("SELECT project, keyless_legacy, retention_days FROM projects")
-            .fetch_all(&self.shared.readers)
-            .await?;
+        let mut read = self.shared.database.read().await?;
+        let rows = sql("SELECT project, keyless_legacy, retention_days FROM projects").rows(&mut read).await?;
         for row in &rows {
-            let name: Arc<str> = row.get::<String, _>(0).into();
-            let project =
-                Project { project: Arc::clone(&name), keyless_legacy: row.get(1), retention_days: row.get(2) };
+            let name: Arc<str> = row.get::<String>(0).into();
+            let retention_days = row.get::<Option<i64>>(2).map(|days| u32::try_from(days).unwrap_or(u32::MAX));
+            let project = Project { project: Arc::clone(&name), keyless_legacy: row.get(1), retention_days };
             access.projects.insert(name, project);
         }
-        let rows = sqlx::query("SELECT key_sha256, project FROM upload_keys WHERE revoked_at IS NULL")
-            .fetch_all(&self.shared.readers)
+        let rows = sql("SELECT key_sha256, project FROM upload_keys WHERE revoked_at IS NULL").rows(&mut read).await?;
+        access.keys = rows.iter().map(|row| (row.get(0), row.get::<String>(1).into())).collect();
+        let rows = sql("SELECT token_sha256, project, scopes FROM service_tokens WHERE revoked_at IS NULL")
+            .rows(&mut read)
             .await?;
-        access.keys = rows.iter().map(|row| (row.get(0), row.get::<String, _>(1).into())).collect();
-        let rows = sqlx::query("SELECT token_sha256, project, scopes FROM service_tokens WHERE revoked_at IS NULL")
-            .fetch_all(&self.shared.readers)
-            .await?;
-        access.tokens = rows
-            .iter()
-            .map(|row| (row.get(0), (row.get::<String, _>(1).into(), scopes(&row.get::<String, _>(2)))))
-            .collect();
+        access.tokens =
+            rows.iter().map(|row| (row.get(0), (row.get::<String>(1).into(), scopes(&row.get::<String>(2))))).collect();
         Ok(access)
     }
 
@@ -136,14 +131,10 @@ impl Warehouse {
         keyless_legacy: bool,
         now: Timestamp,
     ) -> Result<bool, AccessError> {
-        let created =
-            sqlx::query("INSERT OR IGNORE INTO projects (project, created_at, keyless_legacy) VALUES (?, ?, ?)")
-                .bind(project)
-                .bind(now.to_sql())
-                .bind(keyless_legacy)
-                .execute(&self.shared.writer)
-                .await?;
-        Ok(created.rows_affected() == 1)
+        let insert = sql(
+            "INSERT INTO projects (project, created_at, keyless_legacy) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        );
+        Ok(self.change(insert.bind(project).bind(now).bind(keyless_legacy)).await? == 1)
     }
 
     /// Adds an upload key with this value. Returns its id.
@@ -159,15 +150,14 @@ impl Warehouse {
         now: Timestamp,
     ) -> Result<String, AccessError> {
         let key_id = format!("key_{}", Uuid::now_v7().simple());
-        sqlx::query("INSERT INTO upload_keys (key_id, project, name, key_sha256, created_at) VALUES (?, ?, ?, ?, ?)")
-            .bind(&key_id)
-            .bind(project)
-            .bind(name)
-            .bind(sha256_hex(value.as_bytes()))
-            .bind(now.to_sql())
-            .execute(&self.shared.writer)
-            .await
-            .map_err(|error| refused(error, project))?;
+        let insert =
+            sql("INSERT INTO upload_keys (key_id, project, name, key_sha256, created_at) VALUES ($1, $2, $3, $4, $5)")
+                .bind(&key_id)
+                .bind(project)
+                .bind(name)
+                .bind(sha256_hex(value.as_bytes()))
+                .bind(now);
+        self.change(insert).await.map_err(|error| refused(error, project))?;
         Ok(key_id)
     }
 
@@ -186,19 +176,15 @@ impl Warehouse {
     ) -> Result<String, AccessError> {
         let token_id = format!("token_{}", Uuid::now_v7().simple());
         let words: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-        sqlx::query(
-            "INSERT INTO service_tokens (token_id, project, name, token_sha256, scopes, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
+        let insert = sql("INSERT INTO service_tokens (token_id, project, name, token_sha256, scopes, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6)")
         .bind(&token_id)
         .bind(project)
         .bind(name)
         .bind(sha256_hex(value.as_bytes()))
         .bind(words.join(","))
-        .bind(now.to_sql())
-        .execute(&self.shared.writer)
-        .await
-        .map_err(|error| refused(error, project))?;
+        .bind(now);
+        self.change(insert).await.map_err(|error| refused(error, project))?;
         Ok(token_id)
     }
 
@@ -208,15 +194,15 @@ impl Warehouse {
     ///
     /// [`AccessError::Database`].
     pub async fn upload_keys(&self) -> Result<Vec<UploadKey>, AccessError> {
-        let rows = sqlx::query("SELECT key_id, project, name, created_at, revoked_at FROM upload_keys ORDER BY key_id")
-            .fetch_all(&self.shared.readers)
+        let rows = sql("SELECT key_id, project, name, created_at, revoked_at FROM upload_keys ORDER BY key_id")
+            .rows(&mut self.shared.database.read().await?)
             .await?;
-        let key = |row: &sqlx::sqlite::SqliteRow| UploadKey {
+        let key = |row: &Row| UploadKey {
             key_id: row.get(0),
-            project: row.get::<String, _>(1).into(),
+            project: row.get::<String>(1).into(),
             name: row.get(2),
-            created_at: row.get(3),
-            revoked_at: row.get(4),
+            created_at: time(row, 3).unwrap_or_default(),
+            revoked_at: time(row, 4),
         };
         Ok(rows.iter().map(key).collect())
     }
@@ -227,18 +213,17 @@ impl Warehouse {
     ///
     /// [`AccessError::Database`].
     pub async fn service_tokens(&self) -> Result<Vec<ServiceToken>, AccessError> {
-        let rows = sqlx::query(
-            "SELECT token_id, project, name, scopes, created_at, revoked_at FROM service_tokens ORDER BY token_id",
-        )
-        .fetch_all(&self.shared.readers)
-        .await?;
-        let token = |row: &sqlx::sqlite::SqliteRow| ServiceToken {
+        let rows =
+            sql("SELECT token_id, project, name, scopes, created_at, revoked_at FROM service_tokens ORDER BY token_id")
+                .rows(&mut self.shared.database.read().await?)
+                .await?;
+        let token = |row: &Row| ServiceToken {
             token_id: row.get(0),
-            project: row.get::<String, _>(1).into(),
+            project: row.get::<String>(1).into(),
             name: row.get(2),
-            scopes: scopes(&row.get::<String, _>(3)),
-            created_at: row.get(4),
-            revoked_at: row.get(5),
+            scopes: scopes(&row.get::<String>(3)),
+            created_at: time(row, 4).unwrap_or_default(),
+            revoked_at: time(row, 5),
         };
         Ok(rows.iter().map(token).collect())
     }
@@ -251,13 +236,20 @@ impl Warehouse {
     pub async fn revoke(&self, id: &str, now: Timestamp) -> Result<(), AccessError> {
         let mut revoked = 0;
         for statement in [
-            "UPDATE upload_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL",
-            "UPDATE service_tokens SET revoked_at = ? WHERE token_id = ? AND revoked_at IS NULL",
+            "UPDATE upload_keys SET revoked_at = $1 WHERE key_id = $2 AND revoked_at IS NULL",
+            "UPDATE service_tokens SET revoked_at = $1 WHERE token_id = $2 AND revoked_at IS NULL",
         ] {
-            let result = sqlx::query(statement).bind(now.to_sql()).bind(id).execute(&self.shared.writer).await?;
-            revoked += result.rows_affected();
+            revoked += self.change(sql(statement).bind(now).bind(id)).await?;
         }
         if revoked == 0 { Err(AccessError::NoSuchCredential(id.to_owned())) } else { Ok(()) }
+    }
+
+    /// Runs one statement for itself. Returns how many rows it changed.
+    async fn change(&self, statement: Statement) -> Result<u64, sqlx::Error> {
+        let mut transaction = self.shared.database.write().await?;
+        let changed = statement.run(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(changed)
     }
 }
 
@@ -267,6 +259,11 @@ fn refused(error: sqlx::Error, project: &str) -> AccessError {
         Some(database) if database.is_unique_violation() => AccessError::ValueTaken,
         _ => error.into(),
     }
+}
+
+/// A time as the catalogue writes it.
+fn time(row: &Row, idx: usize) -> Option<String> {
+    row.get::<Option<Timestamp>>(idx).map(Timestamp::to_sql)
 }
 
 fn scopes(words: &str) -> Arc<[Scope]> {

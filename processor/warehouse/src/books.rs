@@ -1,7 +1,6 @@
 //! The books: what the ledger says against what the files hold.
 
-use sqlx::Row;
-
+use crate::database::sql;
 use crate::read::{Read, ReadError};
 use crate::tables::{EVENTS, QUARANTINE};
 
@@ -33,18 +32,16 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn books(&mut self) -> Result<Books, ReadError> {
-        let row = sqlx::query(
-            "WITH lines AS (SELECT outcome, events FROM ledger_merged WHERE grain = 'hour' \
+        let row = sql("WITH lines AS (SELECT outcome, events FROM ledger_merged WHERE grain = 'hour' \
              UNION ALL SELECT outcome, events FROM ledger_delta), \
              files AS (SELECT table_id, record_count FROM ducklake_data_file WHERE end_snapshot IS NULL) \
-             SELECT coalesce((SELECT sum(events) FROM lines WHERE outcome = 'stored'), 0), \
-             coalesce((SELECT sum(events) FROM lines WHERE outcome = 'quarantined'), 0), \
-             coalesce((SELECT sum(record_count) FROM files WHERE table_id = ?), 0), \
-             coalesce((SELECT sum(record_count) FROM files WHERE table_id = ?), 0)",
-        )
+             SELECT coalesce((SELECT CAST(sum(events) AS BIGINT) FROM lines WHERE outcome = 'stored'), 0), \
+             coalesce((SELECT CAST(sum(events) AS BIGINT) FROM lines WHERE outcome = 'quarantined'), 0), \
+             coalesce((SELECT CAST(sum(record_count) AS BIGINT) FROM files WHERE table_id = $1), 0), \
+             coalesce((SELECT CAST(sum(record_count) AS BIGINT) FROM files WHERE table_id = $2), 0)")
         .bind(EVENTS.id)
         .bind(QUARANTINE.id)
-        .fetch_one(&mut *self.transaction)
+        .row(&mut self.transaction)
         .await?;
         Ok(Books { stored: row.get(0), quarantined: row.get(1), event_rows: row.get(2), quarantine_rows: row.get(3) })
     }

@@ -3,24 +3,26 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::Row;
-
-use crate::database::Warehouse;
+use crate::database::{Task, Transaction, sql};
 use crate::lake::{FileName, FoundFile, Lake, Origin};
+use crate::open::Warehouse;
 use crate::read::{ReadError, unsigned};
 use crate::tables::LAKE_TABLES;
 
 /// A merge takes seconds; its output is not collected before this.
 const MERGE_GRACE: Duration = Duration::from_secs(3600);
 
+/// Among several processes: longer than a commit can take, and than clocks of machines and file servers differ.
+const SHARED_GRACE: Duration = Duration::from_secs(600);
+
 /// What was collected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Files deleted.
     pub files: u64,
-    /// Listed files that are missing in the folder: damage.
+    /// Listed files that are missing in the lake: damage.
     pub missing: u64,
-    /// Nothing was deleted, since the folder holds files of commits that the database has not: it is older.
+    /// Nothing was deleted, since the lake holds files of commits that the database has not: it is older.
     pub is_ahead: bool,
 }
 
@@ -29,20 +31,32 @@ impl Warehouse {
     /// position in its name, a merge's after an hour. Files younger than `grace` stay; with a grace of zero (only while
     /// nothing else writes, as at start) the leftovers of every attempt go. Files with names of others stay always.
     ///
+    /// Where other processes may be writing, a grace of less than [`SHARED_GRACE`] is that long: nothing counts as a
+    /// leftover only because this process has just begun. While another process is at it, nothing is done.
+    ///
     /// # Errors
     ///
     /// [`ReadError::Database`]; files that cannot be deleted are left for the next time.
     pub async fn collect_orphans(&self, grace: Duration) -> Result<Collected, ReadError> {
+        let Some(_turn) = self.shared.database.take(Task::Files).await? else { return Ok(Collected::default()) };
+        let grace = if self.shared.database.is_shared() { grace.max(SHARED_GRACE) } else { grace };
         // In this order. A file that is written after the list is not in it; an older checkpoint spares more; and what
         // was committed before the checkpoint was read is among the listed.
         let lake = self.shared.lake.clone();
-        let found = tokio::task::spawn_blocking(move || lake.list()).await;
-        let found = found.ok().and_then(Result::ok).unwrap_or_default();
-        let checkpoints =
-            sqlx::query("SELECT log_partition, position FROM checkpoint").fetch_all(&self.shared.readers).await?;
-        let listed = self.listed_files().await?;
+        let found = match tokio::task::spawn_blocking(move || lake.list()).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the files of the lake cannot be listed: nothing is collected");
+                return Ok(Collected::default());
+            }
+            Err(_) => return Ok(Collected::default()),
+        };
+        let mut read = self.shared.database.read().await?;
+        let checkpoints = sql("SELECT log_partition, position FROM checkpoint").rows(&mut read).await?;
+        let listed = listed_files(&mut read).await?;
+        drop(read);
         let position = |partition: u16| {
-            let row = checkpoints.iter().find(|row| row.get::<u16, _>(0) == partition);
+            let row = checkpoints.iter().find(|row| row.get::<i64>(0) == i64::from(partition));
             row.map_or(0, |row| unsigned(row.get(1)))
         };
         let orphans: Vec<&FoundFile> = found.iter().filter(|file| !listed.holds(&file.path)).collect();
@@ -66,30 +80,32 @@ impl Warehouse {
         }
         let present: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
         for path in listed.needed.iter().filter(|path| !present.contains(path.as_str())) {
-            if self.shared.lake.open_file(path).is_err() {
-                tracing::error!(file.path = path, "a file that a commit lists is missing");
-                collected.missing += 1;
+            match self.shared.lake.exists(path) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::error!(file.path = path, "a file that a commit lists is missing");
+                    collected.missing += 1;
+                }
+                Err(error) => tracing::warn!(%error, file.path = path, "it is not known whether a file is there"),
             }
         }
         Ok(collected)
     }
+}
 
-    async fn listed_files(&self) -> Result<Listed, ReadError> {
-        let readers = &self.shared.readers;
-        let mut listed = Listed::default();
-        let rows = sqlx::query("SELECT table_id, path FROM ducklake_data_file").fetch_all(readers).await?;
-        for row in &rows {
-            if let Some(table) = LAKE_TABLES.iter().find(|table| table.id == row.get::<i64, _>(0)) {
-                listed.needed.insert(Lake::table_path(table, row.get(1)));
-            }
+async fn listed_files(read: &mut Transaction) -> Result<Listed, ReadError> {
+    let mut listed = Listed::default();
+    for row in sql("SELECT table_id, path FROM ducklake_data_file").rows(read).await? {
+        if let Some(table) = LAKE_TABLES.iter().find(|table| table.id == row.get::<i64>(0)) {
+            listed.needed.insert(Lake::table_path(table, &row.get::<String>(1)));
         }
-        let rows = sqlx::query("SELECT path FROM id_run").fetch_all(readers).await?;
-        listed.needed.extend(rows.iter().map(|row| row.get::<String, _>(0)));
-        let spare = "SELECT path FROM state_file UNION SELECT path FROM ducklake_files_scheduled_for_deletion";
-        let rows = sqlx::query(spare).fetch_all(readers).await?;
-        listed.spare.extend(rows.iter().map(|row| row.get::<String, _>(0)));
-        Ok(listed)
     }
+    let rows = sql("SELECT path FROM id_run").rows(read).await?;
+    listed.needed.extend(rows.iter().map(|row| row.get::<String>(0)));
+    let spare = "SELECT path FROM state_file UNION SELECT path FROM ducklake_files_scheduled_for_deletion";
+    let rows = sql(spare).rows(read).await?;
+    listed.spare.extend(rows.iter().map(|row| row.get::<String>(0)));
+    Ok(listed)
 }
 
 /// Files that belong to somebody.

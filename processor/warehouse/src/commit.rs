@@ -1,18 +1,18 @@
 //! The commit: files, deltas, id runs and checkpoint move together, or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use schemas::Timestamp;
 use schemas::rollups::Rollup;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Executor, QueryBuilder, Row, Sqlite};
 use thiserror::Error;
+use tokio::sync::watch;
 
-use crate::database::Warehouse;
+use crate::database::{Transaction, composed, places, sql};
 use crate::lake::NewFile;
-use crate::tables::{ColumnType, LAKE_TABLES, LakeTable};
+use crate::open::Warehouse;
+use crate::tables::LAKE_TABLES;
 
 /// Names a commit: the id of its DuckLake snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -90,7 +90,7 @@ pub struct NewIdRun {
     pub log_partition: u16,
     /// 0 for a commit's own run, one more for each merging.
     pub level: u32,
-    /// The file, below the lake folder.
+    /// The file, below the lake.
     pub path: String,
     /// Where in it the run begins.
     pub offset_bytes: u64,
@@ -114,7 +114,7 @@ pub struct StateFile {
     pub log_partition: u16,
     /// The state holds everything below this position.
     pub position: u64,
-    /// The file, below the lake folder.
+    /// The file, below the lake.
     pub path: String,
 }
 
@@ -175,32 +175,37 @@ pub enum CommitError {
 impl Warehouse {
     /// Commits. On success everything is durable and visible, under the returned id.
     ///
+    /// Writers of one partition are fenced by its checkpoint. Writers of different partitions work at the same time up
+    /// to the snapshot id, which one has at a time; what follows it is kept short. Rows are locked in one order
+    /// everywhere (checkpoints by partition, state files, snapshot), so that nobody waits in a circle.
+    ///
     /// # Errors
     ///
     /// [`CommitError`]. Files of a commit that failed are left to the orphan collector, never deleted here.
     pub async fn commit(&self, commit: &Commit) -> Result<Committed, CommitError> {
-        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let connection = &mut *transaction;
-        advance_checkpoints(connection, &commit.advances).await?;
-        for state in &commit.state_files {
-            sqlx::query("INSERT OR REPLACE INTO state_file VALUES (?, ?, ?)")
-                .bind(state.log_partition)
-                .bind(signed(state.position))
-                .bind(&state.path)
-                .execute(&mut *connection)
-                .await?;
-        }
-        let id_runs = insert_id_runs(connection, &commit.id_runs).await?;
-        let snapshot = begin_snapshot(connection, commit).await?;
+        let transaction = self.shared.database.write().await?;
+        self.commit_in(transaction, commit).await
+    }
+
+    /// Commits within a transaction that was begun for it.
+    pub(crate) async fn commit_in(
+        &self,
+        mut transaction: Transaction,
+        commit: &Commit,
+    ) -> Result<Committed, CommitError> {
+        advance_checkpoints(&mut transaction, &commit.advances).await?;
+        insert_state_files(&mut transaction, &commit.state_files).await?;
+        let id_runs = insert_id_runs(&mut transaction, &commit.id_runs).await?;
+        let snapshot = begin_snapshot(&mut transaction, &NewSnapshot::of(commit)).await?;
         for delta in &commit.deltas {
-            insert_delta(connection, snapshot.id, delta).await?;
+            transaction.append(snapshot.id, delta).await?;
         }
-        end_files(connection, snapshot.id, &commit.replaced_files).await?;
-        list_files(connection, &snapshot, commit).await?;
-        insert_commits(connection, snapshot.id, commit).await?;
-        transaction.commit().await?;
+        crate::listing::change_files(&mut transaction, &snapshot, commit).await?;
+        insert_commits(&mut transaction, snapshot.id, commit).await?;
         let id = CommitId(snapshot.id);
-        self.shared.newest.send_replace(id);
+        transaction.tell(id).await?;
+        transaction.commit().await?;
+        announce(&self.shared.newest, id);
         Ok(Committed { id, id_runs })
     }
 
@@ -210,98 +215,164 @@ impl Warehouse {
     ///
     /// [`CommitError`].
     pub async fn advance(&self, advances: &[Advance]) -> Result<(), CommitError> {
-        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.shared.database.write().await?;
         advance_checkpoints(&mut transaction, advances).await?;
         Ok(transaction.commit().await?)
     }
+}
+
+/// Tells followers of a commit, unless they know of a newer one.
+pub(crate) fn announce(newest: &watch::Sender<CommitId>, commit: CommitId) {
+    newest.send_if_modified(|known| {
+        let is_newer = commit > *known;
+        *known = commit.max(*known);
+        is_newer
+    });
 }
 
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// A number of things in memory.
+pub(crate) fn count(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
 fn fenced(advance: &Advance) -> CommitError {
     CommitError::Fenced { topic: advance.topic, log_partition: advance.log_partition, expected: advance.from }
 }
 
-async fn advance_checkpoints(connection: &mut SqliteConnection, advances: &[Advance]) -> Result<(), CommitError> {
+async fn advance_checkpoints(transaction: &mut Transaction, advances: &[Advance]) -> Result<(), CommitError> {
+    let mut advances: Vec<&Advance> = advances.iter().collect();
+    advances.sort_by_key(|advance| (advance.topic, advance.log_partition));
     for advance in advances {
-        let moved = sqlx::query(
-            "UPDATE checkpoint SET position = ?, log_time_us = max(log_time_us, ?) \
-             WHERE topic = ? AND log_partition = ? AND position = ?",
-        )
+        let moved = sql("UPDATE checkpoint SET position = $1, \
+             log_time_us = CASE WHEN log_time_us > $2 THEN log_time_us ELSE $2 END \
+             WHERE topic = $3 AND log_partition = $4 AND position = $5")
         .bind(signed(advance.to))
         .bind(advance.log_time.micros())
         .bind(advance.topic)
         .bind(advance.log_partition)
         .bind(signed(advance.from))
-        .execute(&mut *connection)
+        .run(transaction)
         .await?;
-        if moved.rows_affected() != 1 {
+        if moved != 1 {
             return Err(fenced(advance));
         }
     }
     Ok(())
 }
 
+/// A file of an older state never takes the place of a newer one: its writer has lost the partition.
+async fn insert_state_files(transaction: &mut Transaction, files: &[StateFile]) -> Result<(), sqlx::Error> {
+    let mut files: Vec<&StateFile> = files.iter().collect();
+    files.sort_by_key(|file| file.log_partition);
+    for file in files {
+        sql("INSERT INTO state_file VALUES ($1, $2, $3) ON CONFLICT (log_partition) \
+             DO UPDATE SET position = excluded.position, path = excluded.path \
+             WHERE excluded.position >= state_file.position")
+        .bind(file.log_partition)
+        .bind(signed(file.position))
+        .bind(&file.path)
+        .run(transaction)
+        .await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn insert_id_runs(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     runs: &[NewIdRun],
 ) -> Result<Vec<IdRun>, sqlx::Error> {
     let mut listed = Vec::with_capacity(runs.len());
     for run in runs {
-        let run_id = sqlx::query_scalar(
-            "INSERT INTO id_run (log_partition, level, path, offset_bytes, keys) VALUES (?, ?, ?, ?, ?) RETURNING run_id",
-        )
+        let run_id = sql("INSERT INTO id_run (log_partition, level, path, offset_bytes, keys) \
+             VALUES ($1, $2, $3, $4, $5) RETURNING run_id")
         .bind(run.log_partition)
         .bind(run.level)
         .bind(&run.path)
         .bind(signed(run.offset_bytes))
         .bind(signed(run.keys))
-        .fetch_one(&mut *connection)
+        .value(transaction)
         .await?;
         listed.push(IdRun { run_id, run: run.clone() });
     }
     Ok(listed)
 }
 
-struct SnapshotRow {
-    id: i64,
-    first_file_id: i64,
+/// What a new snapshot says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct NewSnapshot {
+    pub(crate) now: Timestamp,
+    /// In the catalogue's words.
+    pub(crate) changes: String,
+    /// What made it.
+    pub(crate) message: Option<String>,
+    /// Positions of the log, as JSON.
+    pub(crate) positions: Option<String>,
+    pub(crate) new_files: i64,
+    pub(crate) schema_changes: i64,
+    pub(crate) least_catalog_id: i64,
 }
 
+impl NewSnapshot {
+    fn of(commit: &Commit) -> Self {
+        let position = |advance: &Advance| serde_json::json!({"partition": advance.log_partition, "from": advance.from, "to": advance.to});
+        let positions = commit.advances.iter().map(position).collect();
+        Self {
+            now: commit.now,
+            changes: changes(commit),
+            message: Some(commit.lane.as_str().to_owned()),
+            positions: Some(serde_json::Value::Array(positions).to_string()),
+            new_files: count(commit.files.len()),
+            ..Self::default()
+        }
+    }
+}
+
+/// A snapshot that was begun.
+pub(crate) struct SnapshotRow {
+    pub(crate) id: i64,
+    pub(crate) schema_version: i64,
+    pub(crate) first_file_id: i64,
+}
+
+/// Each time another writer was faster; they wait in a queue.
+const SNAPSHOT_TRIES: usize = 1000;
+
 /// Takes the next snapshot id. It serialises all writers, so it comes as late as the deltas' commit id allows.
-async fn begin_snapshot(connection: &mut SqliteConnection, commit: &Commit) -> Result<SnapshotRow, sqlx::Error> {
-    let last = sqlx::query(
-        "SELECT snapshot_id, schema_version, next_catalog_id, next_file_id FROM ducklake_snapshot \
-         ORDER BY snapshot_id DESC LIMIT 1",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    let id = last.get::<i64, _>(0) + 1;
-    let first_file_id: i64 = last.get(3);
-    sqlx::query("INSERT INTO ducklake_snapshot VALUES (?, ?, ?, ?, ?)")
+pub(crate) async fn begin_snapshot(
+    transaction: &mut Transaction,
+    new: &NewSnapshot,
+) -> Result<SnapshotRow, sqlx::Error> {
+    let mut taken = None;
+    for _ in 0..SNAPSHOT_TRIES {
+        // Somebody else who has the id is waited for; if it was committed, nothing is inserted, and the next is free.
+        let insert = sql("INSERT INTO ducklake_snapshot SELECT snapshot_id + 1, $1, schema_version + $2, \
+             CASE WHEN next_catalog_id > $3 THEN next_catalog_id ELSE $3 END, next_file_id + $4 \
+             FROM ducklake_snapshot WHERE snapshot_id = (SELECT max(snapshot_id) FROM ducklake_snapshot) \
+             ON CONFLICT DO NOTHING RETURNING snapshot_id, schema_version, next_file_id")
+        .bind(new.now)
+        .bind(new.schema_changes)
+        .bind(new.least_catalog_id)
+        .bind(new.new_files);
+        taken = insert.first(transaction).await?;
+        if taken.is_some() {
+            break;
+        }
+    }
+    let row = taken.ok_or(sqlx::Error::RowNotFound)?;
+    let id = row.get(0);
+    sql("INSERT INTO ducklake_snapshot_changes VALUES ($1, $2, $3, $4, $5)")
         .bind(id)
-        .bind(commit.now.to_sql())
-        .bind(last.get::<i64, _>(1))
-        .bind(last.get::<i64, _>(2))
-        .bind(first_file_id + i64::try_from(commit.files.len()).unwrap_or(0))
-        .execute(&mut *connection)
+        .bind(new.changes.as_str())
+        .bind(new.message.as_ref().map(|_| "streamgauge".to_owned()))
+        .bind(new.message.clone())
+        .bind(new.positions.clone())
+        .run(transaction)
         .await?;
-    let changes = changes(commit);
-    let positions: Vec<_> = commit
-        .advances
-        .iter()
-        .map(|advance| serde_json::json!({"partition": advance.log_partition, "from": advance.from, "to": advance.to}))
-        .collect();
-    sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, ?, 'streamgauge', ?, ?)")
-        .bind(id)
-        .bind(changes)
-        .bind(commit.lane.as_str())
-        .bind(serde_json::Value::Array(positions).to_string())
-        .execute(&mut *connection)
-        .await?;
-    Ok(SnapshotRow { id, first_file_id })
+    Ok(SnapshotRow { id, schema_version: row.get(1), first_file_id: row.get::<i64>(2) - new.new_files })
 }
 
 /// What a commit changes, in the catalogue's words.
@@ -316,195 +387,24 @@ fn changes(commit: &Commit) -> String {
     changes.join(",")
 }
 
-/// `SQLite` takes at most this many bound values in one statement.
-const MAX_BINDS: usize = 32_766;
-
-async fn insert_delta(connection: &mut SqliteConnection, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
-    let rollup = delta.rollup;
-    let columns: Vec<&str> = rollup.keys.iter().chain(rollup.measures).map(|column| column.name).collect();
-    let insert = format!("INSERT INTO {}_delta (commit_id, project, bucket_us, {}) ", rollup.name, columns.join(", "));
-    for rows in delta.rows.chunks(MAX_BINDS / (columns.len() + 3)) {
-        let mut query = QueryBuilder::<Sqlite>::new(&insert);
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(commit_id).push_bind(row.project.as_ref()).push_bind(row.bucket.micros());
-            for key in &row.keys {
-                values.push_bind(key.as_str());
-            }
-            for measure in &row.measures {
-                values.push_bind(*measure);
-            }
-        });
-        // Another text for each number of rows: not worth remembering.
-        query.build().persistent(false).execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-async fn end_files(connection: &mut SqliteConnection, snapshot: i64, replaced: &[i64]) -> Result<(), CommitError> {
-    for data_file_id in replaced {
-        let ended = sqlx::query(
-            "UPDATE ducklake_data_file SET end_snapshot = ? WHERE data_file_id = ? AND end_snapshot IS NULL",
-        )
-        .bind(snapshot)
-        .bind(data_file_id)
-        .execute(&mut *connection)
-        .await?;
-        if ended.rows_affected() != 1 {
-            return Err(CommitError::Replaced { data_file_id: *data_file_id });
-        }
-        sqlx::query(
-            "UPDATE ducklake_table_stats AS t SET file_size_bytes = t.file_size_bytes - f.file_size_bytes, \
-             record_count = t.record_count - f.record_count \
-             FROM ducklake_data_file f WHERE f.data_file_id = ? AND t.table_id = f.table_id",
-        )
-        .bind(data_file_id)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn list_files(
-    connection: &mut SqliteConnection,
-    snapshot: &SnapshotRow,
-    commit: &Commit,
-) -> Result<(), sqlx::Error> {
-    for (file, data_file_id) in commit.files.iter().zip(snapshot.first_file_id..) {
-        let Some(table) = LAKE_TABLES.iter().find(|table| table.id == file.table_id) else { continue };
-        let size = i64::try_from(file.encoded.bytes.len()).unwrap_or(i64::MAX);
-        let row_id: i64 = sqlx::query_scalar(
-            "UPDATE ducklake_table_stats SET record_count = record_count + ?, next_row_id = next_row_id + ?, \
-             file_size_bytes = file_size_bytes + ? WHERE table_id = ? RETURNING next_row_id",
-        )
-        .bind(file.encoded.rows)
-        .bind(file.encoded.rows)
-        .bind(size)
-        .bind(table.id)
-        .fetch_one(&mut *connection)
-        .await?;
-        sqlx::query(
-            "INSERT INTO ducklake_data_file (data_file_id, table_id, begin_snapshot, path, path_is_relative, \
-             file_format, record_count, file_size_bytes, footer_size, row_id_start) \
-             VALUES (?, ?, ?, ?, 1, 'parquet', ?, ?, ?, ?)",
-        )
-        .bind(data_file_id)
-        .bind(table.id)
-        .bind(snapshot.id)
-        .bind(&file.path)
-        .bind(file.encoded.rows)
-        .bind(size)
-        .bind(file.encoded.footer_bytes)
-        .bind(row_id - file.encoded.rows)
-        .execute(&mut *connection)
-        .await?;
-        insert_file_statistics(connection, table, data_file_id, file).await?;
-        widen_table_statistics(connection, table, file).await?;
-    }
-    Ok(())
-}
-
-async fn insert_file_statistics(
-    connection: &mut SqliteConnection,
-    table: &LakeTable,
-    data_file_id: i64,
-    file: &NewFile,
-) -> Result<(), sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO ducklake_file_column_stats (data_file_id, table_id, column_id, column_size_bytes, value_count, \
-         null_count, min_value, max_value) ",
-    );
-    query.push_values(file.encoded.columns.iter().zip(1_i64..), |mut values, (column, column_id)| {
-        let (least, greatest) = column.bounds.as_ref().map(|(least, greatest)| (least, greatest)).unzip();
-        values
-            .push_bind(data_file_id)
-            .push_bind(table.id)
-            .push_bind(column_id)
-            .push_bind(column.bytes)
-            .push_bind(column.values)
-            .push_bind(column.nulls)
-            .push_bind(least)
-            .push_bind(greatest);
-    });
-    query.build().execute(&mut *connection).await?;
-    Ok(())
-}
-
-/// Whether a column of a table holds nulls, its least and its greatest value, as far as they are known.
-type KnownBounds = (Option<i64>, Option<String>, Option<String>);
-
-/// The table's bounds take in the file's.
-async fn widen_table_statistics(
-    connection: &mut SqliteConnection,
-    table: &LakeTable,
-    file: &NewFile,
-) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT column_id, contains_null, min_value, max_value FROM ducklake_table_column_stats WHERE table_id = ?",
-    )
-    .bind(table.id)
-    .fetch_all(&mut *connection)
-    .await?;
-    let known: BTreeMap<i64, KnownBounds> =
-        rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2), row.get(3)))).collect();
-    for ((column, bounds), column_id) in table.columns.iter().zip(&file.encoded.columns).zip(1_i64..) {
-        let (contains_null, min, max) = known.get(&column_id).cloned().unwrap_or_default();
-        let nulls = i64::from(contains_null == Some(1) || bounds.nulls > 0);
-        let (mut least, mut greatest) = (min.clone(), max.clone());
-        if let Some((file_least, file_greatest)) = &bounds.bounds {
-            least =
-                Some(min.clone().filter(|min| !less(column.ty, file_least, min)).unwrap_or_else(|| file_least.clone()));
-            greatest = Some(
-                max.clone().filter(|max| !less(column.ty, max, file_greatest)).unwrap_or_else(|| file_greatest.clone()),
-            );
-        }
-        if (Some(nulls), &least, &greatest) != (contains_null, &min, &max) {
-            sqlx::query(
-                "UPDATE ducklake_table_column_stats SET contains_null = ?, min_value = ?, max_value = ? \
-                 WHERE table_id = ? AND column_id = ?",
-            )
-            .bind(nulls)
-            .bind(least)
-            .bind(greatest)
-            .bind(table.id)
-            .bind(column_id)
-            .execute(&mut *connection)
-            .await?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether one bound, as the catalogue writes it, is less than another. Times are all of one form.
-fn less(ty: ColumnType, one: &str, other: &str) -> bool {
-    match ty {
-        ColumnType::Int32 | ColumnType::Int64 => one.parse::<i64>().ok() < other.parse::<i64>().ok(),
-        _ => one < other,
-    }
-}
-
-async fn insert_commits(connection: &mut SqliteConnection, snapshot: i64, commit: &Commit) -> Result<(), sqlx::Error> {
+async fn insert_commits(transaction: &mut Transaction, snapshot: i64, commit: &Commit) -> Result<(), sqlx::Error> {
     // A commit that moves no partition still has its row, so that answers can name it.
     let none = Advance { topic: "", log_partition: 0, from: 0, to: 0, log_time: Timestamp::default(), events: 0 };
     let moved: Vec<(i64, &Advance)> = match commit.advances.as_slice() {
         [] => vec![(-1, &none)],
         advances => advances.iter().map(|advance| (i64::from(advance.log_partition), advance)).collect(),
     };
+    let mut insert = composed(format!("INSERT INTO commits VALUES {}", places(moved.len(), 7, 1)));
     for (log_partition, advance) in moved {
-        sqlx::query("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)")
+        insert = insert
             .bind(snapshot)
-            .bind(commit.now.to_sql())
+            .bind(commit.now)
             .bind(commit.lane.as_str())
             .bind(log_partition)
             .bind(signed(advance.from))
             .bind(signed(advance.to))
-            .bind(signed(advance.events))
-            .execute(&mut *connection)
-            .await?;
+            .bind(signed(advance.events));
     }
+    insert.run(transaction).await?;
     Ok(())
-}
-
-/// Runs one statement whose text was put together from constants of this program.
-pub(crate) async fn run(connection: &mut SqliteConnection, sql: String) -> Result<u64, sqlx::Error> {
-    Ok(connection.execute(AssertSqlSafe(sql)).await?.rows_affected())
 }

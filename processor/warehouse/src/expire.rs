@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use schemas::Timestamp;
-use sqlx::Row;
 
-use crate::database::Warehouse;
+use crate::database::{Statement, Task, composed, places, sql};
 use crate::lake::Lake;
+use crate::open::Warehouse;
 use crate::read::ReadError;
 use crate::tables::LAKE_TABLES;
 
@@ -30,12 +30,13 @@ const FILES_PER_STEP: i64 = 500;
 
 impl Warehouse {
     /// Expires what is older than `keep`, and deletes files that were scheduled longer than `grace` ago. The newest
-    /// snapshot always stays.
+    /// snapshot always stays. Does nothing while another process is at it.
     ///
     /// # Errors
     ///
     /// [`ReadError::Database`]; what was done until then stays done.
     pub async fn expire(&self, now: Timestamp, keep: Duration, grace: Duration) -> Result<Expired, ReadError> {
+        let Some(_turn) = self.shared.database.take(Task::Files).await? else { return Ok(Expired::default()) };
         let mut expired = Expired { snapshots: self.expire_snapshots(now - keep).await?, ..Expired::default() };
         loop {
             let scheduled = self.schedule_files(now).await?;
@@ -50,15 +51,14 @@ impl Warehouse {
 
     async fn expire_snapshots(&self, before: Timestamp) -> Result<u64, ReadError> {
         // By number, so that no gap comes about where the clock was set back.
-        let old = "snapshot_id <= (SELECT max(snapshot_id) FROM ducklake_snapshot WHERE snapshot_time < ?1 \
+        let old = "snapshot_id <= (SELECT max(snapshot_id) FROM ducklake_snapshot WHERE snapshot_time < $1 \
                    AND snapshot_id < (SELECT max(snapshot_id) FROM ducklake_snapshot))";
-        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.shared.database.write().await?;
         let changes = format!("DELETE FROM ducklake_snapshot_changes WHERE {old}");
         let snapshots = format!("DELETE FROM ducklake_snapshot WHERE {old}");
         let mut count = 0;
-        for sql in [changes, snapshots] {
-            let statement = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(before.to_sql());
-            count = statement.execute(&mut *transaction).await?.rows_affected();
+        for delete in [changes, snapshots] {
+            count = composed(delete).bind(before).run(&mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(count)
@@ -66,51 +66,57 @@ impl Warehouse {
 
     /// Schedules files that ended before the oldest snapshot there is.
     async fn schedule_files(&self, now: Timestamp) -> Result<u64, ReadError> {
-        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let files = sqlx::query(
-            "SELECT data_file_id, table_id, path FROM ducklake_data_file \
-             WHERE end_snapshot <= (SELECT min(snapshot_id) FROM ducklake_snapshot) LIMIT ?",
-        )
+        let mut transaction = self.shared.database.write().await?;
+        let files = sql("SELECT data_file_id, table_id, path FROM ducklake_data_file \
+             WHERE end_snapshot <= (SELECT min(snapshot_id) FROM ducklake_snapshot) ORDER BY data_file_id LIMIT $1")
         .bind(FILES_PER_STEP)
-        .fetch_all(&mut *transaction)
+        .rows(&mut transaction)
         .await?;
-        for file in &files {
-            let data_file_id: i64 = file.get(0);
-            let Some(table) = LAKE_TABLES.iter().find(|table| table.id == file.get::<i64, _>(1)) else { continue };
-            sqlx::query("INSERT INTO ducklake_files_scheduled_for_deletion VALUES (?, ?, 1, ?)")
-                .bind(data_file_id)
-                .bind(Lake::table_path(table, file.get(2)))
-                .bind(now.to_sql())
-                .execute(&mut *transaction)
-                .await?;
-            for sql in [
-                "DELETE FROM ducklake_file_column_stats WHERE data_file_id = ?",
-                "DELETE FROM ducklake_data_file WHERE data_file_id = ?",
-            ] {
-                sqlx::query(sql).bind(data_file_id).execute(&mut *transaction).await?;
-            }
+        let files: Vec<(i64, String)> = files
+            .iter()
+            .filter_map(|file| {
+                let table = LAKE_TABLES.iter().find(|table| table.id == file.get::<i64>(1))?;
+                Some((file.get(0), Lake::table_path(table, &file.get::<String>(2))))
+            })
+            .collect();
+        if files.is_empty() {
+            return Ok(0);
+        }
+        let insert = format!("INSERT INTO ducklake_files_scheduled_for_deletion VALUES {}", places(files.len(), 4, 1));
+        let mut insert = composed(insert);
+        for (data_file_id, path) in &files {
+            insert = insert.bind(*data_file_id).bind(path).bind(true).bind(now);
+        }
+        insert.run(&mut transaction).await?;
+        for table in ["ducklake_file_column_stats", "ducklake_data_file"] {
+            let delete = format!("DELETE FROM {table} WHERE data_file_id IN {}", places(1, files.len(), 1));
+            let bind = |delete: Statement, (data_file_id, _): &(i64, String)| delete.bind(*data_file_id);
+            files.iter().fold(composed(delete), bind).run(&mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(files.len() as u64)
     }
 
     async fn delete_scheduled(&self, before: Timestamp) -> Result<u64, ReadError> {
-        let files = sqlx::query(
-            "SELECT data_file_id, path FROM ducklake_files_scheduled_for_deletion WHERE schedule_start < ?",
-        )
-        .bind(before.to_sql())
-        .fetch_all(&self.shared.readers)
-        .await?;
+        let mut read = self.shared.database.read().await?;
+        let files =
+            sql("SELECT data_file_id, path FROM ducklake_files_scheduled_for_deletion WHERE schedule_start < $1")
+                .bind(before)
+                .rows(&mut read)
+                .await?;
+        drop(read);
         let mut deleted = 0;
         for file in &files {
             // The file first: a row without a file is cleared the next time, a file without a row would stay.
-            if self.shared.lake.delete(file.get(1)).is_err() {
+            if self.shared.lake.delete(&file.get::<String>(1)).is_err() {
                 continue;
             }
-            sqlx::query("DELETE FROM ducklake_files_scheduled_for_deletion WHERE data_file_id = ?")
-                .bind(file.get::<i64, _>(0))
-                .execute(&self.shared.writer)
+            let mut transaction = self.shared.database.write().await?;
+            sql("DELETE FROM ducklake_files_scheduled_for_deletion WHERE data_file_id = $1")
+                .bind(file.get::<i64>(0))
+                .run(&mut transaction)
                 .await?;
+            transaction.commit().await?;
             deleted += 1;
         }
         Ok(deleted)

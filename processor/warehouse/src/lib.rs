@@ -15,6 +15,8 @@
 //! It never looks into an event: what a row means is the processor's business, what may be read is query's.
 
 mod access;
+mod add_up;
+mod audit;
 mod books;
 mod catalogue;
 mod collect;
@@ -23,7 +25,9 @@ mod database;
 mod event_rows;
 mod expire;
 mod lake;
+mod listing;
 mod merge;
+mod open;
 mod read;
 mod records;
 mod replace;
@@ -34,19 +38,21 @@ pub mod tables;
 mod tests;
 
 pub use access::{Access, AccessError, Project, ServiceToken, UploadKey};
+pub use audit::{Audit, Finding};
 pub use books::Books;
 pub use collect::Collected;
 pub use commit::{
     Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile,
 };
-pub use database::{OpenError, Warehouse, WarehouseConfig};
+pub use database::postgres::{PostgresConfig, PostgresUrlError};
 pub use event_rows::EventRows;
 pub use expire::Expired;
 pub use lake::{
-    ColumnBounds, EncodedFile, FileName, Lake, NewFile, Origin, ScanError, encode_parquet, may_hold_text, scan_parquet,
-    sorted,
+    AccessKeys, ColumnBounds, EncodedFile, FileName, Lake, LakeFile, LakeLocation, LakeRead, LakeRequests,
+    LocationError, NewFile, Origin, S3Location, ScanError, encode_parquet, may_hold_text, scan_parquet, sorted,
 };
 pub use merge::{MergeError, MergePolicy, Merged};
+pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};

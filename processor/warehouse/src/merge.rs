@@ -1,4 +1,5 @@
-//! Merging small files: many files of one size become one of the next, split by day, sorted for pruning.
+//! Merging small files: many files of one size become one of the next, split by day, sorted for pruning; signed rows with
+//! equal keys are added up.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +9,11 @@ use arrow::datatypes::TimestampMicrosecondType;
 use schemas::Timestamp;
 use thiserror::Error;
 
+use crate::add_up::added_up;
 use crate::commit::{Commit, CommitError, CommitId, Lane};
-use crate::database::Warehouse;
+use crate::database::{Task, Turn};
 use crate::lake::{FileName, Lake, NewFile, Origin, ScanError, encode_parquet, plain_bytes, scan_parquet, sorted};
+use crate::open::Warehouse;
 use crate::read::{DataFile, ReadError};
 use crate::tables::{LAKE_TABLES, LakeTable};
 
@@ -42,7 +45,7 @@ pub struct Merged {
     pub sources: usize,
     /// Files written.
     pub files: usize,
-    /// Rows in either.
+    /// Rows written; of `slices`, after those with equal keys were added up.
     pub rows: i64,
 }
 
@@ -70,7 +73,8 @@ pub enum MergeError {
 }
 
 impl Warehouse {
-    /// Merges one group of files, if there is one. A merge is a commit of its own and changes no answer.
+    /// Merges one group of files, if there is one and no other process is at it. A merge is a commit of its own and changes
+    /// no answer.
     ///
     /// # Errors
     ///
@@ -80,6 +84,9 @@ impl Warehouse {
         policy: MergePolicy,
         now: Timestamp,
     ) -> Result<Option<(CommitId, Merged)>, MergeError> {
+        let Some(turn) = self.shared.database.take(Task::Files).await.map_err(ReadError::from)? else {
+            return Ok(None);
+        };
         let mut read = self.read().await?;
         if read.has_deletes().await? {
             return Err(MergeError::ForeignDeletes);
@@ -88,21 +95,21 @@ impl Warehouse {
         drop(read);
         for table in LAKE_TABLES {
             for group in groups(table, &snapshot.files(table), policy) {
-                if let Some(merged) = self.merge_group(table, group, policy, now).await? {
-                    return Ok(Some(merged));
-                }
+                let Some((group, files)) = self.merge_group(table, group, policy, now).await? else { continue };
+                return Ok(Some(self.commit_merge(turn, &group, files, now).await?));
             }
         }
         Ok(None)
     }
 
+    /// Reads the files of a group and writes theirs, if there is something to merge.
     async fn merge_group(
         &self,
         table: &'static LakeTable,
         mut group: Vec<DataFile>,
         policy: MergePolicy,
         now: Timestamp,
-    ) -> Result<Option<(CommitId, Merged)>, MergeError> {
+    ) -> Result<Option<(Vec<DataFile>, Vec<NewFile>)>, MergeError> {
         let lake = self.shared.lake.clone();
         let rewriting = tokio::task::spawn_blocking(move || {
             shorten(&lake, &mut group, policy.max_plain_bytes)?;
@@ -111,9 +118,17 @@ impl Warehouse {
         });
         let failed = |source| MergeError::Rewrite { table: table.name, source };
         let (group, files) = rewriting.await.map_err(|panic| failed(panic.into()))?.map_err(failed)?;
-        if files.is_empty() {
-            return Ok(None);
-        }
+        Ok(Some((group, files)).filter(|(_, files)| !files.is_empty()))
+    }
+
+    /// Commits a merge, if its turn has not been lost: then others may have taken its files for leftovers.
+    async fn commit_merge(
+        &self,
+        turn: Turn,
+        group: &[DataFile],
+        files: Vec<NewFile>,
+        now: Timestamp,
+    ) -> Result<(CommitId, Merged), MergeError> {
         let merged =
             Merged { sources: group.len(), files: files.len(), rows: files.iter().map(|file| file.encoded.rows).sum() };
         let commit = Commit {
@@ -126,7 +141,8 @@ impl Warehouse {
             id_runs: Vec::new(),
             state_files: Vec::new(),
         };
-        Ok(Some((self.commit(&commit).await?.id, merged)))
+        let transaction = turn.write(&self.shared.database).await.map_err(CommitError::from)?;
+        Ok((self.commit_in(transaction, &commit).await?.id, merged))
     }
 }
 
@@ -186,7 +202,7 @@ fn rewrite(
     sources: &[DataFile],
     now: Timestamp,
 ) -> Result<Vec<NewFile>, Failure> {
-    let all = sorted(table, &read_whole(lake, table, sources)?)?;
+    let all = sorted(table, &added_up(table, read_whole(lake, table, sources)?)?)?;
     let days = split_by_day(table, &all)?;
     days.iter().map(|day| write_again(lake, table, day, now)).collect()
 }

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use schemas::Timestamp;
-use sqlx::{Row, Sqlite, Transaction};
 use thiserror::Error;
 
 use crate::commit::{CommitId, IdRun, NewIdRun, StateFile};
-use crate::database::Warehouse;
+use crate::database::{Row, Statement, Transaction, composed, places, sql};
 use crate::lake::{FileName, Lake, Origin, ScanError};
+use crate::open::Warehouse;
 use crate::tables::{LAKE_TABLES, LakeTable};
 
 /// Why nothing could be read.
@@ -25,6 +25,14 @@ pub enum ReadError {
     OtherLog {
         /// The topic.
         topic: &'static str,
+    },
+    /// The checkpoint is past what this writer knows: another one has the partition. Drop all state.
+    #[error("partition {log_partition} is past {expected}: another writer has it")]
+    Fenced {
+        /// The partition.
+        log_partition: u16,
+        /// What this writer expected.
+        expected: u64,
     },
     /// There is no such commit, or its files may be gone already.
     #[error("commit {commit} does not exist or has expired; {oldest} to {newest} can be read")]
@@ -73,7 +81,7 @@ pub struct DataFile {
     pub data_file_id: i64,
     /// The commit that listed it.
     pub since: CommitId,
-    /// Its path below the lake folder.
+    /// Its path below the lake.
     pub path: String,
     /// Its rows.
     pub rows: i64,
@@ -86,7 +94,7 @@ pub struct DataFile {
 /// A read transaction: everything read through it is as of one commit.
 #[derive(Debug)]
 pub struct Read {
-    pub(crate) transaction: Transaction<'static, Sqlite>,
+    pub(crate) transaction: Transaction,
     commit: CommitId,
     complete_through: Option<Timestamp>,
     warehouse: Warehouse,
@@ -110,14 +118,12 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`].
     pub async fn read(&self) -> Result<Read, ReadError> {
-        let mut transaction = self.shared.readers.begin().await?;
+        let mut transaction = self.shared.database.read().await?;
         // The first statement takes the snapshot.
-        let row = sqlx::query(
-            "SELECT (SELECT max(snapshot_id) FROM ducklake_snapshot), \
-             (SELECT min(log_time_us) FROM checkpoint)",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
+        let row =
+            sql("SELECT (SELECT max(snapshot_id) FROM ducklake_snapshot), (SELECT min(log_time_us) FROM checkpoint)")
+                .row(&mut transaction)
+                .await?;
         let log_time_us: Option<i64> = row.get(1);
         Ok(Read {
             commit: CommitId(row.get(0)),
@@ -148,33 +154,35 @@ impl Warehouse {
         }
     }
 
-    /// The checkpoints of a topic, which are created at 0 for partitions that have none.
+    /// The checkpoints of a topic, which are created at 0 for partitions that have none. A transaction that is changing
+    /// one of them is waited for, also one whose writer is gone or does not know how it ended: what is read is final.
     ///
     /// # Errors
     ///
     /// [`ReadError::Database`].
     pub async fn checkpoints(&self, topic: &str, partitions: u16) -> Result<Vec<Checkpoint>, ReadError> {
-        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for partition in 0..partitions {
-            sqlx::query("INSERT OR IGNORE INTO checkpoint VALUES (?, ?, 0, 0)")
-                .bind(topic)
-                .bind(partition)
-                .execute(&mut *transaction)
-                .await?;
+        let mut transaction = self.shared.database.write().await?;
+        let all: Vec<u16> = (0..partitions).collect();
+        for some in all.chunks(1000) {
+            let insert = format!(
+                "INSERT INTO checkpoint (topic, log_partition, position, log_time_us) VALUES {} ON CONFLICT DO NOTHING",
+                places(some.len(), 4, 1)
+            );
+            let bind = |insert: Statement, partition: &u16| insert.bind(topic).bind(*partition).bind(0_i64).bind(0_i64);
+            some.iter().fold(composed(insert), bind).run(&mut transaction).await?;
         }
-        let rows = sqlx::query(
-            "SELECT log_partition, position, log_time_us FROM checkpoint WHERE topic = ? ORDER BY log_partition",
-        )
-        .bind(topic)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let select = format!(
+            "SELECT log_partition, position, log_time_us FROM checkpoint WHERE topic = $1 ORDER BY log_partition{}",
+            transaction.for_update()
+        );
+        let rows = composed(select).bind(topic).rows(&mut transaction).await?;
         transaction.commit().await?;
         Ok(rows
             .iter()
             .map(|row| Checkpoint {
-                log_partition: row.get(0),
+                log_partition: u16::try_from(row.get::<i64>(0)).unwrap_or(u16::MAX),
                 position: unsigned(row.get(1)),
-                log_time: Some(row.get(2)).filter(|us| *us > 0).map(Timestamp::from_micros),
+                log_time: Some(row.get::<i64>(2)).filter(|us| *us > 0).map(Timestamp::from_micros),
             })
             .collect())
     }
@@ -185,23 +193,24 @@ impl Warehouse {
     ///
     /// [`ReadError::OtherLog`] if records of another log were taken in; [`ReadError::Database`].
     pub async fn bind_log(&self, topic: &'static str, identity: &str) -> Result<(), ReadError> {
-        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let known: Option<String> = sqlx::query_scalar("SELECT identity FROM log_identity WHERE topic = ?")
+        let mut transaction = self.shared.database.write().await?;
+        let known =
+            sql("SELECT identity FROM log_identity WHERE topic = $1").bind(topic).first(&mut transaction).await?;
+        let known: Option<String> = known.map(|row| row.get(0));
+        let has_begun: bool = sql("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = $1 AND position > 0)")
             .bind(topic)
-            .fetch_optional(&mut *transaction)
+            .value(&mut transaction)
             .await?;
-        let has_begun: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = ? AND position > 0)")
-                .bind(topic)
-                .fetch_one(&mut *transaction)
-                .await?;
-        if has_begun && known.as_deref() != Some(identity) {
+        if known.as_deref() == Some(identity) {
+            return Ok(());
+        }
+        if has_begun {
             return Err(ReadError::OtherLog { topic });
         }
-        sqlx::query("INSERT OR REPLACE INTO log_identity VALUES (?, ?)")
+        sql("INSERT INTO log_identity VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET identity = excluded.identity")
             .bind(topic)
             .bind(identity)
-            .execute(&mut *transaction)
+            .run(&mut transaction)
             .await?;
         Ok(transaction.commit().await?)
     }
@@ -212,19 +221,20 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`].
     pub async fn id_runs(&self, log_partition: u16) -> Result<Vec<IdRun>, ReadError> {
-        let rows = sqlx::query(
-            "SELECT run_id, level, path, offset_bytes, keys FROM id_run WHERE log_partition = ? ORDER BY run_id",
-        )
-        .bind(log_partition)
-        .fetch_all(&self.shared.writer)
-        .await?;
+        let mut transaction = self.shared.database.write().await?;
+        let rows =
+            sql("SELECT run_id, level, path, offset_bytes, keys FROM id_run WHERE log_partition = $1 ORDER BY run_id")
+                .bind(log_partition)
+                .rows(&mut transaction)
+                .await?;
+        transaction.commit().await?;
         Ok(rows
             .iter()
             .map(|row| IdRun {
                 run_id: row.get(0),
                 run: NewIdRun {
                     log_partition,
-                    level: row.get(1),
+                    level: u32::try_from(row.get::<i64>(1)).unwrap_or(u32::MAX),
                     path: row.get(2),
                     offset_bytes: unsigned(row.get(3)),
                     keys: unsigned(row.get(4)),
@@ -237,13 +247,20 @@ impl Warehouse {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Database`], also if one of them is not listed any more.
+    /// [`ReadError::Fenced`] if the partition is past the position in the run's name: then others may have taken its
+    /// file for a leftover. [`ReadError::Database`], also if one of the runs is not listed any more.
     pub async fn replace_id_runs(&self, merged: &[i64], run: &NewIdRun) -> Result<IdRun, ReadError> {
-        let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.shared.database.write().await?;
+        if let Some(Origin::Commit { partition, from }) = FileName::origin_of(&run.path) {
+            let select =
+                format!("SELECT position FROM checkpoint WHERE log_partition = $1{}", transaction.for_update());
+            let positions = composed(select).bind(partition).rows(&mut transaction).await?;
+            if positions.iter().any(|row| unsigned(row.get(0)) > from) {
+                return Err(ReadError::Fenced { log_partition: partition, expected: from });
+            }
+        }
         for run_id in merged {
-            let gone =
-                sqlx::query("DELETE FROM id_run WHERE run_id = ?").bind(run_id).execute(&mut *transaction).await?;
-            if gone.rows_affected() != 1 {
+            if sql("DELETE FROM id_run WHERE run_id = $1").bind(*run_id).run(&mut transaction).await? != 1 {
                 return Err(sqlx::Error::RowNotFound.into());
             }
         }
@@ -258,10 +275,12 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`].
     pub async fn state_file(&self, log_partition: u16) -> Result<Option<StateFile>, ReadError> {
-        let row = sqlx::query("SELECT position, path FROM state_file WHERE log_partition = ?")
+        let mut transaction = self.shared.database.write().await?;
+        let row = sql("SELECT position, path FROM state_file WHERE log_partition = $1")
             .bind(log_partition)
-            .fetch_optional(&self.shared.writer)
+            .first(&mut transaction)
             .await?;
+        transaction.commit().await?;
         Ok(row.map(|row| StateFile { log_partition, position: unsigned(row.get(0)), path: row.get(1) }))
     }
 }
@@ -309,9 +328,9 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn positions(&mut self, topic: &str) -> Result<Vec<u64>, ReadError> {
-        let rows = sqlx::query("SELECT position FROM checkpoint WHERE topic = ? ORDER BY log_partition")
+        let rows = sql("SELECT position FROM checkpoint WHERE topic = $1 ORDER BY log_partition")
             .bind(topic)
-            .fetch_all(&mut *self.transaction)
+            .rows(&mut self.transaction)
             .await?;
         Ok(rows.iter().map(|row| unsigned(row.get(0))).collect())
     }
@@ -337,9 +356,7 @@ impl Read {
 
     /// Whether the catalogue still has everything that happened since a commit.
     async fn remembers(&mut self, commit: CommitId) -> Result<bool, ReadError> {
-        let oldest: i64 = sqlx::query_scalar("SELECT min(snapshot_id) FROM ducklake_snapshot")
-            .fetch_one(&mut *self.transaction)
-            .await?;
+        let oldest: i64 = sql("SELECT min(snapshot_id) FROM ducklake_snapshot").value(&mut self.transaction).await?;
         Ok(oldest <= commit.0)
     }
 
@@ -353,12 +370,11 @@ impl Read {
     ///
     /// [`ReadError::NoSuchCommit`] if it never was or has expired.
     pub async fn snapshot_at(&mut self, commit: CommitId) -> Result<Arc<Snapshot>, ReadError> {
-        let row =
-            sqlx::query("SELECT count(*) FILTER (WHERE snapshot_id = ?), min(snapshot_id) FROM ducklake_snapshot")
-                .bind(commit.0)
-                .fetch_one(&mut *self.transaction)
-                .await?;
-        if row.get::<i64, _>(0) == 0 {
+        let row = sql("SELECT count(*) FILTER (WHERE snapshot_id = $1), min(snapshot_id) FROM ducklake_snapshot")
+            .bind(commit.0)
+            .row(&mut self.transaction)
+            .await?;
+        if row.get::<i64>(0) == 0 {
             return Err(ReadError::NoSuchCommit { commit, oldest: CommitId(row.get(1)), newest: self.commit });
         }
         Ok(Arc::new(self.list_files(commit, None).await?))
@@ -370,16 +386,14 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn commits(&mut self, limit: u32) -> Result<Vec<CommitRow>, ReadError> {
-        let rows = sqlx::query(
-            "SELECT commit_id, committed_at, lane, log_partition, from_position, to_position, events FROM commits \
-             ORDER BY commit_id DESC, log_partition LIMIT ?",
-        )
+        let rows = sql("SELECT commit_id, committed_at, lane, log_partition, from_position, to_position, events \
+             FROM commits ORDER BY commit_id DESC, log_partition LIMIT $1")
         .bind(limit)
-        .fetch_all(&mut *self.transaction)
+        .rows(&mut self.transaction)
         .await?;
-        let commit = |row: &sqlx::sqlite::SqliteRow| CommitRow {
+        let commit = |row: &Row| CommitRow {
             commit: CommitId(row.get(0)),
-            committed_at: row.get(1),
+            committed_at: row.get::<Option<Timestamp>>(1).unwrap_or_default().to_sql(),
             lane: row.get(2),
             log_partition: row.get(3),
             from_position: row.get(4),
@@ -396,13 +410,11 @@ impl Read {
     /// [`ReadError::Database`].
     pub async fn commit_of(&mut self, log_partition: u16, position: u64) -> Result<Option<CommitId>, ReadError> {
         // Ranges of one partition do not overlap: the last that begins at or before the record is the only one.
-        let row = sqlx::query(
-            "SELECT commit_id, to_position FROM commits WHERE log_partition = ?1 AND from_position <= ?2 \
-             ORDER BY from_position DESC LIMIT 1",
-        )
+        let row = sql("SELECT commit_id, to_position FROM commits WHERE log_partition = $1 AND from_position <= $2 \
+             ORDER BY from_position DESC LIMIT 1")
         .bind(log_partition)
         .bind(crate::commit::signed(position))
-        .fetch_optional(&mut *self.transaction)
+        .first(&mut self.transaction)
         .await?;
         Ok(row.filter(|row| unsigned(row.get(1)) > position).map(|row| CommitId(row.get(0))))
     }
@@ -413,8 +425,7 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub(crate) async fn has_deletes(&mut self) -> Result<bool, ReadError> {
-        let exist = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ducklake_delete_file)");
-        Ok(exist.fetch_one(&mut *self.transaction).await?)
+        Ok(sql("SELECT EXISTS (SELECT 1 FROM ducklake_delete_file)").value(&mut self.transaction).await?)
     }
 
     /// How many projects there are.
@@ -423,7 +434,7 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn project_count(&mut self) -> Result<i64, ReadError> {
-        Ok(sqlx::query_scalar("SELECT count(*) FROM projects").fetch_one(&mut *self.transaction).await?)
+        Ok(sql("SELECT count(*) FROM projects").value(&mut self.transaction).await?)
     }
 
     /// The live files at a commit. From the list at an earlier commit, if there is one, only what changed is read.
@@ -433,14 +444,12 @@ impl Read {
             Some(known) => self.still_live(known, commit).await?,
             None => HashMap::new(),
         };
-        let rows = sqlx::query(
-            "SELECT data_file_id, table_id, path, record_count, file_size_bytes, begin_snapshot \
-             FROM ducklake_data_file WHERE begin_snapshot > ?2 AND begin_snapshot <= ?1 \
-             AND (end_snapshot IS NULL OR end_snapshot > ?1) ORDER BY data_file_id",
-        )
+        let rows = sql("SELECT data_file_id, table_id, path, record_count, file_size_bytes, begin_snapshot \
+             FROM ducklake_data_file WHERE begin_snapshot > $2 AND begin_snapshot <= $1 \
+             AND (end_snapshot IS NULL OR end_snapshot > $1) ORDER BY data_file_id")
         .bind(commit.0)
         .bind(since)
-        .fetch_all(&mut *self.transaction)
+        .rows(&mut self.transaction)
         .await?;
         let mut places: HashMap<i64, (i64, usize)> = HashMap::with_capacity(rows.len());
         for row in &rows {
@@ -451,25 +460,24 @@ impl Read {
             of_table.push(DataFile {
                 data_file_id: row.get(0),
                 since: CommitId(row.get(5)),
-                path: Lake::table_path(table, row.get(2)),
+                path: Lake::table_path(table, &row.get::<String>(2)),
                 rows: row.get(3),
                 bytes: unsigned(row.get(4)),
                 bounds: vec![None; table.columns.len()],
             });
         }
-        let rows = sqlx::query(
-            "SELECT s.data_file_id, s.column_id, s.min_value, s.max_value FROM ducklake_file_column_stats s \
+        let rows =
+            sql("SELECT s.data_file_id, s.column_id, s.min_value, s.max_value FROM ducklake_file_column_stats s \
              JOIN ducklake_data_file f ON f.data_file_id = s.data_file_id \
-             WHERE f.begin_snapshot > ?2 AND f.begin_snapshot <= ?1 \
-             AND (f.end_snapshot IS NULL OR f.end_snapshot > ?1) AND s.min_value IS NOT NULL",
-        )
-        .bind(commit.0)
-        .bind(since)
-        .fetch_all(&mut *self.transaction)
-        .await?;
+             WHERE f.begin_snapshot > $2 AND f.begin_snapshot <= $1 \
+             AND (f.end_snapshot IS NULL OR f.end_snapshot > $1) AND s.min_value IS NOT NULL")
+            .bind(commit.0)
+            .bind(since)
+            .rows(&mut self.transaction)
+            .await?;
         for row in &rows {
             let Some((table_id, place)) = places.get(&row.get(0)) else { continue };
-            let column = usize::try_from(row.get::<i64, _>(1) - 1).unwrap_or(usize::MAX);
+            let column = usize::try_from(row.get::<i64>(1) - 1).unwrap_or(usize::MAX);
             let file = files.get_mut(table_id).and_then(|of_table| of_table.get_mut(*place));
             if let Some(bounds) = file.and_then(|file| file.bounds.get_mut(column)) {
                 *bounds = Some((row.get(2), row.get(3)));
@@ -485,12 +493,11 @@ impl Read {
         known: &Snapshot,
         commit: CommitId,
     ) -> Result<HashMap<i64, Vec<DataFile>>, ReadError> {
-        let rows =
-            sqlx::query("SELECT data_file_id FROM ducklake_data_file WHERE end_snapshot > ? AND end_snapshot <= ?")
-                .bind(known.commit.0)
-                .bind(commit.0)
-                .fetch_all(&mut *self.transaction)
-                .await?;
+        let rows = sql("SELECT data_file_id FROM ducklake_data_file WHERE end_snapshot > $1 AND end_snapshot <= $2")
+            .bind(known.commit.0)
+            .bind(commit.0)
+            .rows(&mut self.transaction)
+            .await?;
         let ended: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
         let is_live = |file: &&DataFile| !ended.contains(&file.data_file_id);
         let live = |files: &[DataFile]| files.iter().filter(is_live).cloned().collect();

@@ -7,9 +7,9 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type};
 use schemas::Timestamp;
 
-use crate::database::Warehouse;
 use crate::lake::{Lake, NewFile, may_hold_text, scan_parquet};
 use crate::merge::{Failure, MergeError, read_whole, write_again};
+use crate::open::Warehouse;
 use crate::read::DataFile;
 use crate::tables::LakeTable;
 

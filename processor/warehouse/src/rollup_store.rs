@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use schemas::Timestamp;
 use schemas::rollups::{ALL_STORED, Grain, Rollup};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row};
 
-use crate::commit::{CommitId, run};
-use crate::database::Warehouse;
+use crate::commit::CommitId;
+use crate::database::{Row, Task, composed, sql};
+use crate::open::Warehouse;
 use crate::read::{Read, ReadError};
 
 /// What to read of a rollup.
@@ -64,14 +63,15 @@ impl<'a> RollupQuery<'a> {
         let name = self.rollup.name;
         let keys: String = self.group_by.iter().map(|key| format!(", {key}")).collect();
         let measures: String = self.rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
-        let sums: String = self.rollup.measures.iter().map(|measure| format!(", SUM({})", measure.name)).collect();
+        let sums: String =
+            self.rollup.measures.iter().map(|measure| format!(", CAST(SUM({}) AS BIGINT)", measure.name)).collect();
         // What was taken away again is nothing.
         let is_something: Vec<String> =
             self.rollup.measures.iter().map(|measure| format!("SUM({}) <> 0", measure.name)).collect();
         let is_something = is_something.join(" OR ");
         let mut places = 7..;
         let mut list = |count: usize| -> String {
-            let places: Vec<String> = places.by_ref().take(count).map(|place| format!("?{place}")).collect();
+            let places: Vec<String> = places.by_ref().take(count).map(|place| format!("${place}")).collect();
             places.join(", ")
         };
         let after = self
@@ -82,16 +82,16 @@ impl<'a> RollupQuery<'a> {
             self.only.iter().map(|(key, values)| format!(" AND {key} IN ({})", list(values.len()))).collect();
         // A delta is in the bucket that its minute is floored to.
         let floored = format!("(bucket_us - bucket_us % {})", self.grain.length().as_micros());
-        let (of_merged, of_delta) = if self.as_one { ("?3", "?3") } else { ("bucket_us", floored.as_str()) };
+        let (of_merged, of_delta) = if self.as_one { ("$3", "$3") } else { ("bucket_us", floored.as_str()) };
         format!(
             "SELECT bucket_us{keys}{sums} FROM (\
                SELECT {of_merged} AS bucket_us{keys}{measures} FROM {name}_merged \
-               WHERE grain = ?1 AND project = ?2 AND bucket_us >= ?3 AND bucket_us < ?4{only} \
+               WHERE grain = $1 AND project = $2 AND bucket_us >= $3 AND bucket_us < $4{only} \
                UNION ALL \
                SELECT {of_delta} AS bucket_us{keys}{measures} FROM {name}_delta \
-               WHERE project = ?2 AND bucket_us >= ?3 AND bucket_us < ?5 \
-               AND {floored} >= ?3 AND {floored} < ?4{only}) \
-             {after} GROUP BY bucket_us{keys} HAVING {is_something} ORDER BY bucket_us{keys} LIMIT ?6",
+               WHERE project = $2 AND bucket_us >= $3 AND bucket_us < $5 \
+               AND {floored} >= $3 AND {floored} < $4{only}) AS contributions \
+             {after} GROUP BY bucket_us{keys} HAVING {is_something} ORDER BY bucket_us{keys} LIMIT $6",
         )
     }
 }
@@ -129,7 +129,7 @@ impl Read {
         query: &RollupQuery<'_>,
         mut take: impl FnMut(RollupRow) + Send,
     ) -> Result<(), ReadError> {
-        let mut statement = sqlx::query(AssertSqlSafe(query.statement()))
+        let mut statement = composed(query.statement())
             .bind(query.grain.as_str())
             .bind(query.project)
             .bind(query.from.micros())
@@ -146,15 +146,12 @@ impl Read {
             statement = statement.bind(value);
         }
         let key_count = query.group_by.len();
-        let row = |row: SqliteRow| RollupRow {
+        let row = |row: &Row| RollupRow {
             bucket_start: Timestamp::from_micros(row.get(0)),
             keys: (1..=key_count).map(|idx| row.get(idx)).collect(),
             measures: (0..query.rollup.measures.len()).map(|idx| row.get(1 + key_count + idx)).collect(),
         };
-        // Each row is let go of before the next one is read.
-        let taken = statement.map(|found| take(row(found)));
-        taken.fetch_all(&mut *self.transaction).await?;
-        Ok(())
+        Ok(statement.each(&mut self.transaction, |found| take(row(&found))).await?)
     }
 }
 
@@ -195,25 +192,25 @@ impl Read {
     pub async fn changed_buckets(&mut self, query: &ChangedQuery<'_>) -> Result<Vec<ChangedBucket>, ReadError> {
         let length_us = query.grain.length().as_micros();
         let name = query.rollup.name;
-        let sql = format!(
+        let text = format!(
             "SELECT bucket, MAX(changed) FROM (\
                SELECT bucket_us AS bucket, last_commit AS changed FROM {name}_merged \
-               WHERE grain = ?1 AND project = ?2 AND last_commit > ?3 \
+               WHERE grain = $1 AND project = $2 AND last_commit > $3 \
                UNION ALL \
                SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {name}_delta \
-               WHERE project = ?2 AND commit_id > ?3) \
-             WHERE bucket >= ?4 AND bucket < ?6 GROUP BY bucket ORDER BY bucket LIMIT ?5"
+               WHERE project = $2 AND commit_id > $3) AS changes \
+             WHERE bucket >= $4 AND bucket < $6 GROUP BY bucket ORDER BY bucket LIMIT $5"
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = composed(text)
             .bind(query.grain.as_str())
             .bind(query.project)
             .bind(query.since.0)
             .bind(query.from.micros())
             .bind(query.limit)
             .bind(query.to.micros())
-            .fetch_all(&mut *self.transaction)
+            .rows(&mut self.transaction)
             .await?;
-        let bucket = |row: &SqliteRow| ChangedBucket {
+        let bucket = |row: &Row| ChangedBucket {
             bucket_start: Timestamp::from_micros(row.get(0)),
             commit: CommitId(row.get(1)),
         };
@@ -229,41 +226,44 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`]; then nothing was folded of the rollup at hand.
     pub async fn merge_rollups(&self, now: Timestamp, age: Duration) -> Result<u64, ReadError> {
-        let last: Option<i64> =
-            sqlx::query_scalar("SELECT commit_id FROM commits WHERE committed_at < ? ORDER BY commit_id DESC LIMIT 1")
-                .bind((now - age).to_sql())
-                .fetch_optional(&self.shared.readers)
-                .await?;
-        let Some(last) = last else { return Ok(0) };
+        let mut read = self.shared.database.read().await?;
+        let last = sql("SELECT commit_id FROM commits WHERE committed_at < $1 ORDER BY commit_id DESC LIMIT 1")
+            .bind(now - age)
+            .first(&mut read)
+            .await?;
+        drop(read);
+        let Some(last) = last.map(|row| row.get::<i64>(0)) else { return Ok(0) };
         let mut folded = 0;
-        for rollup in ALL_STORED {
-            let mut transaction = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for (place, rollup) in ALL_STORED.iter().enumerate() {
+            let transaction = self.shared.database.try_write_alone(Task::Rollup(place)).await?;
+            let Some(mut transaction) = transaction else { continue };
             for grain in rollup.grains {
-                run(&mut transaction, fold_statement(rollup, *grain, last)).await?;
+                composed(fold_statement(rollup, *grain)).bind(last).run(&mut transaction).await?;
             }
-            folded +=
-                run(&mut transaction, format!("DELETE FROM {}_delta WHERE commit_id <= {last}", rollup.name)).await?;
+            let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
+            folded += composed(delete).bind(last).run(&mut transaction).await?;
             transaction.commit().await?;
         }
         Ok(folded)
     }
 }
 
-fn fold_statement(rollup: &Rollup, grain: Grain, last: i64) -> String {
+/// Folds deltas up to commit `$1`.
+fn fold_statement(rollup: &Rollup, grain: Grain) -> String {
     let names = |columns: &[schemas::rollups::Column], form: &dyn Fn(&str) -> String| -> String {
         columns.iter().map(|column| form(column.name)).collect()
     };
     let keys = names(rollup.keys, &|key| format!(", {key}"));
     let measures = names(rollup.measures, &|measure| format!(", {measure}"));
-    let sums = names(rollup.measures, &|measure| format!(", SUM({measure})"));
-    let adds = names(rollup.measures, &|measure| format!("{measure} = {measure} + excluded.{measure}, "));
-    let length_us = grain.length().as_micros();
-    let (name, grain) = (rollup.name, grain.as_str());
+    let sums = names(rollup.measures, &|measure| format!(", CAST(SUM({measure}) AS BIGINT)"));
+    let (name, length_us, grain) = (rollup.name, grain.length().as_micros(), grain.as_str());
+    let adds = names(rollup.measures, &|measure| format!("{measure} = {name}_merged.{measure} + excluded.{measure}, "));
     format!(
         "INSERT INTO {name}_merged (grain, project, bucket_us{keys}{measures}, last_commit) \
          SELECT '{grain}', project, bucket_us - bucket_us % {length_us} AS bucket{keys}{sums}, MAX(commit_id) \
-         FROM {name}_delta WHERE commit_id <= {last} GROUP BY project, bucket{keys} \
+         FROM {name}_delta WHERE commit_id <= $1 GROUP BY project, bucket{keys} \
          ON CONFLICT (grain, project, bucket_us{keys}) \
-         DO UPDATE SET {adds}last_commit = max(last_commit, excluded.last_commit)"
+         DO UPDATE SET {adds}last_commit = CASE WHEN {name}_merged.last_commit > excluded.last_commit \
+         THEN {name}_merged.last_commit ELSE excluded.last_commit END"
     )
 }

@@ -1,6 +1,6 @@
 //! A second warehouse beside the live one, which is to take its place.
 //!
-//! It has a database of its own and shares the lake folder: names of files are used once, and what the other database
+//! It has a database of its own and shares the lake: names of files are used once, and what the other database
 //! lists is to each of the two a leftover that nobody reads. So one renaming of one file decides which of them there is,
 //! and whatever happens before or after it leaves the one or the other, with files to collect.
 
@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sqlx::SqlitePool;
 use thiserror::Error;
 
-use crate::database::{OpenError, Warehouse, WarehouseConfig};
+use crate::database::{Database, sql};
+use crate::open::{OpenError, Warehouse, WarehouseConfig};
 use crate::read::ReadError;
 
 /// Tables that nothing can be concluded from again: whose projects there are, who may do what, and whose log it is. In
@@ -27,6 +27,9 @@ pub enum SuccessorError {
     /// What is to be kept could not be copied.
     #[error("copy projects, keys and tokens")]
     Copy(#[from] sqlx::Error),
+    /// It is not in a file.
+    #[error("only a warehouse in a SQLite file can have a successor, not one on Postgres")]
+    NotAFile,
     /// Leftovers could not be collected.
     #[error("collect what an earlier attempt left behind")]
     Collect(#[from] ReadError),
@@ -47,10 +50,10 @@ pub enum SuccessorError {
     },
 }
 
-/// The file that is the successor's database while it is being made.
+/// The file that is the successor's database while it is being made; `None` if the warehouse is not in a file.
 #[must_use]
-pub fn successor_file(config: &WarehouseConfig) -> PathBuf {
-    beside(&config.database, ".rebuild")
+pub fn successor_file(config: &WarehouseConfig) -> Option<PathBuf> {
+    Some(beside(config.sqlite_file()?, ".rebuild"))
 }
 
 /// Removes the database of a successor that was never finished; its files in the lake are leftovers like others.
@@ -59,7 +62,7 @@ pub fn successor_file(config: &WarehouseConfig) -> PathBuf {
 ///
 /// What the file system says.
 pub fn remove_unfinished(config: &WarehouseConfig) -> io::Result<()> {
-    let database = successor_file(config);
+    let Some(database) = successor_file(config) else { return Ok(()) };
     for path in [beside(&database, "-wal"), beside(&database, "-shm"), database] {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -78,7 +81,9 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// The two of them.
 #[derive(Debug)]
 pub struct Successor {
-    config: WarehouseConfig,
+    /// The live one's database, and the successor's while it is not yet in its place.
+    place: PathBuf,
+    file: PathBuf,
     live: Warehouse,
     next: Warehouse,
 }
@@ -91,16 +96,18 @@ impl Successor {
     ///
     /// [`SuccessorError`].
     pub async fn begin(config: WarehouseConfig) -> Result<Self, SuccessorError> {
-        let database = successor_file(&config);
-        let files = |source| SuccessorError::Files { path: database.clone(), source };
+        let (Some(place), Some(file)) = (config.sqlite_file().cloned(), successor_file(&config)) else {
+            return Err(SuccessorError::NotAFile);
+        };
+        let files = |source| SuccessorError::Files { path: file.clone(), source };
         remove_unfinished(&config).map_err(files)?;
         let live = Warehouse::open(&config).await?;
         live.collect_orphans(std::time::Duration::ZERO).await?;
         let newest = live.newest_commit().borrow().0;
-        let next = Warehouse::open(&WarehouseConfig { database, lake: config.lake.clone() }).await?;
-        let successor = Self { config, live, next };
+        let next = Warehouse::open(&WarehouseConfig::sqlite(&file, config.lake.clone())).await?;
+        let successor = Self { place, file, live, next };
         successor.copy_kept().await?;
-        number_from(&successor.next.shared.writer, newest + 1).await?;
+        number_from(&successor.next, newest + 1).await?;
         Ok(successor)
     }
 
@@ -117,15 +124,10 @@ impl Successor {
     }
 
     async fn copy_kept(&self) -> Result<(), sqlx::Error> {
-        let mut connection = self.next.shared.writer.acquire().await?;
-        let live = self.config.database.to_string_lossy().into_owned();
-        sqlx::query("ATTACH DATABASE ? AS live").bind(live).execute(&mut *connection).await?;
-        let emptied = KEPT.iter().rev().map(|table| format!("DELETE FROM main.{table};"));
-        let filled = KEPT.iter().map(|table| format!("INSERT INTO main.{table} SELECT * FROM live.{table};"));
-        let copy: String = emptied.chain(filled).collect();
-        crate::commit::run(&mut connection, format!("BEGIN IMMEDIATE;{copy}COMMIT;")).await?;
-        crate::commit::run(&mut connection, "DETACH DATABASE live".to_owned()).await?;
-        Ok(())
+        match &self.next.shared.database {
+            Database::Sqlite(database) => database.copy_from(&self.place, &KEPT).await,
+            Database::Postgres(_) => unreachable!("a successor is in a file"),
+        }
     }
 
     /// Puts the successor in the place of the live warehouse; that moment is the renaming of one file.
@@ -136,38 +138,35 @@ impl Successor {
     pub async fn take_over(self) -> Result<(), SuccessorError> {
         // Once more: a key may have been made meanwhile.
         self.copy_kept().await?;
-        let Self { config, live, next } = self;
-        let successor = successor_file(&config);
+        let Self { place, file, live, next } = self;
         next.close().await;
         live.close().await;
-        for database in [&successor, &config.database] {
+        for database in [&file, &place] {
             // The last one who closes a database takes its log away. A log would be applied to whatever has the name.
             if beside(database, "-wal").exists() || beside(database, "-shm").exists() {
                 return Err(SuccessorError::InUse { path: database.clone() });
             }
         }
-        let folder = config.database.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let renamed = File::open(&successor)
+        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let renamed = File::open(&file)
             .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&successor, &config.database))
+            .and_then(|()| fs::rename(&file, &place))
             .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all());
-        renamed.map_err(|source| SuccessorError::Files { path: config.database, source })
+        renamed.map_err(|source| SuccessorError::Files { path: place, source })
     }
 }
 
 /// Begins the numbers of commits with an empty one of this number.
-async fn number_from(writer: &SqlitePool, commit: i64) -> Result<(), sqlx::Error> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(
-        "INSERT INTO ducklake_snapshot SELECT ?, snapshot_time, schema_version, next_catalog_id, next_file_id \
-         FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1",
-    )
+async fn number_from(warehouse: &Warehouse, commit: i64) -> Result<(), sqlx::Error> {
+    let mut transaction = warehouse.shared.database.write().await?;
+    sql("INSERT INTO ducklake_snapshot SELECT $1, snapshot_time, schema_version, next_catalog_id, next_file_id \
+         FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1")
     .bind(commit)
-    .execute(&mut *transaction)
+    .run(&mut transaction)
     .await?;
-    sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, '', 'streamgauge', 'rebuild', '[]')")
+    sql("INSERT INTO ducklake_snapshot_changes VALUES ($1, '', 'streamgauge', 'rebuild', '[]')")
         .bind(commit)
-        .execute(&mut *transaction)
+        .run(&mut transaction)
         .await?;
     transaction.commit().await
 }
@@ -182,13 +181,11 @@ mod tests {
     #[tokio::test]
     async fn every_table_is_either_kept_or_concluded_again() {
         let folder = tempfile::tempdir().unwrap();
-        let config = WarehouseConfig { database: folder.path().join("warehouse.db"), lake: folder.path().join("lake") };
+        let config = WarehouseConfig::sqlite(folder.path().join("warehouse.db"), folder.path().join("lake"));
         let warehouse = Warehouse::open(&config).await.unwrap();
-        let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'")
-            .fetch_all(&warehouse.shared.writer)
-            .await
-            .unwrap();
-        for table in tables {
+        let tables = sql("SELECT name FROM sqlite_master WHERE type = 'table'");
+        let tables = tables.rows(&mut warehouse.shared.database.read().await.unwrap()).await.unwrap();
+        for table in tables.iter().map(|row| row.get::<String>(0)) {
             let is_concluded = table.starts_with("ducklake_")
                 || table.ends_with("_delta")
                 || table.ends_with("_merged")

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use warehouse::CommitId;
 
-use super::{StreamHealth, scope, window};
+use super::{Order, StreamHealth, scope, window};
 use crate::Query;
 use crate::answer::{Answer, Refused};
 use crate::failures::internal;
@@ -85,7 +85,8 @@ impl Live {
         let (query, scope) = (self.query.clone(), self.scope.clone());
         let (window, stream_id) = (self.window, self.stream_id.clone());
         let work = async move {
-            let (streams, meta) = query.health(&scope, window, Some(&stream_id)).await?;
+            let first: (Order, usize) = (StreamHealth::by_name, 1);
+            let (streams, meta) = query.health(&scope, window, Some(&stream_id), first).await?;
             let data = streams.into_iter().next().unwrap_or_else(|| StreamHealth::unknown(&stream_id));
             Ok(Answer { data, meta, next_cursor: None })
         };

@@ -1,16 +1,18 @@
-//! The questions that the product answers: each is a declaration with one SQL text.
+//! The questions that the product answers: each is a declaration with one SQL text, `sql/{name}.sql`.
 //!
 //! `GET /v1/stats/{name}` runs that text, in the caller's scope, on the path of `/v1/sql`: endpoint and SQL cannot differ.
-//! `docs/questions.md` is made from these declarations and from their answers on a seeded fleet.
+//! [`shaped`] are those whose endpoints answer in a shape of their own. `docs/questions.md` is made from all of them and
+//! from their answers on a seeded fleet.
 
 mod answer;
-mod app;
-mod dashboard;
-mod operator;
-mod playback;
-mod workspace;
+mod asked;
+mod declared;
+pub(crate) mod shaped;
 
 pub(crate) use answer::answer;
+pub use asked::{ASKED, Asked};
+pub use declared::ALL;
+pub use shaped::{Bound, SHAPED, Shaped};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub enum Param {
 pub struct Question {
     /// The last part of the endpoint's path.
     pub name: &'static str,
-    /// Its number among the twenty questions; 0 for further cards of the app's dashboard.
+    /// Its number among the twenty questions.
     pub number: u8,
     /// Who may ask.
     pub asks: Asks,
@@ -57,9 +59,9 @@ pub struct Question {
     pub is_steady: bool,
 }
 
-/// Declares questions: number, name, who asks, range in days, parameters, sentence, text.
+/// Declares questions: number, name, who asks, range in days, parameters, sentence.
 macro_rules! questions {
-    ($($number:literal $name:literal $asks:ident $days:literal [$($param:ident),*] $sentence:literal $sql:literal $($unsteady:ident)?;)+) => {
+    ($($number:literal $name:literal $asks:ident $days:literal [$($param:ident),*] $sentence:literal $($unsteady:ident)?;)+) => {
         &[$($crate::questions::Question {
             name: $name,
             number: $number,
@@ -67,36 +69,46 @@ macro_rules! questions {
             sentence: $sentence,
             days: $days,
             params: &[$($crate::questions::Param::$param),*],
-            sql: $sql,
+            sql: include_str!(concat!("sql/", $name, ".sql")),
             is_steady: concat!($(stringify!($unsteady))?).is_empty(),
         }),+]
     };
 }
 use questions;
 
-/// All questions, by who asks them.
-pub const ALL: [&[Question]; 5] =
-    [app::QUESTIONS, dashboard::QUESTIONS, workspace::QUESTIONS, playback::QUESTIONS, operator::QUESTIONS];
-
 /// The question of that name.
 fn named(name: &str) -> Option<&'static Question> {
-    ALL.into_iter().flatten().find(|question| question.name == name)
+    ALL.iter().find(|question| question.name == name)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn a_name_is_given_once_and_a_text_has_the_parameters_it_declares() {
-        let names: std::collections::BTreeSet<_> = ALL.into_iter().flatten().map(|question| question.name).collect();
-        assert_eq!(names.len(), ALL.into_iter().flatten().count());
-        for question in ALL.into_iter().flatten() {
+        let questions = ALL.iter().map(|question| (question.name, question.sql, question.params.len()));
+        let shaped = SHAPED.iter().map(|shaped| (shaped.name, shaped.sql, shaped.params.len()));
+        let texts: Vec<_> = questions.chain(shaped).collect();
+        assert_eq!(texts.iter().map(|(name, ..)| name).collect::<BTreeSet<_>>().len(), texts.len());
+        for (name, sql, params) in texts {
             for n in 1..=9 {
-                let is_there = question.sql.contains(&format!("${n}"));
-                assert_eq!(is_there, n <= question.params.len(), "${n} of {}", question.name);
+                assert_eq!(sql.contains(&format!("${n}")), n <= params, "${n} of {name}");
             }
-            assert!(question.sql.contains("ORDER BY"), "{}", question.name);
+            assert!(sql.contains("ORDER BY"), "{name}");
+            assert!(sql.lines().all(|line| line.len() <= 120), "{name} is too wide for its page");
         }
+    }
+
+    #[test]
+    fn each_of_the_twenty_questions_is_answered() {
+        let numbers: Vec<u8> = ASKED.iter().map(|asked| asked.number).collect();
+        assert_eq!(numbers, (1..=20).collect::<Vec<u8>>());
+        assert!(ALL.is_sorted_by_key(|question| question.number));
+        let answered: BTreeSet<u8> =
+            ALL.iter().map(|question| question.number).chain(SHAPED.iter().map(|shaped| shaped.number)).collect();
+        assert_eq!(answered.into_iter().collect::<Vec<u8>>(), numbers);
     }
 }

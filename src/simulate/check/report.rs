@@ -14,8 +14,15 @@ const LINES_PER_MEASURE: usize = 3;
 pub(in crate::simulate) struct Report {
     /// By table: numbers that were compared, and those that differ.
     tables: BTreeMap<String, Tally>,
-    /// By table and measure: lines.
-    differences: BTreeMap<(String, String), Vec<String>>,
+    /// By table and measure.
+    differences: BTreeMap<(String, String), Differences>,
+}
+
+/// What differs, with the first lines.
+#[derive(Debug, Default)]
+struct Differences {
+    count: usize,
+    first: Vec<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -27,12 +34,18 @@ struct Tally {
 impl Report {
     /// One number was compared.
     pub(super) fn compare(&mut self, table: &str, measure: &str, is_equal: bool, say: impl FnOnce() -> String) {
-        let tally = self.tables.entry(table.to_owned()).or_default();
+        if !self.tables.contains_key(table) {
+            self.tables.insert(table.to_owned(), Tally::default());
+        }
+        let Some(tally) = self.tables.get_mut(table) else { return };
         tally.cells += 1;
         if !is_equal {
             tally.differences += 1;
-            let lines = self.differences.entry((table.to_owned(), measure.to_owned())).or_default();
-            lines.push(say());
+            let differences = self.differences.entry((table.to_owned(), measure.to_owned())).or_default();
+            differences.count += 1;
+            if differences.first.len() < LINES_PER_MEASURE {
+                differences.first.push(say());
+            }
         }
     }
 
@@ -52,9 +65,8 @@ impl Report {
         let differences: Vec<_> = self
             .differences
             .iter()
-            .map(|((table, measure), lines)| {
-                let first: Vec<&String> = lines.iter().take(LINES_PER_MEASURE).collect();
-                serde_json::json!({ "table": table, "measure": measure, "count": lines.len(), "first": first })
+            .map(|((table, measure), Differences { count, first })| {
+                serde_json::json!({ "table": table, "measure": measure, "count": count, "first": first })
             })
             .collect();
         serde_json::json!({ "tables": self.tables, "differences": differences })
@@ -64,9 +76,9 @@ impl Report {
     pub(in crate::simulate) fn to_text(&self) -> String {
         let mut lines = Vec::new();
         for of_measure in self.differences.values() {
-            lines.extend(of_measure.iter().take(LINES_PER_MEASURE).cloned());
-            if of_measure.len() > LINES_PER_MEASURE {
-                lines.push(format!("  .. and {} more of this measure", of_measure.len() - LINES_PER_MEASURE));
+            lines.extend_from_slice(&of_measure.first);
+            if of_measure.count > LINES_PER_MEASURE {
+                lines.push(format!("  .. and {} more of this measure", of_measure.count - LINES_PER_MEASURE));
             }
         }
         let hidden = lines.len().saturating_sub(LINES_MAX);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::server::Reader;
+use super::reader::Reader;
 use crate::simulate::timeline::Ms;
 use crate::simulate::wire::rfc3339;
 
@@ -20,7 +20,10 @@ pub(in crate::simulate) async fn settle(reader: &Reader, distinct: i64, last: Ms
     let mut seen = -1;
     let mut moved = Instant::now();
     while seen != distinct {
-        let count = reader.number("SELECT count(*) AS n FROM events").await?;
+        let count = match reader.number("SELECT count(*) AS n FROM events").await {
+            Err(error) if is_away(&error) && moved.elapsed() < PATIENCE => seen,
+            count => count?,
+        };
         if count > distinct {
             bail!("the project holds {count} events, {distinct} were sent: simulate on a fresh project");
         }
@@ -51,12 +54,14 @@ async fn still(reader: &Reader) -> Result<()> {
     let (begun, mut moved) = (Instant::now(), Instant::now());
     let mut seen = Vec::new();
     while moved.elapsed() < STILL {
-        let mut answers = Vec::with_capacity(QUESTIONS.len());
-        for question in QUESTIONS {
-            answers.push(reader.number(question).await?);
-        }
-        if answers != seen {
-            (seen, moved) = (answers, Instant::now());
+        match answers(reader).await {
+            Err(error) if is_away(&error) => moved = Instant::now(),
+            answers => {
+                let answers = answers?;
+                if answers != seen {
+                    (seen, moved) = (answers, Instant::now());
+                }
+            }
         }
         if begun.elapsed() > 4 * PATIENCE {
             bail!("the sums do not stand still");
@@ -64,4 +69,17 @@ async fn still(reader: &Reader) -> Result<()> {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
+}
+
+async fn answers(reader: &Reader) -> Result<Vec<i64>> {
+    let mut answers = Vec::with_capacity(QUESTIONS.len());
+    for question in QUESTIONS {
+        answers.push(reader.number(question).await?);
+    }
+    Ok(answers)
+}
+
+/// Whether nobody answered: the server may be starting again.
+fn is_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<reqwest::Error>().is_some_and(|error| error.status().is_none())
 }

@@ -8,7 +8,7 @@ mod words;
 use std::collections::BTreeSet;
 
 use super::random::Random;
-use super::timeline::{Act, Boot, DAY_MS, Deed, Device, Fleet, HOUR_MS, MINUTE_MS, Ms, Session, Tongue};
+use super::timeline::{Act, Boot, DAY_MS, Deed, Device, HOUR_MS, MINUTE_MS, Ms, Session, Tongue};
 
 /// The simulated days end here: 2026-03-02T00:00:00Z. Fixed, so that a seed always gives the same times.
 pub(super) const END: Ms = 1_772_409_600_000;
@@ -23,14 +23,23 @@ pub(super) struct Wish {
     pub(super) wrong_clocks: bool,
 }
 
-/// The fleet of a wish.
-pub(super) fn fleet(wish: &Wish) -> Fleet {
-    let random = Random::new(wish.seed);
-    let devices = (0..wish.devices).map(|number| device(wish, number, &mut random.part(u64::from(number)))).collect();
-    Fleet { devices }
+/// A device, and what each of its sessions is drawn from.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    pub(super) device: Device,
+    pub(super) origins: Vec<Origin>,
 }
 
-fn device(wish: &Wish, number: u32, random: &mut Random) -> Device {
+/// What a session is drawn from: with its device enough to draw it again.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    Chance { start: Ms, random: Random },
+    Fixed(Session),
+}
+
+/// The device of that number.
+pub(super) fn device(wish: &Wish, number: u32) -> Drawn {
+    let random = &mut Random::new(wish.seed).part(u64::from(number));
     let (install, anon) = (random.uuid(), random.uuid());
     let (platform, os_version, class) = random.pick(&words::DEVICES);
     // Every kind of device is there, however small the fleet is.
@@ -58,12 +67,29 @@ fn device(wish: &Wish, number: u32, random: &mut Random) -> Device {
         sessions: Vec::new(),
         stays_open: false,
     };
+    let mut origins = Vec::new();
     for day in 0..i64::from(wish.days) {
-        let starts = starts(random, first_day + day * DAY_MS);
-        let sessions: Vec<Session> = starts.into_iter().map(|start| session::draw(&device, start, random)).collect();
-        device.sessions.extend(sessions);
+        for start in starts(random, first_day + day * DAY_MS) {
+            origins.push(Origin::Chance { start, random: random.clone() });
+            let session = session::draw(&device, start, random);
+            device.sessions.push(session);
+        }
     }
-    device
+    Drawn { device, origins }
+}
+
+/// Draws a session of a device again.
+pub(super) fn again(device: &Device, origin: &Origin) -> Session {
+    match origin {
+        Origin::Chance { start, random } => session::draw(device, *start, &mut random.clone()),
+        Origin::Fixed(session) => session.clone(),
+    }
+}
+
+/// All devices of a wish.
+#[cfg(test)]
+pub(super) fn fleet(wish: &Wish) -> Vec<Device> {
+    (0..wish.devices).map(|number| device(wish, number).device).collect()
 }
 
 /// Minutes or hours, forward or back, far outside the dead band.
@@ -89,15 +115,17 @@ fn starts(random: &mut Random, day: Ms) -> Vec<Ms> {
 }
 
 /// Devices that do nothing but open the app once: they move log time on, in every partition.
-pub(super) fn closing(seed: u64, at: Ms) -> Vec<Device> {
+pub(super) fn closing(seed: u64, at: Ms) -> Vec<Drawn> {
     const COUNT: u64 = 64;
     let random = Random::new(!seed);
     let device = |number| {
         let mut random = random.part(number);
         let act = Act { at: at + i64::try_from(number).unwrap_or_default(), deed: Deed::Opened };
-        Device {
-            install: random.uuid(),
-            anon: random.uuid(),
+        let (install, anon) = (random.uuid(), random.uuid());
+        let session = Session { id: random.uuid(), layouts: Vec::new(), acts: vec![act], views: Vec::new() };
+        let device = Device {
+            install,
+            anon,
             tongue: Tongue::Native,
             platform: "ios",
             app_version: "0.0.1",
@@ -105,9 +133,10 @@ pub(super) fn closing(seed: u64, at: Ms) -> Vec<Device> {
             class: "phone",
             skew_ms: 0,
             boot: None,
-            sessions: vec![Session { id: random.uuid(), layouts: Vec::new(), acts: vec![act], views: Vec::new() }],
+            sessions: vec![session.clone()],
             stays_open: true,
-        }
+        };
+        Drawn { device, origins: vec![Origin::Fixed(session)] }
     };
     (0..COUNT).map(device).collect()
 }

@@ -10,14 +10,23 @@ fn a_seed_gives_the_same_plan() {
 }
 
 #[test]
+fn a_session_is_drawn_again_by_itself() {
+    for number in 0..WISH.devices {
+        let Drawn { device, origins } = device(&WISH, number);
+        let bare = Device { sessions: Vec::new(), ..device.clone() };
+        assert_eq!(origins.iter().map(|origin| again(&bare, origin)).collect::<Vec<_>>(), device.sessions);
+    }
+}
+
+#[test]
 fn a_larger_fleet_begins_with_the_smaller_one() {
     let larger = fleet(&Wish { devices: 21, ..WISH });
-    assert_eq!(larger.devices[..20], fleet(&WISH).devices[..]);
+    assert_eq!(larger[..20], fleet(&WISH)[..]);
 }
 
 #[test]
 fn no_two_things_of_a_session_happen_at_once_and_no_session_meets_the_next() {
-    for device in &fleet(&WISH).devices {
+    for device in &fleet(&WISH) {
         let mut before = 0;
         for session in &device.sessions {
             let instants = session.instants();
@@ -31,7 +40,7 @@ fn no_two_things_of_a_session_happen_at_once_and_no_session_meets_the_next() {
 #[test]
 fn states_have_no_hole_and_last_until_the_end() {
     let mut seen = 0;
-    for view in fleet(&WISH).devices.iter().flat_map(|device| &device.sessions).flat_map(|session| &session.views) {
+    for view in fleet(&WISH).iter().flat_map(|device| &device.sessions).flat_map(|session| &session.views) {
         assert_eq!(view.phases[0].state, State::Joining);
         assert!(view.phases.windows(2).all(|pair| pair[0].to == pair[1].from && pair[0].state != pair[1].state));
         let inputs = view.inputs();

@@ -20,13 +20,6 @@ pub(super) const HOUR_MS: Ms = 60 * MINUTE_MS;
 /// A day of UTC.
 pub(super) const DAY_MS: Ms = 24 * HOUR_MS;
 
-/// All simulated devices.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fleet {
-    /// Those that live through the simulated days.
-    pub(super) devices: Vec<Device>,
-}
-
 /// One device.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Device {

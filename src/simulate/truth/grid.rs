@@ -1,6 +1,8 @@
 //! Sums by minute and key.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::simulate::timeline::{MINUTE_MS, Ms};
 
@@ -10,25 +12,68 @@ pub(in crate::simulate) type Key = Vec<String>;
 /// Number of a minute since 1970; `None` where a wrong clock makes it unknown.
 pub(in crate::simulate) type Minute = Option<i64>;
 
+/// Numbers that are added up, each under its name. A list: there are millions of them, most with few numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::simulate) struct Tally<K>(Vec<(K, i64)>);
+
+impl<K> Default for Tally<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Ord> Tally<K> {
+    pub(in crate::simulate) fn add(&mut self, name: K, n: i64) {
+        match self.0.binary_search_by(|(known, _)| known.cmp(&name)) {
+            Ok(place) => self.0[place].1 += n,
+            Err(place) => self.0.insert(place, (name, n)),
+        }
+    }
+
+    pub(in crate::simulate) fn get<Q: Ord + ?Sized>(&self, name: &Q) -> Option<&i64>
+    where
+        K: Borrow<Q>,
+    {
+        let place = self.0.binary_search_by(|(known, _)| known.borrow().cmp(name)).ok()?;
+        Some(&self.0[place].1)
+    }
+
+    /// By rising name.
+    pub(in crate::simulate) fn iter(&self) -> impl Iterator<Item = &(K, i64)> {
+        self.0.iter()
+    }
+}
+
 /// Sums by minute and key, and how often each value of a distribution occurred.
 #[derive(Debug, Default)]
 pub(in crate::simulate) struct Grid {
-    pub(in crate::simulate) sums: BTreeMap<(Minute, Key), BTreeMap<&'static str, i64>>,
+    pub(in crate::simulate) sums: BTreeMap<(Minute, Arc<Key>), Tally<&'static str>>,
     /// By minute, key, metric: value and how often.
-    pub(in crate::simulate) values: BTreeMap<(Minute, Key, &'static str), BTreeMap<i64, i64>>,
+    pub(in crate::simulate) values: BTreeMap<(Minute, Arc<Key>, &'static str), Tally<i64>>,
+    /// Each key once.
+    keys: BTreeSet<Arc<Key>>,
 }
 
 impl Grid {
     pub(super) fn add(&mut self, minute: Minute, key: &Key, measure: &'static str, n: i64) {
         if n != 0 {
-            let row = self.sums.entry((minute, key.clone())).or_default();
-            *row.entry(measure).or_default() += n;
+            let key = self.key(key);
+            self.sums.entry((minute, key)).or_default().add(measure, n);
         }
     }
 
     pub(super) fn add_value(&mut self, minute: Minute, key: &Key, metric: &'static str, value: i64, n: i64) {
-        let values = self.values.entry((minute, key.clone(), metric)).or_default();
-        *values.entry(value).or_default() += n;
+        let key = self.key(key);
+        self.values.entry((minute, key, metric)).or_default().add(value, n);
+    }
+
+    fn key(&mut self, key: &Key) -> Arc<Key> {
+        if let Some(known) = self.keys.get(key) {
+            return Arc::clone(known);
+        }
+        let key = Arc::new(key.clone());
+        self.keys.insert(Arc::clone(&key));
+        key
     }
 }
 

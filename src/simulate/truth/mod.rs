@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-pub(super) use grid::{Grid, Key, Minute, minute_of};
+pub(super) use grid::{Grid, Key, Minute, Tally, minute_of};
 use places::{Dims, Places};
 
 use super::timeline::{Device, HOUR_MS, Ms, Tongue};
@@ -150,8 +150,10 @@ impl Truth {
     /// For a file.
     pub(super) fn to_json(&self) -> Value {
         let grid = |grid: &Grid| {
-            let sums =
-                grid.sums.iter().map(|((minute, key), sums)| json!({"minute": minute, "key": key, "sums": sums}));
+            let sums = grid.sums.iter().map(|((minute, key), sums)| {
+                let sums: BTreeMap<_, _> = sums.iter().copied().collect();
+                json!({"minute": minute, "key": key, "sums": sums})
+            });
             let values = grid.values.iter().map(|((minute, key, metric), values)| {
                 json!({"minute": minute, "key": key, "metric": metric, "values": values.iter().collect::<Vec<_>>()})
             });
@@ -160,7 +162,11 @@ impl Truth {
         let facts = |facts: &Facts| -> Vec<Value> {
             facts.iter().map(|((id, part), fact)| json!({"id": id, "part": part, "fact": fact})).collect()
         };
+        let quality = self.quality.iter().map(|([format, kind, outcome], events)| {
+            json!({"format": format, "type": kind, "outcome": outcome, "events": events})
+        });
         json!({
+            "quality": quality.collect::<Vec<_>>(),
             "stream": grid(&self.stream), "release": grid(&self.release), "layout": grid(&self.layout),
             "usage": grid(&self.usage), "errors": grid(&self.errors), "views": facts(&self.views), "app_sessions": facts(&self.app_sessions),
         })

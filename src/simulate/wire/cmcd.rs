@@ -1,6 +1,6 @@
 //! CMCD version 2, event mode: each view numbers its own records.
 
-use super::Event;
+use super::{Event, id_within};
 use crate::simulate::timeline::{Beat, End, Ms, Note, Session, Tongue, Turn, View, What};
 
 /// The records of all views, by time.
@@ -27,15 +27,15 @@ fn records(view: &View) -> Vec<Event> {
         End::Silent => {}
     }
     drafts.sort_by_key(|(at, ..)| *at);
-    let record = |(sn, (at, event, says)): (usize, Draft)| {
+    let record = |(sn, (at, event, says)): (i64, Draft)| {
         let separator = if says.is_empty() { "" } else { "," };
         let stream = view.stream.id;
         let kind = if view.stream.is_live { "l" } else { "v" };
         let body =
             format!("cid=\"{stream}\",e={event},sid=\"{}\",sn={sn},st={kind},ts={at},v=2{separator}{says}", view.id);
-        Event { at, kind: format!("cmcd.{event}"), feature: "", body }
+        Event { id: id_within(view.id, sn), at, kind: format!("cmcd.{event}"), feature: "", body }
     };
-    drafts.into_iter().enumerate().map(record).collect()
+    (0..).zip(drafts).map(record).collect()
 }
 
 fn state(word: &str) -> String {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Event;
+use super::{Event, id_within};
 use crate::simulate::timeline::{Deed, Session};
 
 /// 2001-01-01T00:00:00Z in Unix milliseconds.
@@ -44,7 +44,8 @@ pub(super) fn events(session: &Session) -> Vec<Event> {
             "name": name, "properties": properties, "timestamp": seconds, "sessionId": session_id,
             "isCritical": name == "crash",
         });
-        Some(Event { at: act.at, kind: kind.to_owned(), feature, body: body.to_string() })
+        let id = id_within(session.id, act.at);
+        Some(Event { id, at: act.at, kind: kind.to_owned(), feature, body: body.to_string() })
     };
     session.acts.iter().filter_map(event).collect()
 }

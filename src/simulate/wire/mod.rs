@@ -6,12 +6,16 @@ mod native;
 
 pub(super) use native::rfc3339;
 
+use uuid::Uuid;
+
 use super::random::Random;
-use super::timeline::{Device, Ms, Tongue};
+use super::timeline::{Device, Ms, Session, Tongue};
 
 /// One event as its device sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
+    /// What it is recognised by when it is read back.
+    pub(super) id: EventId,
     /// Device clock when it happened.
     pub(super) at: Ms,
     /// The kind that it is stored under.
@@ -22,13 +26,22 @@ pub(super) struct Event {
     pub(super) body: String,
 }
 
-/// The events of a device in the order in which they happen.
-pub(super) fn events(device: &Device, random: &mut Random) -> Vec<Event> {
-    let sessions = device.sessions.iter();
+/// Names an event among all: a UUID that the device gives it, else what is unique in its format.
+pub(super) type EventId = u128;
+
+/// The id of an event that has none of its own: the one with this number, or of this instant, in a view or session.
+pub(super) fn id_within(unit: Uuid, number: i64) -> EventId {
+    // An odd factor takes different numbers to different places, far apart.
+    const FACTOR: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+    unit.as_u128().wrapping_add(FACTOR.wrapping_mul(u128::from(number.cast_unsigned()) + 1))
+}
+
+/// The events of a session in the order in which they happen.
+pub(super) fn events(device: &Device, session: &Session, random: &mut Random) -> Vec<Event> {
     match device.tongue {
-        Tongue::Native => sessions.flat_map(|session| native::events(device, session, random)).collect(),
-        Tongue::Cmcd => sessions.flat_map(cmcd::events).collect(),
-        Tongue::Legacy => sessions.flat_map(legacy::events).collect(),
+        Tongue::Native => native::events(device, session, random),
+        Tongue::Cmcd => cmcd::events(session),
+        Tongue::Legacy => legacy::events(session),
     }
 }
 
@@ -42,7 +55,7 @@ pub(super) const fn path(tongue: Tongue) -> &'static str {
 }
 
 /// What it says the body is.
-pub(super) const fn content_type(tongue: Tongue) -> &'static str {
+const fn content_type(tongue: Tongue) -> &'static str {
     match tongue {
         Tongue::Native => "application/cloudevents-batch+json",
         Tongue::Cmcd => "application/cmcd",
@@ -51,10 +64,33 @@ pub(super) const fn content_type(tongue: Tongue) -> &'static str {
 }
 
 /// Events as the body of an upload.
-pub(super) fn body<'a>(tongue: Tongue, events: impl Iterator<Item = &'a Event>) -> String {
-    let bodies: Vec<&str> = events.map(|event| event.body.as_str()).collect();
+pub(super) fn body(tongue: Tongue, events: &[&str]) -> String {
     match tongue {
-        Tongue::Native | Tongue::Legacy => format!("[{}]", bodies.join(",")),
-        Tongue::Cmcd => bodies.join("\n") + "\n",
+        Tongue::Native | Tongue::Legacy => format!("[{}]", events.join(",")),
+        Tongue::Cmcd => events.join("\n") + "\n",
     }
+}
+
+/// What a device says of an upload, and when it truly arrives. Times are true, not the device's.
+pub(super) fn headers(device: &Device, sent: Ms, received: Ms) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("content-type", content_type(device.tongue).to_owned()),
+        ("streamgauge-test-received-at", rfc3339(received)),
+    ];
+    let sent_at = sent + device.skew_ms;
+    match device.tongue {
+        Tongue::Native => {
+            headers.push(("streamgauge-sent-at", rfc3339(sent_at)));
+            if let Some(boot) = device.boot {
+                headers.push(("streamgauge-boot-id", boot.id.to_string()));
+                headers.push(("streamgauge-sent-mono", (sent_at - boot.zero).to_string()));
+            }
+        }
+        Tongue::Cmcd => {}
+        Tongue::Legacy => {
+            headers.push(("x-platform", device.platform.to_owned()));
+            headers.push(("user-agent", format!("StreamyyyApp/{}", device.app_version)));
+        }
+    }
+    headers
 }

@@ -48,7 +48,7 @@ fn envelope(device: &Device, session: &Session, seq: usize, id: Uuid, draft: Dra
     if let Some(layout) = layout {
         event["layoutid"] = json!(layout);
     }
-    Event { at, kind: kind.to_owned(), feature, body: event.to_string() }
+    Event { id: id.as_u128(), at, kind: kind.to_owned(), feature, body: event.to_string() }
 }
 
 /// A time as the wire has it.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chrono::Utc;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rig::server::Start;
 use rig::{Device, Reply, Server, server};
 use serde_json::{Value, json};
 
@@ -13,14 +14,14 @@ use crate::start;
 const ISSUER: &str = "https://issuer.test";
 
 /// A key pair made by openssl.
-struct Pair {
+pub(crate) struct Pair {
     algorithm: Algorithm,
     key: EncodingKey,
     public_file: String,
 }
 
 impl Pair {
-    async fn new(folder: &Path, algorithm: Algorithm) -> Self {
+    pub(crate) async fn new(folder: &Path, algorithm: Algorithm) -> Self {
         let (private, public) = (folder.join(format!("{algorithm:?}.key")), folder.join(format!("{algorithm:?}.pub")));
         let kind = if algorithm == Algorithm::RS256 {
             "RSA -pkeyopt rsa_keygen_bits:2048"
@@ -41,21 +42,25 @@ impl Pair {
         Self { algorithm, key: key.unwrap(), public_file }
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         encode(&Header::new(self.algorithm), claims, &self.key).unwrap()
     }
 
-    async fn serve(&self) -> Server {
-        let issued = start()
+    /// A server to be, for which this pair's issuer vouches.
+    pub(crate) fn start(&self) -> Start {
+        start()
             .variable("STREAMGAUGE_AUTH__ISSUER", ISSUER)
             .variable("STREAMGAUGE_AUTH__PUBLIC_KEY_FILE", &self.public_file)
             .variable("STREAMGAUGE_AUTH__ALGORITHMS", format!("{:?}", self.algorithm))
-            .variable("STREAMGAUGE_AUTH__AUTHORIZED_PARTIES", "https://app.test,https://www.app.test");
-        issued.start().await.unwrap()
+            .variable("STREAMGAUGE_AUTH__AUTHORIZED_PARTIES", "https://app.test,https://www.app.test")
+    }
+
+    async fn serve(&self) -> Server {
+        self.start().start().await.unwrap()
     }
 }
 
-fn claims(subject: &str) -> Value {
+pub(crate) fn claims(subject: &str) -> Value {
     json!({"sub": subject, "iss": ISSUER, "exp": Utc::now().timestamp() + 60, "azp": "https://app.test"})
 }
 

@@ -72,6 +72,17 @@ impl Start {
         command
     }
 
+    /// Upload key and read token: the preset ones of one role of several, else what the first start made.
+    fn credentials(&self) -> Result<(String, String)> {
+        let preset = |name: &str| self.variables.get(name).cloned();
+        if let (Some(key), Some(token)) = (preset("STREAMGAUGE_UPLOAD_KEY"), preset("STREAMGAUGE_READ_TOKEN")) {
+            return Ok((key, token));
+        }
+        let made: Value = serde_json::from_slice(&std::fs::read(self.data_dir().join("credentials.json"))?)?;
+        let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
+        Ok((text("upload_key"), text("read_token")))
+    }
+
     /// Starts the server and waits until it is ready.
     ///
     /// # Errors
@@ -100,8 +111,8 @@ impl Start {
             tokio::time::sleep(Duration::from_millis(2)).await;
         };
         let ready_in = started.elapsed();
-        let credentials: Value = serde_json::from_slice(&std::fs::read(self.data_dir().join("credentials.json"))?)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (upload_key, read_token) = self.credentials()?;
         Ok(Server {
             start: self.clone(),
             child,
@@ -109,13 +120,14 @@ impl Start {
             ready_in,
             http: format!("http://{}", text(&run["http"])),
             admin: format!("http://{}", text(&run["admin"])),
-            upload_key: text(&credentials["upload_key"]),
-            read_token: text(&credentials["read_token"]),
+            upload_key,
+            read_token,
             client: client(),
         })
     }
 }
 
+/// A free address of this machine.
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound address").to_string()

@@ -1,26 +1,51 @@
-//! The lake folder: files that are written once, made durable, and never changed.
+//! The lake: files that are written once, made durable, and never changed, in a folder or in a bucket.
 
+mod blocks;
+mod bucket;
 mod encode;
+mod file;
+mod folder;
+mod location;
 mod names;
+mod objects;
+mod remote;
 mod scan;
+#[cfg(test)]
+mod tests;
+mod threads;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+
+use bucket::Bucket;
 pub use encode::{ColumnBounds, EncodedFile, encode_parquet, sorted};
+use file::{BlocksFile, Source};
+pub use file::{LakeFile, LakeRead};
+use folder::Folder;
+pub use location::{AccessKeys, LakeLocation, LocationError, S3Location};
 pub use names::{FileName, Origin};
+use objects::Objects;
 pub use scan::{ScanError, may_hold_text, scan_parquet};
 pub(crate) use scan::{plain_bytes, scan_parquet_where};
 
 use crate::tables::LakeTable;
 
-/// Where the files are.
+/// Where the files are. Cheap to clone.
+///
+/// Its functions wait, at most some 20 s and a second for each MiB (listing: 5 minutes), then fail; they may be called on
+/// any thread.
 #[derive(Debug, Clone)]
-pub struct Lake {
-    root: Arc<Path>,
+pub struct Lake(Place);
+
+#[derive(Debug, Clone)]
+enum Place {
+    Folder(Folder),
+    Bucket(Arc<Bucket>),
 }
 
 /// A file of a lake table, written but not yet listed by a commit.
@@ -34,103 +59,185 @@ pub struct NewFile {
     pub encoded: EncodedFile,
 }
 
-/// A file found in the lake folder.
+/// A file found in the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundFile {
-    /// Path below the lake folder, with `/`.
+    /// Path below the lake, with `/`.
     pub path: String,
-    /// How long ago it was last written.
+    /// Its length.
+    pub bytes: u64,
+    /// How long ago it was last written, at least, by the clock of whoever keeps it.
     pub age: Duration,
 }
 
+/// How often a store was asked for bytes and given some since the lake was opened; repetitions within a request are not
+/// counted, and a folder is asked nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LakeRequests {
+    /// Reads.
+    pub gets: u64,
+    /// Writes.
+    pub puts: u64,
+}
+
 impl Lake {
-    /// The lake in this folder, which is created.
+    /// The lake of this place. A folder is created; a bucket must be there.
+    ///
+    /// # Errors
+    ///
+    /// What the file system or the store says.
+    pub fn open(location: &LakeLocation) -> io::Result<Self> {
+        Ok(Self(match location {
+            LakeLocation::Folder(root) => Place::Folder(Folder::open(root)?),
+            LakeLocation::S3(location) => Place::Bucket(Arc::new(Bucket::open(location)?)),
+        }))
+    }
+
+    /// What paths are below, as the catalogue says it to other readers: the absolute folder or the bucket's address, ending
+    /// with `/`.
+    #[must_use]
+    pub fn data_path(&self) -> String {
+        match &self.0 {
+            Place::Folder(folder) => format!("{}/", folder.root().display()),
+            Place::Bucket(bucket) => format!("{}/", bucket.location()),
+        }
+    }
+
+    /// The files as an object store, by their paths below the lake, for readers that are not ours.
     ///
     /// # Errors
     ///
     /// What the file system says.
-    pub fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
-        Ok(Self { root: root.canonicalize()?.into() })
+    pub fn objects(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        Ok(match &self.0 {
+            Place::Folder(folder) => Arc::new(LocalFileSystem::new_with_prefix(folder.root())?),
+            Place::Bucket(bucket) => Arc::new(Objects(Arc::clone(bucket))),
+        })
     }
 
-    /// The folder, absolute.
+    /// How often a store was asked.
     #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
+    pub fn requests(&self) -> LakeRequests {
+        match &self.0 {
+            Place::Folder(_) => LakeRequests::default(),
+            Place::Bucket(bucket) => bucket.requests(),
+        }
     }
 
-    /// Path below the lake folder of a file of a table.
+    /// Path below the lake of a file of a table.
     #[must_use]
     pub fn table_path(table: &LakeTable, path: &str) -> String {
         format!("main/{}/{path}", table.name)
     }
 
-    /// Writes a file that must not exist yet. Afterwards it is durable: the file and its folder were flushed.
+    /// Writes a file that must not exist yet. Afterwards it is durable: the file and its folder were flushed, or the store
+    /// has acknowledged it.
     ///
     /// # Errors
     ///
-    /// What the file system says; then the file is not there.
+    /// What the file system or the store says. In a folder the file is then not there; in a bucket it may be, and its name
+    /// must not be used again.
     pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let file_path = self.locate(path);
-        let folder = file_path.parent().unwrap_or(&self.root);
-        if !folder.is_dir() {
-            fs::create_dir_all(folder)?;
-            // A new folder is an entry of its parent.
-            for parent in folder.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.root)) {
-                File::open(parent)?.sync_all()?;
+        self.write_all(&[(path.to_owned(), bytes)]).map_err(|(_, error)| error)
+    }
+
+    /// The same for several files: to a store they go at once.
+    ///
+    /// # Errors
+    ///
+    /// The path of one that could not be written, and why; others may be there.
+    pub fn write_all(&self, files: &[(String, &[u8])]) -> Result<(), (String, io::Error)> {
+        match &self.0 {
+            Place::Folder(folder) => files
+                .iter()
+                .try_for_each(|(path, bytes)| folder.write(path, bytes).map_err(|error| (path.clone(), error))),
+            Place::Bucket(bucket) => {
+                bucket.write(files.iter().map(|(path, bytes)| (path.clone(), Bytes::copy_from_slice(bytes))).collect())
             }
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&file_path)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        if written.is_err() {
-            // No commit can list it yet. On a full disk every byte counts.
-            let _ = fs::remove_file(&file_path);
-        }
-        written?;
-        File::open(folder)?.sync_all()
     }
 
     /// Reads a whole file.
     ///
     /// # Errors
     ///
-    /// What the file system says.
+    /// What the file system or the store says.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        fs::read(self.locate(path))
+        match &self.0 {
+            Place::Folder(folder) => folder.read(path),
+            Place::Bucket(bucket) => Ok(bucket.read(path, 0..bucket.length(path)?)?.into()),
+        }
     }
 
     /// Opens a file for reading parts of it.
     ///
     /// # Errors
     ///
-    /// What the file system says.
-    pub fn open_file(&self, path: &str) -> io::Result<File> {
-        File::open(self.locate(path))
+    /// What the file system or the store says.
+    pub fn open_file(&self, path: &str) -> io::Result<LakeFile> {
+        Ok(LakeFile(match &self.0 {
+            Place::Folder(folder) => Source::Local(folder.open_file(path)?),
+            Place::Bucket(bucket) => {
+                let length = bucket.length(path)?;
+                Source::Blocks(BlocksFile { bucket: Arc::clone(bucket), path: path.into(), length })
+            }
+        }))
+    }
+
+    /// Opens a file for reading all of it: from a store it comes as a whole, not part by part.
+    ///
+    /// # Errors
+    ///
+    /// What the file system or the store says.
+    pub(crate) fn open_whole(&self, path: &str) -> io::Result<LakeFile> {
+        match &self.0 {
+            Place::Folder(_) => self.open_file(path),
+            Place::Bucket(bucket) => Ok(LakeFile(Source::Whole(bucket.read(path, 0..bucket.length(path)?)?))),
+        }
     }
 
     /// Reads `length` bytes from `offset` on.
     ///
     /// # Errors
     ///
-    /// What the file system says, also if the file is shorter.
+    /// What the file system or the store says, also if the file is shorter.
     pub fn read_range(&self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut file = self.open_file(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = vec![0; length];
-        file.read_exact(&mut bytes)?;
-        Ok(bytes)
+        match &self.0 {
+            Place::Folder(folder) => {
+                let mut file = folder.open_file(path)?;
+                file.seek(SeekFrom::Start(offset))?;
+                let mut bytes = vec![0; length];
+                file.read_exact(&mut bytes)?;
+                Ok(bytes)
+            }
+            Place::Bucket(bucket) => {
+                let bytes = bucket.read(path, offset..offset + length as u64)?;
+                if bytes.len() < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes.into()) }
+            }
+        }
+    }
+
+    /// Whether there is a file of this name.
+    ///
+    /// # Errors
+    ///
+    /// What the file system or the store says: then it is not known.
+    pub(crate) fn exists(&self, path: &str) -> io::Result<bool> {
+        match &self.0 {
+            Place::Folder(folder) => folder.exists(path),
+            Place::Bucket(bucket) => bucket.exists(path),
+        }
     }
 
     /// Deletes a file; one that is gone already is no error.
     ///
     /// # Errors
     ///
-    /// What the file system says.
+    /// What the file system or the store says.
     pub fn delete(&self, path: &str) -> io::Result<()> {
-        match fs::remove_file(self.locate(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
+        match &self.0 {
+            Place::Folder(folder) => folder.delete(path),
+            Place::Bucket(bucket) => bucket.delete(path),
         }
     }
 
@@ -138,56 +245,11 @@ impl Lake {
     ///
     /// # Errors
     ///
-    /// What the file system says.
-    #[expect(clippy::disallowed_methods, reason = "ages of files are told by the file system's clock")]
+    /// What the file system or the store says.
     pub fn list(&self) -> io::Result<Vec<FoundFile>> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.root.to_path_buf()];
-        let now = SystemTime::now();
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                let Ok(about) = entry.metadata() else { continue };
-                if about.is_dir() {
-                    folders.push(entry.path());
-                } else if let Some(path) = self.relative(&entry.path()) {
-                    let age = now.duration_since(about.modified()?).unwrap_or_default();
-                    found.push(FoundFile { path, age });
-                }
-            }
+        match &self.0 {
+            Place::Folder(folder) => folder.list(),
+            Place::Bucket(bucket) => bucket.list(),
         }
-        Ok(found)
-    }
-
-    fn locate(&self, path: &str) -> PathBuf {
-        self.root.join(path)
-    }
-
-    fn relative(&self, path: &Path) -> Option<String> {
-        path.strip_prefix(&self.root).ok()?.to_str().map(str::to_owned)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_written_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let lake = Lake::open(&folder.path().join("lake")).unwrap();
-        lake.write("main/events/2026-11-23/a.parquet", b"abc").unwrap();
-        assert_eq!(
-            lake.write("main/events/2026-11-23/a.parquet", b"x").unwrap_err().kind(),
-            io::ErrorKind::AlreadyExists
-        );
-        assert_eq!(lake.read_range("main/events/2026-11-23/a.parquet", 1, 2).unwrap(), b"bc");
-        assert_eq!(
-            lake.list().unwrap().iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
-            ["main/events/2026-11-23/a.parquet"]
-        );
-        lake.delete("main/events/2026-11-23/a.parquet").unwrap();
-        lake.delete("main/events/2026-11-23/a.parquet").unwrap();
-        assert_eq!(lake.list().unwrap(), []);
     }
 }

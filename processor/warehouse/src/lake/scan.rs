@@ -22,7 +22,7 @@ pub enum ScanError {
     Open {
         /// The file.
         path: String,
-        /// What the file system said.
+        /// What the file system or the store said.
         #[source]
         source: io::Error,
     },
@@ -111,7 +111,9 @@ fn scan(
     batch_rows: usize,
     wanted: Option<Wanted<'_>>,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, ScanError>> + use<>, ScanError> {
-    let file = lake.open_file(path).map_err(|source| ScanError::Open { path: path.to_owned(), source })?;
+    let is_whole = columns.is_empty() && wanted.is_none();
+    let file = if is_whole { lake.open_whole(path) } else { lake.open_file(path) };
+    let file = file.map_err(|source| ScanError::Open { path: path.to_owned(), source })?;
     let failed = {
         let path = path.to_owned();
         move |source| ScanError::Read { path: path.clone(), source }

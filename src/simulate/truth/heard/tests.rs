@@ -9,7 +9,7 @@ const WISH: Wish = Wish { seed: 6, devices: 40, days: 1, wrong_clocks: false };
 
 #[test]
 fn who_hears_everything_hears_what_happens() {
-    for device in fleet(&WISH).devices {
+    for device in fleet(&WISH) {
         for session in &device.sessions {
             let heard = of(&device, session, &BTreeSet::new());
             assert_eq!(heard.session.acts, session.acts);
@@ -38,7 +38,7 @@ struct Met {
 #[test]
 fn a_fleet_that_loses_events_meets_every_way_to_miss_something() {
     let mut met = Met::default();
-    for (number, device) in (0..).zip(fleet(&WISH).devices) {
+    for (number, device) in (0..).zip(fleet(&WISH)) {
         let lost = loss::draw(&device, &mut Random::new(number));
         for session in &device.sessions {
             let heard = of(&device, session, &lost);

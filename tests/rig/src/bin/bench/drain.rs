@@ -35,8 +35,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
     let log: Arc<dyn EventLog> = Arc::new(DiskLog::open(DiskLogConfig::new(&arguments.log))?);
     fs::create_dir_all(&arguments.warehouse)?;
-    let config =
-        WarehouseConfig { database: arguments.warehouse.join("warehouse.db"), lake: arguments.warehouse.join("lake") };
+    let config = WarehouseConfig::sqlite(arguments.warehouse.join("warehouse.db"), arguments.warehouse.join("lake"));
     let warehouse = Warehouse::open(&config).await?;
     let registry = Registry::new();
     let metrics = ProcessorMetrics::register(&registry)?;
@@ -85,7 +84,7 @@ fn size_of(warehouse: &Warehouse, folder: &str) -> Result<(u64, u64)> {
     let lake = warehouse.lake();
     let (mut bytes, mut files) = (0, 0);
     for file in lake.list()?.iter().filter(|file| file.path.starts_with(folder)) {
-        bytes += fs::metadata(lake.root().join(&file.path)).context("a file of the lake")?.len();
+        bytes += file.bytes;
         files += 1;
     }
     Ok((bytes, files))

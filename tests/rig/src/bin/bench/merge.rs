@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 /// Folds all deltas into merged rows, and says what that took.
 pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
     let folder = &arguments.data_dir;
-    let config = WarehouseConfig { database: folder.join("warehouse.db"), lake: folder.join("lake") };
+    let config = WarehouseConfig::sqlite(folder.join("warehouse.db"), folder.join("lake"));
     let warehouse = Warehouse::open(&config).await?;
     let (begun, cpu_before) = (Instant::now(), machine::cpu_seconds());
     let deltas = warehouse.merge_rollups(now(), Duration::ZERO).await?;

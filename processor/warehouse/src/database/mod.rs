@@ -1,0 +1,185 @@
+//! The database beneath the warehouse: `SQLite` or Postgres. Nothing above this module knows which.
+//!
+//! One text of SQL serves both, with parameters `$1`, `$2`, ..; where the two differ, the difference is in
+//! [`sqlite`] or [`postgres`]. All work is done in transactions: those that [write](Database::write), and those that
+//! [read](Database::read) one state.
+
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+mod statement;
+
+use std::time::Duration;
+
+use schemas::rollups::Rollup;
+use sqlx::migrate::{Migration, MigrationType};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{SqlStr, Sqlite};
+
+pub(crate) use self::statement::{MAX_VALUES, Row, Statement, composed, places, sql};
+use crate::commit::{CommitId, Delta};
+
+/// A database that is open.
+#[derive(Debug)]
+pub(crate) enum Database {
+    Sqlite(sqlite::SqliteDatabase),
+    Postgres(postgres::PostgresDatabase),
+}
+
+/// What one process at most does at a time. `SQLite` has only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Bringing the catalogue up to date.
+    Catalogue,
+    /// Merging, collecting and expiring files.
+    Files,
+    /// Folding the deltas of a rollup, by its place in `ALL_STORED`.
+    Rollup(usize),
+}
+
+impl Database {
+    /// Begins to write. On `SQLite` writers queue for the only writing connection. On Postgres each statement sees what
+    /// was committed before it, and waits for rows that another transaction has changed.
+    pub(crate) async fn write(&self) -> Result<Transaction, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(database) => Transaction::Sqlite(database.write().await?),
+            Self::Postgres(database) => Transaction::Postgres(database.write().await?),
+        })
+    }
+
+    /// Begins to write, once nobody else is at this task.
+    pub(crate) async fn write_alone(&self, task: Task) -> Result<Transaction, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(database) => Transaction::Sqlite(database.write().await?),
+            Self::Postgres(database) => Transaction::Postgres(database.write_alone(task).await?),
+        })
+    }
+
+    /// Begins to write, unless somebody else is at this task.
+    pub(crate) async fn try_write_alone(&self, task: Task) -> Result<Option<Transaction>, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(database) => Some(Transaction::Sqlite(database.write().await?)),
+            Self::Postgres(database) => database.try_write_alone(task).await?.map(Transaction::Postgres),
+        })
+    }
+
+    /// Begins to read. All statements see one state, that of the first one.
+    pub(crate) async fn read(&self) -> Result<Transaction, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(database) => Transaction::Sqlite(database.read().await?),
+            Self::Postgres(database) => Transaction::Postgres(database.read().await?),
+        })
+    }
+
+    /// Takes a task that lasts longer than a transaction, unless somebody else is at it.
+    pub(crate) async fn take(&self, task: Task) -> Result<Option<Turn>, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(_) => Some(Turn(None)),
+            Self::Postgres(database) => database.take(task).await?.map(|session| Turn(Some(session))),
+        })
+    }
+
+    /// Whether other processes may write at this moment.
+    pub(crate) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Closes all connections.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(database) => database.close().await,
+            Self::Postgres(database) => database.close().await,
+        }
+    }
+}
+
+/// The right to do a [`Task`], until it is dropped or the database ends the session that holds it.
+#[derive(Debug)]
+pub(crate) struct Turn(Option<postgres::Session>);
+
+impl Turn {
+    /// Begins to write, if the turn is still ours. Afterwards it is over.
+    pub(crate) async fn write(self, database: &Database) -> Result<Transaction, sqlx::Error> {
+        match self.0 {
+            None => database.write().await,
+            Some(session) => Ok(Transaction::Postgres(session.begin("BEGIN").await?)),
+        }
+    }
+}
+
+/// A transaction; dropped before its commit it is rolled back.
+#[derive(Debug)]
+pub(crate) enum Transaction {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(postgres::Session),
+}
+
+/// What statements are run on.
+pub(crate) enum Connection<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    /// With how long its answers are waited for.
+    Postgres(&'a mut PgConnection, Duration),
+}
+
+impl Transaction {
+    fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Self::Sqlite(transaction) => Connection::Sqlite(transaction),
+            Self::Postgres(session) => {
+                let limit = session.limit;
+                Connection::Postgres(session.connection(), limit)
+            }
+        }
+    }
+
+    /// Appends deltas of a commit.
+    pub(crate) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(transaction) => sqlite::append(transaction, commit_id, delta).await,
+            Self::Postgres(session) => session.append(commit_id, delta).await,
+        }
+    }
+
+    /// Locks the rows of a `SELECT`: what another transaction has changed is waited for.
+    pub(crate) const fn for_update(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(_) => " FOR UPDATE",
+        }
+    }
+
+    /// Tells other processes of a commit, once it has landed.
+    pub(crate) async fn tell(&mut self, commit: CommitId) -> Result<(), sqlx::Error> {
+        if let Self::Postgres(_) = self {
+            sql("SELECT pg_notify($1, $2)").bind(postgres::CHANNEL).bind(commit.to_string()).run(self).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the role may change rows of a table.
+    pub(crate) async fn may_change(&mut self, table: &'static str) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(_) => sql("SELECT has_table_privilege($1, 'UPDATE')").bind(table).value(self).await,
+        }
+    }
+
+    /// Commits. After an error the transaction may have been committed all the same.
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Postgres(session) => session.commit().await,
+        }
+    }
+}
+
+/// The table of a rollup's deltas, and its columns in the order of their values.
+fn delta_columns(rollup: &Rollup) -> String {
+    let columns: String =
+        rollup.keys.iter().chain(rollup.measures).map(|column| format!(", {}", column.name)).collect();
+    format!("{}_delta (commit_id, project, bucket_us{columns})", rollup.name)
+}
+
+fn migration(version: i64, name: &'static str, text: &'static str) -> Migration {
+    Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(text), false)
+}

@@ -1,0 +1,389 @@
+//! Postgres: several processes read and write at the same time.
+//!
+//! No wait is without a limit. The server ends statements, waits for locks and transactions whose client is silent; a
+//! server that does not answer at all is given up here. A session whose end is uncertain is closed, not used again.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::{Task, migration};
+use crate::commit::{CommitId, Delta, DeltaRow, announce};
+use crate::open::OpenError;
+
+/// The oldest server that is supported, as `server_version_num` tells it.
+const MIN_VERSION: i32 = 150_000;
+
+/// Tells apart our advisory locks from those of others in the same database.
+const LOCKS: i32 = 0x5347;
+
+/// A commit says so here.
+pub(super) const CHANNEL: &str = "streamgauge_commit";
+
+/// New commits of other processes are looked for at least so often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A statement, unless the settings say otherwise. Merging rollups is what takes longest.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A writer that is silent within its transaction is taken for dead.
+const WRITER_SILENCE: Duration = Duration::from_secs(5);
+
+/// A reader may look into files meanwhile.
+const READER_SILENCE: Duration = Duration::from_secs(60);
+
+/// Longer than [`WRITER_SILENCE`]: who waits for a dead writer outlives it.
+const LOCK_LIMIT: Duration = Duration::from_secs(15);
+
+/// Ending a transaction that did not come to its commit.
+const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Another process may be migrating a large database.
+const OPEN_LIMIT: Duration = Duration::from_secs(600);
+
+/// Waiting for a connection; while the server refuses, it is asked again in growing intervals.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Connections are renewed: a server process keeps what it has seen.
+const LIFETIME: Duration = Duration::from_secs(1800);
+
+/// One commits, one merges files, one folds rollups, one reads checkpoints.
+const WRITERS: u32 = 4;
+
+/// Rows that are sent together.
+const COPY_ROWS: usize = 4096;
+
+/// Which Postgres database, and how it is used.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    options: Box<PgConnectOptions>,
+    /// Connections for reading; writing takes up to four more, and following other processes' commits one.
+    pub readers: u32,
+    /// A statement is ended by the server after this.
+    pub statement_timeout: Duration,
+}
+
+/// Why a URL does not name a Postgres database. Does not show the URL: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+#[error("not a Postgres URL: `postgres://user:password@host:port/database?sslmode=..`")]
+pub struct PostgresUrlError;
+
+impl FromStr for PostgresConfig {
+    type Err = PostgresUrlError;
+
+    /// From `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=..`. What it leaves out comes
+    /// from `PGHOST`, `PGPASSWORD` and the like, and from the password file, as with every Postgres client.
+    fn from_str(url: &str) -> Result<Self, PostgresUrlError> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(PostgresUrlError);
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|_| PostgresUrlError)?;
+        Ok(Self { options: options.into(), readers: 8, statement_timeout: STATEMENT_LIMIT })
+    }
+}
+
+impl fmt::Display for PostgresConfig {
+    /// Where it is, without user or password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = &self.options;
+        let database = options.get_database().unwrap_or(options.get_username());
+        write!(f, "postgres://{}:{}/{database}", options.get_host(), options.get_port())
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresConfig")
+            .field("url", &format_args!("{self}"))
+            .field("readers", &self.readers)
+            .field("statement_timeout", &self.statement_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresConfig {
+    /// Options of a connection whose transactions may be silent for so long.
+    fn options(&self, silence: Duration) -> PgConnectOptions {
+        let ms = |limit: Duration| limit.as_millis().to_string();
+        let name = self.options.get_application_name().unwrap_or("streamgauge").to_owned();
+        PgConnectOptions::clone(&self.options).application_name(&name).statement_cache_capacity(256).options([
+            ("statement_timeout", ms(self.statement_timeout)),
+            ("lock_timeout", ms(LOCK_LIMIT)),
+            ("idle_in_transaction_session_timeout", ms(silence)),
+            // A client that is gone does not hold its locks until its statement is through.
+            ("client_connection_check_interval", ms(WRITER_SILENCE)),
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "5".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+            ("search_path", "public".to_owned()),
+        ])
+    }
+
+    /// How long an answer is waited for: the server gives up before.
+    fn answer_limit(&self) -> Duration {
+        self.statement_timeout + Duration::from_secs(5)
+    }
+}
+
+/// Waits for a server at most so long.
+pub(super) async fn limited<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let silent = || sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"));
+    timeout(limit, answer).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(crate) struct PostgresDatabase {
+    writers: PgPool,
+    readers: PgPool,
+    limit: Duration,
+}
+
+impl PostgresDatabase {
+    pub(crate) async fn open(config: &PostgresConfig) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Database { database: config.to_string(), source };
+        limited(OPEN_LIMIT, migrate(config)).await.map_err(failed)??;
+        let pool = |connections: u32| {
+            PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_LIMIT).max_lifetime(LIFETIME)
+        };
+        let writers = pool(WRITERS).connect_with(config.options(WRITER_SILENCE)).await.map_err(failed)?;
+        let readers = pool(config.readers + 1).connect_lazy_with(config.options(READER_SILENCE));
+        Ok(Self { writers, readers, limit: config.answer_limit() })
+    }
+
+    pub(crate) async fn write(&self) -> Result<Session, sqlx::Error> {
+        self.session(&self.writers).await?.begin("BEGIN").await
+    }
+
+    pub(crate) async fn write_alone(&self, task: Task) -> Result<Session, sqlx::Error> {
+        let mut session = self.write().await?;
+        let limit = format!("SET LOCAL lock_timeout = {0}; SET LOCAL statement_timeout = {0}", OPEN_LIMIT.as_millis());
+        session.connection().execute(AssertSqlSafe(limit)).await?;
+        let lock = sqlx::query("SELECT pg_advisory_xact_lock($1, $2)").bind(LOCKS).bind(number_of(task));
+        limited(OPEN_LIMIT, lock.execute(session.connection())).await?;
+        Ok(session)
+    }
+
+    pub(crate) async fn try_write_alone(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
+        let mut session = self.write().await?;
+        let is_ours = session.try_lock("SELECT pg_try_advisory_xact_lock($1, $2)", task).await?;
+        Ok(is_ours.then_some(session))
+    }
+
+    /// Takes a task with a session of its own; it ends with the session, which is closed then.
+    pub(crate) async fn take(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
+        let mut session = self.session(&self.writers).await?;
+        session.is_closed_after = true;
+        let is_ours = session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?;
+        Ok(is_ours.then_some(session))
+    }
+
+    pub(crate) async fn read(&self) -> Result<Session, sqlx::Error> {
+        self.session(&self.readers).await?.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    async fn session(&self, pool: &PgPool) -> Result<Session, sqlx::Error> {
+        let connection = Some(pool.acquire().await?);
+        Ok(Session { connection, limit: self.limit, is_in_transaction: false, is_closed_after: false })
+    }
+
+    /// Follows the commits of all processes until the returned task is aborted or the database closed.
+    pub(crate) fn follow(&self, newest: watch::Sender<CommitId>) -> AbortHandle {
+        let (pool, limit) = (self.readers.clone(), self.limit);
+        let following = async move {
+            while !pool.is_closed() {
+                if let Err(error) = follow(&pool, limit, &newest).await {
+                    if !pool.is_closed() {
+                        tracing::warn!(%error, "commits of other processes are not seen at the moment");
+                    }
+                    tokio::time::sleep(SWEEP).await;
+                }
+            }
+        };
+        tokio::spawn(following).abort_handle()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+const fn number_of(task: Task) -> i32 {
+    match task {
+        Task::Catalogue => 0,
+        Task::Files => 1,
+        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "there are some ten rollups")]
+        Task::Rollup(place) => 16 + place as i32,
+    }
+}
+
+/// Tells of new commits: at once when one says so, and at the latest with the next sweep.
+async fn follow(pool: &PgPool, limit: Duration, newest: &watch::Sender<CommitId>) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    limited(limit, listener.listen(CHANNEL)).await?;
+    loop {
+        let last = sqlx::query_scalar("SELECT max(snapshot_id) FROM ducklake_snapshot");
+        let last: Option<i64> = limited(limit, last.fetch_one(&mut listener)).await?;
+        announce(newest, CommitId(last.unwrap_or(0)));
+        if let Ok(heard) = timeout(SWEEP, listener.try_recv()).await {
+            heard?;
+            // What was said meanwhile is answered by one look.
+            while listener.next_buffered().is_some() {}
+        }
+    }
+}
+
+/// A connection for one transaction or one task.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Option<PoolConnection<Postgres>>,
+    pub(super) limit: Duration,
+    is_in_transaction: bool,
+    is_closed_after: bool,
+}
+
+impl Session {
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("it is given away only when the session is dropped")
+    }
+
+    pub(super) async fn begin(mut self, statement: &'static str) -> Result<Self, sqlx::Error> {
+        self.is_in_transaction = true;
+        let limit = self.limit;
+        limited(limit, self.connection().execute(statement)).await?;
+        Ok(self)
+    }
+
+    async fn try_lock(&mut self, statement: &'static str, task: Task) -> Result<bool, sqlx::Error> {
+        let limit = self.limit;
+        let lock = sqlx::query_scalar(statement).bind(LOCKS).bind(number_of(task));
+        limited(limit, lock.fetch_one(self.connection())).await
+    }
+
+    /// Commits. After an error nobody knows whether the transaction was committed; its connection is closed, so that
+    /// the server ends it.
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        let limit = self.limit;
+        limited(limit, self.connection().execute("COMMIT")).await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// Appends deltas of a commit.
+    pub(super) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
+        let statement = format!("COPY {} FROM STDIN", super::delta_columns(delta.rollup));
+        let limit = self.limit;
+        let copying = async {
+            let mut copy = self.connection().copy_in_raw(&statement).await?;
+            for rows in delta.rows.chunks(COPY_ROWS) {
+                copy.send(copy_text(commit_id, rows)).await?;
+            }
+            copy.finish().await
+        };
+        limited(limit, copying).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        if self.is_closed_after {
+            connection.close_on_drop();
+        } else if self.is_in_transaction {
+            tokio::spawn(async move {
+                let ended = timeout(ROLLBACK_LIMIT, connection.execute("ROLLBACK")).await;
+                if !matches!(ended, Ok(Ok(_))) {
+                    connection.close_on_drop();
+                }
+            });
+        }
+    }
+}
+
+/// Rows of deltas as `COPY` reads them.
+fn copy_text(commit_id: i64, rows: &[DeltaRow]) -> Vec<u8> {
+    let mut text = String::with_capacity(rows.len() * 128);
+    for row in rows {
+        let _ = write!(text, "{commit_id}\t");
+        escape(&row.project, &mut text);
+        let _ = write!(text, "\t{}", row.bucket.micros());
+        for key in &row.keys {
+            text.push('\t');
+            escape(key, &mut text);
+        }
+        for measure in &row.measures {
+            let _ = write!(text, "\t{measure}");
+        }
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
+fn escape(value: &str, text: &mut String) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\0' => text.push(char::REPLACEMENT_CHARACTER),
+            other => text.push(other),
+        }
+    }
+}
+
+/// Brings the tables up to date, one process at a time. Where nothing is to be done nothing is written: a role that may
+/// only read can open what others have made.
+async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx::Error> {
+    let name = config.options.get_application_name().unwrap_or("streamgauge").to_owned();
+    let mut connection = PgConnectOptions::clone(&config.options).application_name(&name).connect().await?;
+    let (version, commits, is_known): (i32, String, bool) = sqlx::query_as(
+        "SELECT current_setting('server_version_num')::int4, current_setting('synchronous_commit'), \
+         to_regclass('public._sqlx_migrations') IS NOT NULL",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    if version < MIN_VERSION {
+        return Ok(Err(OpenError::PostgresVersion { found: version / 10_000 }));
+    }
+    if commits == "off" {
+        return Ok(Err(OpenError::NotDurable));
+    }
+    let migrator = migrations();
+    let last = migrator.iter().map(|migration| migration.version).max();
+    let applied: Option<i64> = if is_known {
+        let last = sqlx::query_scalar("SELECT max(version) FROM public._sqlx_migrations WHERE success");
+        last.fetch_one(&mut connection).await?
+    } else {
+        None
+    };
+    // A later program may have migrated it: it adds, and takes nothing away before all run it.
+    if applied < last {
+        connection.execute("SET search_path = public").await?;
+        migrator.run(&mut connection).await?;
+    }
+    connection.close().await?;
+    Ok(Ok(()))
+}
+
+fn migrations() -> Migrator {
+    Migrator::with_migrations(vec![
+        migration(1, "ducklake", include_str!("../../migrations/postgres/0001_ducklake.sql")),
+        migration(2, "streamgauge", include_str!("../../migrations/postgres/0002_streamgauge.sql")),
+        migration(3, "rollups", include_str!("../../migrations/postgres/0003_rollups.sql")),
+    ])
+}

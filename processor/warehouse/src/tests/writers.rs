@@ -1,0 +1,234 @@
+//! Several writers and readers at the same time, and what stands beside the files in a commit.
+
+use std::time::Duration;
+
+use schemas::rollups::{ERROR, Grain};
+use schemas::{Scope, Timestamp};
+
+use super::conformance::{Setup, TOPIC, advance, at, delta};
+use super::place::Place;
+use crate::tables::QUARANTINE;
+use crate::{
+    AccessError, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, MergeError, MergePolicy, NewIdRun, Origin,
+    ReadError, RollupQuery, StateFile,
+};
+
+pub(crate) async fn of_two_writers_of_one_partition_one_is_fenced(place: Place) {
+    let setup = Setup::new(place).await;
+    let other = setup.place.open().await;
+    for from in 0..5 {
+        let (one, two) = (setup.commit(from, 3, at(0)), setup.commit(from, 3, at(0)));
+        let landed = tokio::join!(setup.warehouse.commit(&one), other.commit(&two));
+        let ((Ok(_), Err(refused)) | (Err(refused), Ok(_))) = landed else { panic!("{landed:?}") };
+        assert!(matches!(refused, CommitError::Fenced { log_partition: 0, expected, .. } if expected == from));
+    }
+    assert_eq!(setup.counted().await, (15, 15));
+}
+
+pub(crate) async fn writers_of_different_partitions_all_land_one_after_the_other(place: Place) {
+    const WRITERS: u16 = 4;
+    const ROUNDS: u64 = 8;
+    let setup = Setup::new(place).await;
+    setup.warehouse.checkpoints(TOPIC, WRITERS).await.unwrap();
+    let first = setup.warehouse.newest_commit().borrow().0;
+    let writing = (0..WRITERS).map(async |partition| {
+        let warehouse = setup.place.open().await;
+        let mut ids = Vec::new();
+        for from in 0..ROUNDS {
+            let commit = setup.commit_of(partition, from, 2, at(i64::from(partition)));
+            ids.push(warehouse.commit(&commit).await.unwrap().id.0);
+        }
+        assert!(ids.is_sorted());
+        ids
+    });
+    let mut ids = futures::future::join_all(writing).await.concat();
+    ids.sort_unstable();
+    let count = i64::from(WRITERS) * i64::try_from(ROUNDS).unwrap();
+    assert_eq!(ids, (first + 1..=first + count).collect::<Vec<_>>());
+    assert_eq!(setup.counted().await, (2 * count, 2 * count));
+    // No row id twice, no file number twice.
+    let ids = setup.ask(
+        "SELECT count(DISTINCT row_id_start), count(DISTINCT data_file_id), max(row_id_start) FROM ducklake_data_file"
+            .into(),
+    );
+    let ids = ids.await;
+    assert_eq!((ids.get::<i64>(0), ids.get::<i64>(1), ids.get::<i64>(2)), (count, count, 2 * count - 2));
+}
+
+pub(crate) async fn readers_see_whole_commits_only_while_writers_run(place: Place) {
+    let setup = Setup::new(place).await;
+    let (one, two) = (setup.place.open().await, setup.place.open().await);
+    let writing = |warehouse: crate::Warehouse, partition: u16| {
+        let commits: Vec<Commit> = (0..15).map(|from| setup.commit_of(partition, from, 3, at(0))).collect();
+        async move {
+            for commit in commits {
+                warehouse.commit(&commit).await.unwrap();
+            }
+        }
+    };
+    let writers = futures::future::join(writing(one, 0), writing(two, 1));
+    let reading = async {
+        let mut seen = CommitId(0);
+        let mut rows = 0;
+        while rows < 90 {
+            let mut read = setup.warehouse.read().await.unwrap();
+            assert!(read.commit() >= seen);
+            seen = read.commit();
+            let files = read.snapshot().await.unwrap().files(&QUARANTINE);
+            rows = files.iter().map(|file| file.rows).sum();
+            let positions: u64 = read.positions(TOPIC).await.unwrap().iter().sum();
+            let query = RollupQuery::new(&schemas::rollups::USAGE, Grain::Day, "p", (Timestamp::MIN, Timestamp::MAX));
+            let events: i64 = read.rollup(&query).await.unwrap().iter().map(|row| row.measures[0]).sum();
+            // Files, sums and checkpoints of one commit.
+            assert_eq!((rows, rows), (events, i64::try_from(positions * 3).unwrap()));
+            assert!(read.snapshot().await.unwrap().files(&QUARANTINE).iter().all(|file| file.since <= seen));
+        }
+    };
+    futures::future::join(writers, reading).await;
+}
+
+pub(crate) async fn merging_beside_writers_changes_no_answer(place: Place) {
+    let setup = Setup::new(place).await;
+    let (other, merger) = (setup.place.open().await, setup.place.open().await);
+    let commits: Vec<Commit> = (0..24).map(|from| setup.commit(from, 3, at(0))).collect();
+    let writing = async {
+        for commit in &commits {
+            setup.warehouse.commit(commit).await.unwrap();
+        }
+    };
+    let policy = MergePolicy { fan_in: 4, ..MergePolicy::default() };
+    let merging = async |warehouse: &crate::Warehouse| {
+        while setup.counted().await.0 < 72 {
+            // With a file, whose processes do not know of each other, the slower one finds that it was.
+            match warehouse.merge_once(policy, at(1)).await {
+                Ok(_) | Err(MergeError::Commit(CommitError::Replaced { .. })) => {}
+                Err(error) => panic!("{error}"),
+            }
+            warehouse.merge_rollups(at(1000), Duration::ZERO).await.unwrap();
+        }
+    };
+    tokio::join!(writing, merging(&other), merging(&merger));
+    assert_eq!(setup.counted().await, (72, 72));
+    setup.warehouse.merge_rollups(at(1000), Duration::ZERO).await.unwrap();
+    assert_eq!(setup.ask("SELECT count(*) FROM usage_delta".into()).await.get::<i64>(0), 0);
+    assert_eq!(setup.counted().await, (72, 72));
+    assert_eq!(setup.warehouse.read().await.unwrap().books().await.unwrap().quarantine_rows, 72);
+}
+
+pub(crate) async fn id_runs_and_state_files_are_listed_with_their_commit_and_fenced_by_the_checkpoint(place: Place) {
+    let setup = Setup::new(place).await;
+    let run = |from: u64, level: u32| NewIdRun {
+        log_partition: 0,
+        level,
+        path: format!("ids/{}", FileName::new(Origin::Commit { partition: 0, from }, at(0)).path("ids")),
+        offset_bytes: 7,
+        keys: 5,
+    };
+    let state = |position: u64| StateFile { log_partition: 0, position, path: format!("state/{position}") };
+    for from in 0..2 {
+        let mut commit = setup.commit(from, 1, at(0));
+        commit.id_runs = vec![run(from, 0)];
+        commit.state_files = vec![state(from + 1)];
+        assert_eq!(setup.warehouse.commit(&commit).await.unwrap().id_runs[0].run, commit.id_runs[0]);
+    }
+    let listed = setup.warehouse.id_runs(0).await.unwrap();
+    assert_eq!(listed.iter().map(|run| run.run.keys).collect::<Vec<_>>(), [5, 5]);
+    assert_eq!(setup.warehouse.state_file(0).await.unwrap(), Some(state(2)));
+    assert_eq!(setup.warehouse.state_file(1).await.unwrap(), None);
+    // Whoever merges runs as of a position that has been passed has lost the partition.
+    let ids: Vec<i64> = listed.iter().map(|run| run.run_id).collect();
+    let late = setup.warehouse.replace_id_runs(&ids, &run(1, 1)).await.unwrap_err();
+    assert!(matches!(late, ReadError::Fenced { log_partition: 0, expected: 1 }), "{late}");
+    let merged = setup.warehouse.replace_id_runs(&ids, &run(2, 1)).await.unwrap();
+    assert_eq!(setup.warehouse.id_runs(0).await.unwrap(), [merged]);
+    assert!(setup.warehouse.replace_id_runs(&ids, &run(2, 1)).await.is_err(), "they are gone");
+    // A commit of another partition by somebody who had this one: the newer state stays.
+    let mut other = setup.commit_of(1, 0, 1, at(0));
+    other.state_files = vec![state(1)];
+    setup.warehouse.commit(&other).await.unwrap();
+    assert_eq!(setup.warehouse.state_file(0).await.unwrap(), Some(state(2)));
+    // Ticks: only the checkpoint.
+    let before = *setup.warehouse.newest_commit().borrow();
+    setup.warehouse.advance(&[advance(1, 1, 9)]).await.unwrap();
+    assert!(matches!(setup.warehouse.advance(&[advance(1, 1, 9)]).await, Err(CommitError::Fenced { .. })));
+    let checkpoints = setup.warehouse.checkpoints(TOPIC, 3).await.unwrap();
+    assert_eq!(checkpoints.iter().map(|checkpoint| checkpoint.position).collect::<Vec<_>>(), [2, 9, 0]);
+    let mut read = setup.warehouse.read().await.unwrap();
+    assert_eq!(read.commit(), before);
+    assert_eq!(read.commit_of(0, 1).await.unwrap(), Some(CommitId(before.0 - 1)));
+    assert_eq!(read.commit_of(0, 2).await.unwrap(), None);
+    let rows = read.commits(2).await.unwrap();
+    assert_eq!(rows.iter().map(|row| (row.log_partition, row.to_position)).collect::<Vec<_>>(), [(1, 1), (0, 2)]);
+    assert_eq!(rows[0].committed_at, at(0).to_sql());
+}
+
+pub(crate) async fn a_log_is_bound_once_records_were_taken_in(place: Place) {
+    let setup = Setup::new(place).await;
+    setup.warehouse.bind_log(TOPIC, "one").await.unwrap();
+    setup.warehouse.bind_log(TOPIC, "two").await.unwrap();
+    setup.land(0, 1, at(0)).await;
+    setup.warehouse.bind_log(TOPIC, "two").await.unwrap();
+    assert!(matches!(setup.warehouse.bind_log(TOPIC, "one").await, Err(ReadError::OtherLog { .. })));
+}
+
+pub(crate) async fn projects_keys_and_tokens_are_kept_and_revoked(place: Place) {
+    let setup = Setup::new(place).await;
+    let warehouse = &setup.warehouse;
+    assert!(warehouse.create_project("p", true, at(0)).await.unwrap());
+    assert!(!warehouse.create_project("p", false, at(1)).await.unwrap());
+    let key = warehouse.create_upload_key("p", "phone", "secret", at(2)).await.unwrap();
+    let token = warehouse.create_service_token("p", "panel", "token", &[Scope::SqlRead], at(3)).await.unwrap();
+    let taken = warehouse.create_upload_key("p", "again", "secret", at(4)).await;
+    assert!(matches!(taken, Err(AccessError::ValueTaken)), "{taken:?}");
+    let nowhere = warehouse.create_upload_key("q", "phone", "another", at(4)).await;
+    assert!(matches!(nowhere, Err(AccessError::NoSuchProject(_))), "{nowhere:?}");
+    let access = warehouse.access().await.unwrap();
+    assert!(access.projects["p"].keyless_legacy && access.projects["p"].retention_days.is_none());
+    assert_eq!(access.upload_key("secret").as_deref(), Some("p"));
+    assert_eq!(&*access.service_token("token").unwrap().1, [Scope::SqlRead]);
+    warehouse.revoke(&key, at(5)).await.unwrap();
+    assert!(matches!(warehouse.revoke(&key, at(6)).await, Err(AccessError::NoSuchCredential(_))));
+    assert_eq!(warehouse.access().await.unwrap().upload_key("secret"), None);
+    let keys = warehouse.upload_keys().await.unwrap();
+    assert_eq!((&keys[0].created_at, &keys[0].revoked_at), (&at(2).to_sql(), &Some(at(5).to_sql())));
+    assert_eq!(warehouse.service_tokens().await.unwrap()[0].token_id, token);
+    assert_eq!(warehouse.read().await.unwrap().project_count().await.unwrap(), 1);
+}
+
+pub(crate) async fn keys_of_any_text_are_added_up_and_read_back_in_the_order_of_their_bytes(place: Place) {
+    let setup = Setup::new(place).await;
+    let codes = ["", "\t", "\n\r", "A", "B", "\\.", "\\N", "a", "ä", "日本", "🎬"];
+    for from in 0..2 {
+        let row = |code: &&str| DeltaRow {
+            project: "p".into(),
+            bucket: at(0).floor(Grain::Minute.length()),
+            keys: ["o", code, "d", "s", "1"].map(str::to_owned).to_vec(),
+            measures: vec![i64::MAX / 4],
+        };
+        let mut commit = setup.commit(from, 1, at(0));
+        commit.deltas = vec![Delta { rollup: &ERROR, rows: codes.iter().map(row).collect() }, delta(at(0), 1)];
+        setup.warehouse.commit(&commit).await.unwrap();
+        setup.warehouse.merge_rollups(at(1), Duration::ZERO).await.unwrap();
+        let mut read = setup.warehouse.read().await.unwrap();
+        let all = RollupQuery::new(&ERROR, Grain::Hour, "p", (Timestamp::MIN, Timestamp::MAX));
+        let by_code = RollupQuery { group_by: vec!["code"], limit: 7, ..all };
+        let first = read.rollup(&by_code).await.unwrap();
+        let last = first.last().map(|row| (row.bucket_start, row.keys.clone()));
+        let rest = read.rollup(&RollupQuery { after: last, ..by_code }).await.unwrap();
+        let rows: Vec<_> = first.into_iter().chain(rest).collect();
+        assert_eq!(rows.iter().map(|row| row.keys[0].as_str()).collect::<Vec<_>>(), codes);
+        let sum = i64::MAX / 4 * i64::try_from(from + 1).unwrap();
+        assert!(rows.iter().all(|row| row.measures == [sum]), "{rows:?}");
+        let changed = crate::ChangedQuery {
+            rollup: &ERROR,
+            grain: Grain::Hour,
+            project: "p",
+            since: CommitId(0),
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+            limit: 10,
+        };
+        let changed = read.changed_buckets(&changed).await.unwrap();
+        assert_eq!(changed.iter().map(|bucket| bucket.commit).collect::<Vec<_>>(), [read.commit()]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Log and warehouse of the configured profile.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use event_log::{DiskLog, DiskLogConfig, EventLog, KafkaLog, KafkaLogConfig};
+use processor::EVENTS_TOPIC;
+use warehouse::{LakeLocation, PostgresConfig, S3Location, Warehouse, WarehouseConfig, successor_file};
+
+use crate::config::{Config, Profile};
+
+/// Opens the log, or creates it.
+pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
+    match config.profile()? {
+        Profile::Embedded => {
+            let log_config = DiskLogConfig {
+                partitions: config.log.partitions,
+                queue_bytes: config.log.queue_bytes.0,
+                ..DiskLogConfig::new(config.log_folder())
+            };
+            Ok(Arc::new(tokio::task::spawn_blocking(move || DiskLog::open(log_config)).await??))
+        }
+        Profile::Cluster => Ok(Arc::new(KafkaLog::open(kafka(&config)).await?)),
+    }
+}
+
+fn kafka(config: &Config) -> KafkaLogConfig {
+    let settings = &config.kafka;
+    let properties = settings.properties.iter().map(|property| (property.name.clone(), property.value.clone()));
+    KafkaLogConfig {
+        topic: format!("{}{EVENTS_TOPIC}", settings.topic_prefix),
+        group: settings.group.clone(),
+        partitions: config.log.partitions,
+        replication: settings.replication,
+        min_in_sync: settings.min_in_sync,
+        retention: config.log.retention.0,
+        queue_bytes: config.log.queue_bytes.0,
+        append_timeout: settings.message_timeout.0,
+        session_timeout: settings.session_timeout.0,
+        poll_timeout: settings.max_poll_interval.0,
+        properties: properties.collect(),
+        ..KafkaLogConfig::new(config.brokers())
+    }
+}
+
+/// Opens database and lake, or creates them.
+pub(crate) async fn open_warehouse(config: &Config) -> Result<Warehouse> {
+    let place = warehouse_config(config)?;
+    if config.profile()? == Profile::Embedded {
+        warehouse::remove_unfinished(&place).context("remove what a rebuild left behind")?;
+    }
+    Ok(Warehouse::open(&place).await?)
+}
+
+/// Opens database and lake beside a running server, or without one.
+///
+/// # Errors
+///
+/// Also if there is no warehouse, or one that is being rebuilt.
+pub(crate) async fn open_existing(config: &Config) -> Result<Warehouse> {
+    let place = warehouse_config(config)?;
+    if config.profile()? == Profile::Embedded {
+        let database = config.database_file();
+        if !database.exists() {
+            bail!("there is no warehouse at `{}`: start the server first", database.display());
+        }
+        if successor_file(&place).is_some_and(|successor| successor.exists()) {
+            bail!("the warehouse is being rebuilt: wait for it, or start the server if it was cut off");
+        }
+    }
+    Ok(Warehouse::open(&place).await?)
+}
+
+/// Where the lake is: on the embedded profile a folder, and on a cluster a bucket or a folder that all processes share.
+fn lake(config: &Config) -> Result<LakeLocation> {
+    if config.lake_url.0.starts_with("s3://") {
+        return Ok(config.lake_url.0.parse::<S3Location>().context("lake_url")?.into());
+    }
+    Ok(config.lake_folder().into())
+}
+
+/// Where database and lake are.
+pub(crate) fn warehouse_config(config: &Config) -> Result<WarehouseConfig> {
+    Ok(match config.profile()? {
+        Profile::Embedded => WarehouseConfig::sqlite(config.database_file(), config.lake_folder()),
+        Profile::Cluster => {
+            let mut database: PostgresConfig = config.warehouse_url.0.parse().context("warehouse_url")?;
+            database.readers = config.postgres.readers;
+            database.statement_timeout = config.postgres.statement_timeout.0;
+            WarehouseConfig::postgres(database, lake(config)?)
+        }
+    })
+}

@@ -1,0 +1,235 @@
+//! The cluster profile: roles apart, several of each, on real Kafka and Postgres servers.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::Duration;
+
+use chrono::Utc;
+use rig::cluster::{Cluster, READ_TOKEN, UPLOAD_KEY};
+use rig::load::{self, Plan};
+use rig::server::{Start, wait_until};
+use rig::{Device, Server};
+use serde_json::{Value, json};
+
+use crate::clients::duckdb_of_postgres;
+use crate::views::{base, session, upload_at};
+use crate::{assert_books_balance, clients, numbers, start};
+
+/// A fresh cluster; `None` skips the test by name.
+async fn cluster() -> Option<Cluster> {
+    let cluster = Cluster::new(env!("CARGO_BIN_EXE_streamgauge")).await.unwrap();
+    if cluster.is_none() {
+        println!(
+            "skipped: STREAMGAUGE_TEST_KAFKA and STREAMGAUGE_TEST_POSTGRES name no servers, ./deploy/test starts them"
+        );
+    }
+    cluster
+}
+
+async fn stop(servers: impl IntoIterator<Item = Server>) {
+    for server in servers {
+        let log = server.log_lines("ERROR");
+        let (status, _) = server.stop().await;
+        assert!(status.success(), "{status}");
+        assert!(log.is_empty(), "{log:?}");
+    }
+}
+
+/// The use of a feature, now.
+fn feature(device: &mut Device, name: &str) -> Value {
+    device.event("feature.used", Utc::now(), json!({ "feature": name }))
+}
+
+/// Waits until a processor is ready to be asked and everything in the log is committed.
+async fn settle(processors: &[Server]) {
+    processors[0].settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_apart_are_one_product_in_whatever_order_they_start() {
+    let Some(cluster) = cluster().await else { return };
+    let queries = cluster.start("query", 2).await.unwrap();
+    let processors = cluster.start("processor", 2).await.unwrap();
+    let ingests = cluster.start("ingest", 2).await.unwrap();
+    let mut sent = BTreeSet::new();
+    for n in 0..40 {
+        let mut device = Device::new();
+        let events = [feature(&mut device, "multi_view"), feature(&mut device, "search")];
+        let reply = ingests[n % 2].upload(&events).await;
+        assert_eq!(reply.status, 202, "{}", reply.text());
+        sent.extend(events.iter().map(|event| event["id"].as_str().unwrap().to_owned()));
+    }
+    // A copy that comes through the other door is a copy all the same.
+    let mut device = Device::new();
+    let event = feature(&mut device, "share");
+    for ingest in &ingests {
+        assert_eq!(ingest.upload(std::slice::from_ref(&event)).await.status, 202);
+    }
+    sent.insert(event["id"].as_str().unwrap().to_owned());
+    settle(&processors).await;
+    for query in &queries {
+        let trouble = || format!("not all is there: {}", query.log());
+        let all = i64::try_from(sent.len()).unwrap();
+        wait_until(Duration::from_secs(20), trouble, async || query.number("SELECT count(*) FROM events").await == all)
+            .await;
+        let ids = query.sql("SELECT event_id FROM events").await;
+        assert_eq!(ids.iter().map(|row| row["event_id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), sent);
+        assert_books_balance(query).await;
+        assert_eq!(query.number("SELECT sum(events) FROM ledger WHERE outcome = 'duplicate'").await, 1);
+    }
+    // Each role has its own doors only.
+    assert_eq!(ingests[0].get("/v1/stats/usage").await.status, 404);
+    assert_eq!(queries[0].upload(&[event]).await.status, 404);
+    if let Some(seen) = duckdb_of_postgres(&cluster.database()).await {
+        assert_eq!(seen["tables"]["events"], json!(sent.len()));
+        assert_eq!(seen["records"]["duplicate"], json!(1));
+    }
+    stop(ingests.into_iter().chain(processors).chain(queries)).await;
+    cluster.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_profiles_give_the_same_numbers() {
+    let Some(cluster) = cluster().await else { return };
+    let both = [start().test_clock(), cluster.role("serve").test_clock()];
+    let mut devices: Vec<Device> = (0..12).map(|_| Device::new()).collect();
+    let uploads: Vec<_> = devices.iter_mut().map(|device| session(device, base())).collect();
+    let mut seen = Vec::new();
+    for start in both {
+        let server = start.start().await.unwrap();
+        for (minute, events) in uploads.iter().enumerate() {
+            let received_at = base() + chrono::TimeDelta::minutes(3 + i64::try_from(minute).unwrap());
+            let (early, late) = events.split_at(events.len() / 2);
+            upload_at(&server, late, received_at).await;
+            upload_at(&server, early, received_at + chrono::TimeDelta::seconds(20)).await;
+        }
+        server.settle().await;
+        assert_books_balance(&server).await;
+        let mut numbers = numbers(&server).await;
+        // Ticks lie between the records: at which position one lies is the log's own affair.
+        numbers.remove("records");
+        for row in numbers.get_mut("events").unwrap().iter_mut().filter_map(Value::as_object_mut) {
+            row.remove("log_position");
+        }
+        seen.push(numbers);
+        stop([server]).await;
+    }
+    let (embedded, on_cluster) = (&seen[0], &seen[1]);
+    for (name, rows) in embedded {
+        assert_eq!(rows, &on_cluster[name], "{name}");
+    }
+    assert!(!embedded["views"].is_empty() && !embedded["streams"].is_empty());
+    cluster.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_twice() {
+    let Some(cluster) = cluster().await else { return };
+    let quick = |start: Start| {
+        start
+            .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "200ms")
+            .variable("STREAMGAUGE_PROCESSOR__STATE_INTERVAL", "1s")
+            .variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "500ms")
+            .variable("STREAMGAUGE_MAINTENANCE__ROLLUP_DELTA_AGE", "2s")
+    };
+    let ingests = cluster.start("ingest", 2).await.unwrap();
+    let query = cluster.role("query").start().await.unwrap();
+    let mut processors = vec![quick(cluster.role("processor")).start().await.unwrap()];
+    let loads = ingests.iter().map(|ingest| {
+        let plan = Plan {
+            target: ingest.http.clone(),
+            upload_key: ingest.upload_key.clone(),
+            posts_per_second: 40.0,
+            events_per_post: 20,
+            duration: Duration::from_secs(24),
+            connections: 16,
+            give_up: Duration::from_secs(30),
+        };
+        tokio::spawn(async move { load::run(&plan).await })
+    });
+    let loads: Vec<_> = loads.collect();
+    // One becomes three; then one is killed and started again, three times; then one of them leaves in peace.
+    for _ in 0..2 {
+        processors.push(quick(cluster.role("processor")).start().await.unwrap());
+    }
+    for round in 0..3 {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let killed = processors.remove(round % 2).kill().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        processors.push(killed.start().await.unwrap());
+    }
+    let leaving = processors.remove(0);
+    assert!(leaving.stop().await.0.success());
+    let mut acked = BTreeSet::new();
+    for load in loads {
+        let books = load.await.unwrap().unwrap();
+        assert!(books.acked.len() > 5_000 && books.unanswered.is_empty(), "{} acknowledged", books.acked.len());
+        acked.extend(books.acked);
+    }
+    settle(&processors).await;
+    let all = i64::try_from(acked.len()).unwrap();
+    let trouble = || format!("not all is there: {}", processors[0].log());
+    wait_until(Duration::from_secs(30), trouble, async || query.number("SELECT count(*) FROM events").await >= all)
+        .await;
+    assert_eq!(query.number("SELECT count(*) FROM events").await, all);
+    assert_eq!(query.number("SELECT count(DISTINCT event_id) FROM events").await, all);
+    assert_books_balance(&query).await;
+    if let Some(seen) = duckdb_of_postgres(&cluster.database()).await {
+        assert_eq!(seen["tables"]["events"], json!(all));
+    }
+    for processor in &processors {
+        assert_eq!(processor.metric("streamgauge_missing_files").await, Some(0.0));
+    }
+    stop(ingests.into_iter().chain([query])).await;
+    for processor in processors {
+        assert!(processor.stop().await.0.success());
+    }
+    cluster.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answers_of_a_cluster_are_the_truth_while_its_processors_are_killed() {
+    let Some(cluster) = cluster().await else { return };
+    let quick = |start: Start| {
+        start
+            .test_clock()
+            .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "200ms")
+            .variable("STREAMGAUGE_PROCESSOR__STATE_INTERVAL", "600ms")
+            .variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "1s")
+            .variable("STREAMGAUGE_MAINTENANCE__ROLLUP_DELTA_AGE", "3s")
+    };
+    let start = async |role: &str| quick(cluster.role(role)).start().await.unwrap();
+    let ingests = [start("ingest").await, start("ingest").await];
+    let queries = [start("query").await, start("query").await];
+    let mut processors = vec![start("processor").await, start("processor").await, start("processor").await];
+    let targets = format!("{},{}", ingests[0].http, ingests[1].http);
+    let mut command = ingests[0].start().command();
+    command.args(["simulate", "--check", "--devices", "10", "--days", "1", "--seed", "14"]);
+    command.args(["--disturb", "duplicates,recut,reorder,offline,clocks,lost", "--target", &targets]);
+    command.args(["--reader", &queries[1].http, "--key", UPLOAD_KEY, "--token", READ_TOKEN]);
+    if let Some(duckdb) = clients::duckdb() {
+        let attach = format!("ducklake:postgres:{}", cluster.database());
+        command.args(["--catalogue", &attach, "--duckdb", duckdb.to_str().unwrap()]);
+    }
+    let mut simulation = tokio::spawn(command.stdin(Stdio::null()).output());
+    let mut kills = 0;
+    let output = loop {
+        tokio::select! {
+            output = &mut simulation => break output.unwrap().unwrap(),
+            () = tokio::time::sleep(Duration::from_secs(4)), if kills < 6 => {
+                let killed = processors.remove(0).kill().await;
+                processors.push(killed.start().await.unwrap());
+                kills += 1;
+            }
+        }
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(kills > 0, "the simulation was over before a processor was killed");
+    assert_books_balance(&queries[0]).await;
+    stop(ingests.into_iter().chain(queries)).await;
+    for processor in processors {
+        assert!(processor.stop().await.0.success());
+    }
+    cluster.end().await.unwrap();
+}
