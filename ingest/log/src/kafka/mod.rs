@@ -111,8 +111,8 @@ impl KafkaLog {
 
     fn open_blocking(config: KafkaLogConfig, runtime: &tokio::runtime::Handle) -> Result<Self, KafkaOpenError> {
         config.check()?;
-        let topic = topic::ensure(&config, runtime)?;
         let producer = Producer::new(&config)?;
+        let topic = topic::ensure(&config, &producer, runtime)?;
         producer.ranges().set_all(topic.ranges);
         let read_only = Mutex::new(None);
         let shared = Arc::new(Shared { identity: topic.identity, producer, read_only, config });

@@ -122,6 +122,11 @@ impl Producer {
         ask(self.current().client())
     }
 
+    /// The last error that no call asked for.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.with_client(|client| client.context().report.last())
+    }
+
     pub(super) async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, AppendError> {
         if let Some(large) = records.iter().find(|record| record.bytes.len() > FRAME_MAX_BYTES) {
             return Err(AppendError::TooLarge { bytes: large.bytes.len(), max_bytes: FRAME_MAX_BYTES });

@@ -61,7 +61,7 @@ impl Report {
     }
 
     /// A text without the values of secret properties.
-    pub(super) fn masked(&self, text: &str) -> String {
+    fn masked(&self, text: &str) -> String {
         masked(&self.secrets, text)
     }
 }

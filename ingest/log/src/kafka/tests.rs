@@ -13,6 +13,8 @@ use super::*;
 use crate::conformance::{Backend, log_conformance_suite};
 use crate::{LogRecord, Polled};
 
+mod faults;
+
 const AT_LAST: Duration = Duration::from_secs(30);
 
 /// A configuration for a topic of this test alone; `None` without brokers.

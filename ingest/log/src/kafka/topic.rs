@@ -4,15 +4,15 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::runtime::Handle;
 
 use super::identity::topic_id;
+use super::producer::Producer;
 use super::ranges::watermarks;
-use super::report::{Report, masked};
+use super::report::masked;
 use super::settings::MESSAGE_MAX_BYTES;
 use super::{KafkaLogConfig, KafkaOpenError};
 use crate::{Partition, PartitionRange};
@@ -30,30 +30,23 @@ pub(super) struct Topic {
 }
 
 /// Creates the topic or checks it.
-pub(super) fn ensure(config: &KafkaLogConfig, runtime: &Handle) -> Result<Topic, KafkaOpenError> {
-    let setup = Setup::new(config, runtime)?;
+pub(super) fn ensure(config: &KafkaLogConfig, producer: &Producer, runtime: &Handle) -> Result<Topic, KafkaOpenError> {
+    let admin = config.client().create().map_err(|error| client_error(config, &error))?;
+    let until = Instant::now() + config.connect_timeout;
+    let setup = Setup { config, producer, runtime, admin, until };
     if setup.find()?.is_none() {
         setup.create()?;
     }
     let found = setup.wait_for_leaders()?;
     setup.check(&found)?;
-    let client = setup.admin.inner();
-    let identity = setup.ask("identify", || topic_id(client, &config.topic, REQUEST))?;
-    let range = |partition| setup.ask("read the ends of", || watermarks(client, &config.topic, partition, REQUEST));
+    let name = &config.topic;
+    let identity = setup.ask("identify", || producer.with_client(|client| topic_id(client, name, REQUEST)))?;
+    let range = |partition| {
+        let seen = || producer.with_client(|client| watermarks(client, name, partition, REQUEST));
+        setup.ask("read the ends of", seen)
+    };
     let ranges = (0..config.partitions).map(range).collect::<Result<_, _>>()?;
     Ok(Topic { identity, ranges })
-}
-
-struct Events(Report);
-
-impl ClientContext for Events {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.line(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(&error, reason);
-    }
 }
 
 /// What a cluster tells of a topic.
@@ -65,30 +58,26 @@ struct Found {
 
 struct Setup<'a> {
     config: &'a KafkaLogConfig,
+    /// Asks the brokers, and hears why they do not answer.
+    producer: &'a Producer,
     runtime: &'a Handle,
-    admin: AdminClient<Events>,
+    admin: AdminClient<DefaultClientContext>,
     until: Instant,
 }
 
-impl<'a> Setup<'a> {
-    fn new(config: &'a KafkaLogConfig, runtime: &'a Handle) -> Result<Self, KafkaOpenError> {
-        let events = Events(Report::new("setup", config));
-        let admin = config.client().create_with_context(events).map_err(|error| client_error(config, &error))?;
-        Ok(Self { config, runtime, admin, until: Instant::now() + config.connect_timeout })
-    }
-
+impl Setup<'_> {
     fn options() -> AdminOptions {
         AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST))
     }
 
     fn unreachable(&self, why: &impl Display) -> KafkaOpenError {
         // The library says why it could not connect or log in as an event, and answers the call with a time-out only.
-        let why = self.admin.inner().context().0.last().unwrap_or_else(|| why.to_string());
+        let why = self.producer.last_error().unwrap_or_else(|| why.to_string());
         KafkaOpenError::Unreachable { bootstrap: self.config.bootstrap.clone(), why }
     }
 
     fn refused(&self, what: &'static str, why: impl Display) -> KafkaOpenError {
-        let why = self.admin.inner().context().0.masked(&why.to_string());
+        let why = masked(&self.config.secrets(), &why.to_string());
         KafkaOpenError::Topic { what, topic: self.config.topic.clone(), why }
     }
 
@@ -118,7 +107,7 @@ impl<'a> Setup<'a> {
     fn find(&self) -> Result<Option<Found>, KafkaOpenError> {
         let metadata = loop {
             let left = self.until.saturating_duration_since(Instant::now()).clamp(PAUSE, REQUEST);
-            match self.admin.inner().fetch_metadata(None, left) {
+            match self.producer.with_client(|client| client.fetch_metadata(None, left)) {
                 Ok(metadata) => break metadata,
                 Err(error) if !self.try_again() => return Err(self.unreachable(&error)),
                 Err(_) => {}
@@ -186,10 +175,17 @@ impl<'a> Setup<'a> {
     fn check(&self, found: &Found) -> Result<(), KafkaOpenError> {
         let Self { config, .. } = self;
         let name = ResourceSpecifier::Topic(&config.topic);
-        let described = self.runtime.block_on(self.admin.describe_configs([&name], &Self::options()));
-        let described = described.map_err(|error| self.refused("describe", error))?.into_iter().next();
-        let described = described.ok_or_else(|| self.refused("describe", "the answer is empty"))?;
-        let described = described.map_err(|code| self.refused("describe", code))?;
+        let describe = || {
+            let described = self.runtime.block_on(self.admin.describe_configs([&name], &Self::options()));
+            let described = described.map_err(|error| error.to_string())?.into_iter().next();
+            // A broker that has not heard of a new topic yet knows no settings of it.
+            match described {
+                Some(Ok(described)) if !described.entries.is_empty() => Ok(described),
+                Some(Err(code)) => Err(code.to_string()),
+                _ => Err("no broker tells its settings".to_owned()),
+            }
+        };
+        let described = self.ask("describe", describe)?;
         match difference(config, &found.replicas, &described) {
             None => Ok(()),
             Some((setting, found, wanted)) => {

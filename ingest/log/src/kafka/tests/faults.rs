@@ -1,0 +1,105 @@
+//! Brokers that die and freeze: a cluster of its own, which `deploy/kafka/kafka` starts.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+
+/// A broker of this test alone.
+struct Broker(tempfile::TempDir);
+
+impl Broker {
+    fn start() -> Self {
+        let broker = Self(tempfile::tempdir().unwrap());
+        broker.kafka("start", &[]);
+        broker
+    }
+
+    fn kafka(&self, verb: &str, rest: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka/kafka");
+        let output = Command::new(script).arg(verb).arg(self.0.path()).args(rest).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn bootstrap(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("bootstrap")).unwrap().trim().to_owned()
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.0.path().join("1.pid")).unwrap();
+        assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kafka("stop", &[]);
+    }
+}
+
+/// An append that must fail, and in time.
+async fn fails_in_time(log: &KafkaLog) {
+    let began = Instant::now();
+    let failed = log.append(vec![record(0, "lost?")]).await;
+    assert!(matches!(failed, Err(AppendError::Unavailable(_))), "{failed:?}");
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+}
+
+/// Appends until the broker is found again.
+async fn succeeds_again(log: &KafkaLog) -> Position {
+    let began = Instant::now();
+    loop {
+        match log.append(vec![record(0, "kept")]).await {
+            Ok(positions) => return positions[0],
+            Err(error) => assert!(began.elapsed() < AT_LAST, "{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_dies_or_freezes_fails_appends_in_time_and_is_found_again() {
+    let Some(mut config) = config(1) else { return };
+    let broker = Broker::start();
+    config.bootstrap = broker.bootstrap();
+    (config.replication, config.min_in_sync) = (1, 1);
+    config.append_timeout = Duration::from_secs(1);
+    config.close_timeout = Duration::from_secs(2);
+    let log = KafkaLog::open(config.clone()).await.unwrap();
+    assert_eq!(log.append(vec![record(0, "first")]).await, Ok(vec![0]));
+    let mut consumer = log.subscribe();
+    assert_eq!(next(consumer.as_mut()).await, Polled::Assigned(vec![0]));
+    consumer.start_at(0, 0).unwrap();
+    assert!(matches!(next(consumer.as_mut()).await, Polled::Records(records) if records.len() == 1));
+
+    broker.signal("-STOP");
+    fails_in_time(&log).await;
+    broker.signal("-CONT");
+    succeeds_again(&log).await;
+
+    broker.kafka("kill-node", &["1"]);
+    fails_in_time(&log).await;
+    // A reader waits for the broker, and keeps what it was assigned.
+    assert!(matches!(consumer.poll(1, Duration::from_millis(200)).await, Ok(Polled::Idle | Polled::Records(_))));
+    broker.kafka("start-node", &["1"]);
+    let last = succeeds_again(&log).await;
+    let mut seen = 0;
+    while seen < last {
+        match next(consumer.as_mut()).await {
+            Polled::Records(records) => seen = records.last().unwrap().position,
+            Polled::Assigned(partitions) => {
+                for partition in partitions {
+                    consumer.start_at(partition, seen + 1).unwrap();
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // Nothing waits for ever for a broker that does not come back.
+    broker.kafka("kill-node", &["1"]);
+    let began = Instant::now();
+    drop(consumer);
+    drop(log);
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
