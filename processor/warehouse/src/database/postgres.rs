@@ -182,10 +182,10 @@ impl PostgresDatabase {
         Ok(is_ours.then_some(session))
     }
 
-    /// Takes a task with a session of its own; it ends with the session, which is closed then.
+    /// Takes a task with a session of its own, which must [release](Session::release) it; else the session is closed.
     pub(crate) async fn take(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
         let mut session = self.session(&self.writers).await?;
-        session.is_closed_after = true;
+        session.holds_lock = true;
         let is_ours = session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?;
         Ok(is_ours.then_some(session))
     }
@@ -196,7 +196,7 @@ impl PostgresDatabase {
 
     async fn session(&self, pool: &PgPool) -> Result<Session, sqlx::Error> {
         let connection = Some(pool.acquire().await?);
-        Ok(Session { connection, limit: self.limit, is_in_transaction: false, is_closed_after: false })
+        Ok(Session { connection, limit: self.limit, is_in_transaction: false, holds_lock: false })
     }
 
     /// Follows the commits of all processes until the returned task is aborted or the database closed.
@@ -252,7 +252,7 @@ pub(crate) struct Session {
     connection: Option<PoolConnection<Postgres>>,
     pub(super) limit: Duration,
     is_in_transaction: bool,
-    is_closed_after: bool,
+    holds_lock: bool,
 }
 
 impl Session {
@@ -279,7 +279,17 @@ impl Session {
         let limit = self.limit;
         limited(limit, self.connection().execute("COMMIT")).await?;
         self.is_in_transaction = false;
+        if self.holds_lock {
+            self.release().await;
+        }
         Ok(())
+    }
+
+    /// Gives a task back at once.
+    pub(super) async fn release(&mut self) {
+        let limit = self.limit;
+        let released = limited(limit, self.connection().execute("SELECT pg_advisory_unlock_all()")).await;
+        self.holds_lock = released.is_err();
     }
 
     /// Appends deltas of a commit.
@@ -301,7 +311,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if self.is_closed_after {
+        if self.holds_lock {
             connection.close_on_drop();
         } else if self.is_in_transaction {
             tokio::spawn(async move {
