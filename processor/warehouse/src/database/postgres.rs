@@ -3,7 +3,8 @@
 //! No wait is without a limit. The server ends statements, waits for locks and transactions whose client is silent; a
 //! server that does not answer at all is given up here. A session whose end is uncertain is closed, not used again.
 
-use std::fmt::{self, Write as _};
+use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::time::Duration;
@@ -60,7 +61,7 @@ const LIFETIME: Duration = Duration::from_secs(1800);
 const WRITERS: u32 = 4;
 
 /// Rows that are sent together.
-const COPY_ROWS: usize = 4096;
+const APPENDED_ROWS: usize = 4096;
 
 /// Which Postgres database, and how it is used.
 #[derive(Clone)]
@@ -292,20 +293,42 @@ impl Session {
         self.holds_lock = released.is_err();
     }
 
-    /// Appends deltas of a commit.
+    /// Appends deltas of a commit, each column as one array.
+    ///
+    /// Not by `COPY`: it sends its data and its end apart, the driver leaves Nagle's algorithm on, and so each of some
+    /// ten tables would wait 40 ms for an acknowledgement that the server delays.
     pub(super) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
-        let statement = format!("COPY {} FROM STDIN", super::delta_columns(delta.rollup));
-        let limit = self.limit;
-        let copying = async {
-            let mut copy = self.connection().copy_in_raw(&statement).await?;
-            for rows in delta.rows.chunks(COPY_ROWS) {
-                copy.send(copy_text(commit_id, rows)).await?;
+        let rollup = delta.rollup;
+        let texts = rollup.keys.iter().map(|_| "text[]");
+        let types = ["text[]", "bigint[]"].into_iter().chain(texts).chain(rollup.measures.iter().map(|_| "bigint[]"));
+        let arrays: Vec<String> = types.zip(2..).map(|(ty, place)| format!("${place}::{ty}")).collect();
+        let insert =
+            format!("INSERT INTO {} SELECT $1, * FROM unnest({})", super::delta_columns(rollup), arrays.join(", "));
+        for rows in delta.rows.chunks(APPENDED_ROWS) {
+            let mut query = sqlx::query(AssertSqlSafe(insert.clone()))
+                .bind(commit_id)
+                .bind(column(rows, |row| kept(&row.project)))
+                .bind(column(rows, |row| row.bucket.micros()));
+            for place in 0..rollup.keys.len() {
+                query = query.bind(column(rows, |row| kept(&row.keys[place])));
             }
-            copy.finish().await
-        };
-        limited(limit, copying).await?;
+            for place in 0..rollup.measures.len() {
+                query = query.bind(column(rows, |row| row.measures[place]));
+            }
+            let limit = self.limit;
+            limited(limit, query.execute(self.connection())).await?;
+        }
         Ok(())
     }
+}
+
+fn column<'a, T>(rows: &'a [DeltaRow], value: impl Fn(&'a DeltaRow) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// A text as Postgres keeps it: without NUL. What devices send has none.
+pub(super) fn kept(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 impl Drop for Session {
@@ -320,38 +343,6 @@ impl Drop for Session {
                     connection.close_on_drop();
                 }
             });
-        }
-    }
-}
-
-/// Rows of deltas as `COPY` reads them.
-fn copy_text(commit_id: i64, rows: &[DeltaRow]) -> Vec<u8> {
-    let mut text = String::with_capacity(rows.len() * 128);
-    for row in rows {
-        let _ = write!(text, "{commit_id}\t");
-        escape(&row.project, &mut text);
-        let _ = write!(text, "\t{}", row.bucket.micros());
-        for key in &row.keys {
-            text.push('\t');
-            escape(key, &mut text);
-        }
-        for measure in &row.measures {
-            let _ = write!(text, "\t{measure}");
-        }
-        text.push('\n');
-    }
-    text.into_bytes()
-}
-
-fn escape(value: &str, text: &mut String) {
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\0' => text.push(char::REPLACEMENT_CHARACTER),
-            other => text.push(other),
         }
     }
 }
