@@ -4,6 +4,7 @@
 //! server that does not answer at all is given up here. A session whose end is uncertain is closed, not used again.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -188,6 +189,7 @@ impl PostgresDatabase {
         let mut session = self.session(&self.writers).await?;
         session.holds_lock = true;
         let is_ours = session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?;
+        session.holds_lock = is_ours;
         Ok(is_ours.then_some(session))
     }
 
@@ -204,13 +206,14 @@ impl PostgresDatabase {
     pub(crate) fn follow(&self, newest: watch::Sender<CommitId>) -> AbortHandle {
         let (pool, limit) = (self.readers.clone(), self.limit);
         let following = async move {
+            let mut sees = true;
             while !pool.is_closed() {
-                if let Err(error) = follow(&pool, limit, &newest).await {
-                    if !pool.is_closed() {
-                        tracing::warn!(%error, "commits of other processes are not seen at the moment");
-                    }
-                    tokio::time::sleep(SWEEP).await;
+                let Err(error) = follow(&pool, limit, &newest, &mut sees).await;
+                if sees && !pool.is_closed() {
+                    tracing::warn!(%error, "commits of other processes are not seen until the database answers");
                 }
+                sees = false;
+                tokio::time::sleep(SWEEP).await;
             }
         };
         tokio::spawn(following).abort_handle()
@@ -232,13 +235,19 @@ const fn number_of(task: Task) -> i32 {
 }
 
 /// Tells of new commits: at once when one says so, and at the latest with the next sweep.
-async fn follow(pool: &PgPool, limit: Duration, newest: &watch::Sender<CommitId>) -> Result<(), sqlx::Error> {
+async fn follow(
+    pool: &PgPool,
+    limit: Duration,
+    newest: &watch::Sender<CommitId>,
+    sees: &mut bool,
+) -> Result<Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     limited(limit, listener.listen(CHANNEL)).await?;
     loop {
         let last = sqlx::query_scalar("SELECT max(snapshot_id) FROM ducklake_snapshot");
         let last: Option<i64> = limited(limit, last.fetch_one(&mut listener)).await?;
         announce(newest, CommitId(last.unwrap_or(0)));
+        *sees = true;
         if let Ok(heard) = timeout(SWEEP, listener.try_recv()).await {
             heard?;
             // What was said meanwhile is answered by one look.
