@@ -5,7 +5,7 @@
 --   CREATE ROLE query LOGIN PASSWORD '..' IN ROLE streamgauge_reader;
 --   CREATE ROLE alice LOGIN PASSWORD '..' IN ROLE streamgauge_analyst;
 --
--- Both read and write nothing. Safe to run again; needed again for nothing, as later tables are covered too.
+-- Both read and write nothing. Later tables are covered too, if the same role makes them. May be run again.
 
 DO $$
 DECLARE

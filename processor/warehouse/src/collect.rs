@@ -38,8 +38,14 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`]; files that cannot be deleted are left for the next time.
     pub async fn collect_orphans(&self, grace: Duration) -> Result<Collected, ReadError> {
-        let Some(_turn) = self.shared.database.take(Task::Files).await? else { return Ok(Collected::default()) };
+        let Some(turn) = self.shared.database.take(Task::Files).await? else { return Ok(Collected::default()) };
         let grace = if self.shared.database.is_shared() { grace.max(SHARED_GRACE) } else { grace };
+        let collected = self.collect(grace).await;
+        turn.end().await;
+        collected
+    }
+
+    async fn collect(&self, grace: Duration) -> Result<Collected, ReadError> {
         // In this order. A file that is written after the list is not in it; an older checkpoint spares more; and what
         // was committed before the checkpoint was read is among the listed.
         let lake = self.shared.lake.clone();

@@ -36,7 +36,13 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`]; what was done until then stays done.
     pub async fn expire(&self, now: Timestamp, keep: Duration, grace: Duration) -> Result<Expired, ReadError> {
-        let Some(_turn) = self.shared.database.take(Task::Files).await? else { return Ok(Expired::default()) };
+        let Some(turn) = self.shared.database.take(Task::Files).await? else { return Ok(Expired::default()) };
+        let expired = self.expire_alone(now, keep, grace).await;
+        turn.end().await;
+        expired
+    }
+
+    async fn expire_alone(&self, now: Timestamp, keep: Duration, grace: Duration) -> Result<Expired, ReadError> {
         let mut expired = Expired { snapshots: self.expire_snapshots(now - keep).await?, ..Expired::default() };
         loop {
             let scheduled = self.schedule_files(now).await?;

@@ -87,6 +87,21 @@ impl Warehouse {
         let Some(turn) = self.shared.database.take(Task::Files).await.map_err(ReadError::from)? else {
             return Ok(None);
         };
+        match self.merge_some(policy, now).await {
+            Ok(Some((group, files))) => Ok(Some(self.commit_merge(turn, &group, files, now).await?)),
+            other => {
+                turn.end().await;
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// Finds a group and writes its rows again.
+    async fn merge_some(
+        &self,
+        policy: MergePolicy,
+        now: Timestamp,
+    ) -> Result<Option<(Vec<DataFile>, Vec<NewFile>)>, MergeError> {
         let mut read = self.read().await?;
         if read.has_deletes().await? {
             return Err(MergeError::ForeignDeletes);
@@ -95,8 +110,9 @@ impl Warehouse {
         drop(read);
         for table in LAKE_TABLES {
             for group in groups(table, &snapshot.files(table), policy) {
-                let Some((group, files)) = self.merge_group(table, group, policy, now).await? else { continue };
-                return Ok(Some(self.commit_merge(turn, &group, files, now).await?));
+                if let Some(written) = self.merge_group(table, group, policy, now).await? {
+                    return Ok(Some(written));
+                }
             }
         }
         Ok(None)

@@ -45,6 +45,8 @@ pub(super) struct KafkaConsumer {
     was_told: bool,
     /// To be given up at the next poll.
     revoking: Option<Vec<Partition>>,
+    /// What Kafka was told last.
+    noted: BTreeMap<Partition, Position>,
     waiting_bytes: usize,
     /// The partition that comes first at the next poll, so that none starves.
     turn: usize,
@@ -69,8 +71,8 @@ impl fmt::Debug for KafkaConsumer {
 
 impl KafkaConsumer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (assigned, revoking) = (BTreeMap::new(), None);
-        Self { shared, client: None, assigned, was_told: false, revoking, waiting_bytes: 0, turn: 0 }
+        let (assigned, noted) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, client: None, assigned, was_told: false, revoking: None, noted, waiting_bytes: 0, turn: 0 }
     }
 
     /// The client, which joins the group when it is made.
@@ -311,6 +313,9 @@ impl LogConsumer for KafkaConsumer {
 
     fn note_committed(&mut self, partition: Partition, position: Position) {
         let (Some(client), Ok(offset)) = (&self.client, i64::try_from(position)) else { return };
+        if self.noted.insert(partition, position) == Some(position) {
+            return;
+        }
         let mut offsets = TopicPartitionList::new();
         let noted = offsets
             .add_partition_offset(&self.shared.config.topic, number(partition), Offset::Offset(offset))

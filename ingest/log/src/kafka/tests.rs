@@ -262,6 +262,35 @@ async fn both(one: &mut dyn LogConsumer, other: &mut dyn LogConsumer) -> Polled 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_poll_loses_its_partitions_and_comes_back() {
+    let Some(mut config) = config(2) else { return };
+    config.session_timeout = Duration::from_secs(6);
+    config.poll_timeout = config.session_timeout;
+    let kafka = InKafka::with(config).await;
+    let log = &kafka.log;
+    append_to_all(log, "a").await;
+    let mut one = log.subscribe();
+    assert_eq!(next(one.as_mut()).await, Polled::Assigned(vec![0, 1]));
+    for partition in 0..2 {
+        one.start_at(partition, 0).unwrap();
+    }
+    let mut two = log.subscribe();
+    let until = Instant::now() + AT_LAST;
+    while two.poll(1, Duration::from_millis(100)).await.unwrap() != Polled::Assigned(vec![0, 1]) {
+        assert!(Instant::now() < until, "the other still has them");
+    }
+    // It was not asked, and what it held of them is gone.
+    assert_eq!(next(one.as_mut()).await, Polled::Assigned(vec![]));
+    let Polled::Revoking(taken) = both(two.as_mut(), one.as_mut()).await else { panic!("it shares again") };
+    assert!(has_only(&next(two.as_mut()).await, 1));
+    assert_eq!(both(one.as_mut(), two.as_mut()).await, Polled::Assigned(taken));
+}
+
+fn has_only(polled: &Polled, count: usize) -> bool {
+    matches!(polled, Polled::Assigned(partitions) if partitions.len() == count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_more_readers_than_partitions_one_has_none() {
     let Some(config) = config(1) else { return };
     let kafka = InKafka::with(config).await;

@@ -93,16 +93,23 @@ impl Database {
     }
 }
 
-/// The right to do a [`Task`], until it is dropped or the database ends the session that holds it.
+/// The right to do a [`Task`]. It ends when it is given back, and some time after it was dropped or its session lost.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<postgres::Session>);
 
 impl Turn {
-    /// Begins to write, if the turn is still ours. Afterwards it is over.
+    /// Begins to write, if the turn is still ours. It ends with the transaction.
     pub(crate) async fn write(self, database: &Database) -> Result<Transaction, sqlx::Error> {
         match self.0 {
             None => database.write().await,
             Some(session) => Ok(Transaction::Postgres(session.begin("BEGIN").await?)),
+        }
+    }
+
+    /// Gives it back.
+    pub(crate) async fn end(self) {
+        if let Some(mut session) = self.0 {
+            session.release().await;
         }
     }
 }

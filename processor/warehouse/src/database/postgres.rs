@@ -3,7 +3,9 @@
 //! No wait is without a limit. The server ends statements, waits for locks and transactions whose client is silent; a
 //! server that does not answer at all is given up here. A session whose end is uncertain is closed, not used again.
 
-use std::fmt::{self, Write as _};
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::time::Duration;
@@ -60,7 +62,7 @@ const LIFETIME: Duration = Duration::from_secs(1800);
 const WRITERS: u32 = 4;
 
 /// Rows that are sent together.
-const COPY_ROWS: usize = 4096;
+const APPENDED_ROWS: usize = 4096;
 
 /// Which Postgres database, and how it is used.
 #[derive(Clone)]
@@ -182,11 +184,12 @@ impl PostgresDatabase {
         Ok(is_ours.then_some(session))
     }
 
-    /// Takes a task with a session of its own; it ends with the session, which is closed then.
+    /// Takes a task with a session of its own, which must [release](Session::release) it; else the session is closed.
     pub(crate) async fn take(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
         let mut session = self.session(&self.writers).await?;
-        session.is_closed_after = true;
+        session.holds_lock = true;
         let is_ours = session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?;
+        session.holds_lock = is_ours;
         Ok(is_ours.then_some(session))
     }
 
@@ -196,20 +199,21 @@ impl PostgresDatabase {
 
     async fn session(&self, pool: &PgPool) -> Result<Session, sqlx::Error> {
         let connection = Some(pool.acquire().await?);
-        Ok(Session { connection, limit: self.limit, is_in_transaction: false, is_closed_after: false })
+        Ok(Session { connection, limit: self.limit, is_in_transaction: false, holds_lock: false })
     }
 
     /// Follows the commits of all processes until the returned task is aborted or the database closed.
     pub(crate) fn follow(&self, newest: watch::Sender<CommitId>) -> AbortHandle {
         let (pool, limit) = (self.readers.clone(), self.limit);
         let following = async move {
+            let mut sees = true;
             while !pool.is_closed() {
-                if let Err(error) = follow(&pool, limit, &newest).await {
-                    if !pool.is_closed() {
-                        tracing::warn!(%error, "commits of other processes are not seen at the moment");
-                    }
-                    tokio::time::sleep(SWEEP).await;
+                let Err(error) = follow(&pool, limit, &newest, &mut sees).await;
+                if sees && !pool.is_closed() {
+                    tracing::warn!(%error, "commits of other processes are not seen until the database answers");
                 }
+                sees = false;
+                tokio::time::sleep(SWEEP).await;
             }
         };
         tokio::spawn(following).abort_handle()
@@ -231,13 +235,19 @@ const fn number_of(task: Task) -> i32 {
 }
 
 /// Tells of new commits: at once when one says so, and at the latest with the next sweep.
-async fn follow(pool: &PgPool, limit: Duration, newest: &watch::Sender<CommitId>) -> Result<(), sqlx::Error> {
+async fn follow(
+    pool: &PgPool,
+    limit: Duration,
+    newest: &watch::Sender<CommitId>,
+    sees: &mut bool,
+) -> Result<Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     limited(limit, listener.listen(CHANNEL)).await?;
     loop {
         let last = sqlx::query_scalar("SELECT max(snapshot_id) FROM ducklake_snapshot");
         let last: Option<i64> = limited(limit, last.fetch_one(&mut listener)).await?;
         announce(newest, CommitId(last.unwrap_or(0)));
+        *sees = true;
         if let Ok(heard) = timeout(SWEEP, listener.try_recv()).await {
             heard?;
             // What was said meanwhile is answered by one look.
@@ -252,7 +262,7 @@ pub(crate) struct Session {
     connection: Option<PoolConnection<Postgres>>,
     pub(super) limit: Duration,
     is_in_transaction: bool,
-    is_closed_after: bool,
+    holds_lock: bool,
 }
 
 impl Session {
@@ -279,29 +289,61 @@ impl Session {
         let limit = self.limit;
         limited(limit, self.connection().execute("COMMIT")).await?;
         self.is_in_transaction = false;
+        if self.holds_lock {
+            self.release().await;
+        }
         Ok(())
     }
 
-    /// Appends deltas of a commit.
-    pub(super) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
-        let statement = format!("COPY {} FROM STDIN", super::delta_columns(delta.rollup));
+    /// Gives a task back at once.
+    pub(super) async fn release(&mut self) {
         let limit = self.limit;
-        let copying = async {
-            let mut copy = self.connection().copy_in_raw(&statement).await?;
-            for rows in delta.rows.chunks(COPY_ROWS) {
-                copy.send(copy_text(commit_id, rows)).await?;
+        let released = limited(limit, self.connection().execute("SELECT pg_advisory_unlock_all()")).await;
+        self.holds_lock = released.is_err();
+    }
+
+    /// Appends deltas of a commit, each column as one array.
+    ///
+    /// Not by `COPY`: it sends its data and its end apart, the driver leaves Nagle's algorithm on, and so each of some
+    /// ten tables would wait 40 ms for an acknowledgement that the server delays.
+    pub(super) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
+        let rollup = delta.rollup;
+        let texts = rollup.keys.iter().map(|_| "text[]");
+        let types = ["text[]", "bigint[]"].into_iter().chain(texts).chain(rollup.measures.iter().map(|_| "bigint[]"));
+        let arrays: Vec<String> = types.zip(2..).map(|(ty, place)| format!("${place}::{ty}")).collect();
+        let insert =
+            format!("INSERT INTO {} SELECT $1, * FROM unnest({})", super::delta_columns(rollup), arrays.join(", "));
+        for rows in delta.rows.chunks(APPENDED_ROWS) {
+            let mut query = sqlx::query(AssertSqlSafe(insert.clone()))
+                .bind(commit_id)
+                .bind(column(rows, |row| kept(&row.project)))
+                .bind(column(rows, |row| row.bucket.micros()));
+            for place in 0..rollup.keys.len() {
+                query = query.bind(column(rows, |row| kept(&row.keys[place])));
             }
-            copy.finish().await
-        };
-        limited(limit, copying).await?;
+            for place in 0..rollup.measures.len() {
+                query = query.bind(column(rows, |row| row.measures[place]));
+            }
+            let limit = self.limit;
+            limited(limit, query.execute(self.connection())).await?;
+        }
         Ok(())
     }
+}
+
+fn column<'a, T>(rows: &'a [DeltaRow], value: impl Fn(&'a DeltaRow) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// A text as Postgres keeps it: without NUL. What devices send has none.
+pub(super) fn kept(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if self.is_closed_after {
+        if self.holds_lock {
             connection.close_on_drop();
         } else if self.is_in_transaction {
             tokio::spawn(async move {
@@ -310,38 +352,6 @@ impl Drop for Session {
                     connection.close_on_drop();
                 }
             });
-        }
-    }
-}
-
-/// Rows of deltas as `COPY` reads them.
-fn copy_text(commit_id: i64, rows: &[DeltaRow]) -> Vec<u8> {
-    let mut text = String::with_capacity(rows.len() * 128);
-    for row in rows {
-        let _ = write!(text, "{commit_id}\t");
-        escape(&row.project, &mut text);
-        let _ = write!(text, "\t{}", row.bucket.micros());
-        for key in &row.keys {
-            text.push('\t');
-            escape(key, &mut text);
-        }
-        for measure in &row.measures {
-            let _ = write!(text, "\t{measure}");
-        }
-        text.push('\n');
-    }
-    text.into_bytes()
-}
-
-fn escape(value: &str, text: &mut String) {
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\0' => text.push(char::REPLACEMENT_CHARACTER),
-            other => text.push(other),
         }
     }
 }

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr, SqlStr};
 use uuid::Uuid;
 
-use super::postgres::limited;
+use super::postgres::{kept, limited};
 use super::{Connection, Transaction};
 
 /// A statement of this text, a constant of this program.
@@ -141,9 +141,7 @@ impl Statement {
         let query = sqlx::query(self.text);
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Number(number) => query.bind(number),
-            // It keeps no NUL; what devices send has none.
-            Value::Text(text) if text.contains('\0') => query.bind(text.replace('\0', "\u{fffd}")),
-            Value::Text(text) => query.bind(text),
+            Value::Text(text) => query.bind(kept(&text)),
             Value::NoText => query.bind(None::<String>),
             Value::Flag(flag) => query.bind(flag),
             Value::Time(at) => query.bind(at.to_chrono()),
