@@ -79,7 +79,7 @@ async fn roles_apart_are_one_product_in_whatever_order_they_start() {
     }
     // Each role has its own doors only.
     assert_eq!(ingests[0].get("/v1/stats/usage").await.status, 404);
-    assert_eq!(queries[0].upload(&[event]).await.status, 404);
+    assert_eq!(queries[0].upload(&[event]).await.status, 405);
     if let Some(seen) = duckdb_of_postgres(&cluster.database()).await {
         assert_eq!(seen["tables"]["events"], json!(sent.len()));
         assert_eq!(seen["records"]["duplicate"], json!(1));

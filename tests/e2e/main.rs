@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 
 mod answers;
+mod audit;
 mod browser;
 mod clients;
 mod cluster;

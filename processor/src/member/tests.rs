@@ -105,7 +105,7 @@ impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (database, lake) = (folder.path().join("warehouse.db"), folder.path().join("lake"));
-        let warehouse = Warehouse::open(&WarehouseConfig { database, lake }).await.unwrap();
+        let warehouse = Warehouse::open(&WarehouseConfig::sqlite(database, lake)).await.unwrap();
         Self { warehouse, metrics: ProcessorMetrics::new().unwrap(), _folder: folder }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use event_log::{DiskLog, DiskLogConfig, EventLog};
 use processor::{Processor, ProcessorConfig, ProcessorMetrics, Step};

@@ -1,0 +1,130 @@
+//! `audit` names the place where something was taken away behind the product's back; `doctor` says what to do.
+
+use std::process::Output;
+
+use rig::Device;
+use rig::server::Start;
+use serde_json::{Value, json};
+
+use crate::start;
+use crate::views::{base, session};
+
+/// Runs a command on the data directory; its exit code and what it printed as JSON.
+async fn run(start: &Start, verb: &str) -> (i32, Value) {
+    let Output { status, stdout, stderr } = start.command().args([verb, "--json"]).output().await.unwrap();
+    let errors = String::from_utf8_lossy(&stderr);
+    let said = serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{verb} printed no JSON: {errors}"));
+    (status.code().unwrap(), said)
+}
+
+/// Changes the stopped server's database as no program of ours does.
+async fn tamper(start: &Start, sql: &str) {
+    let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";
+    let database = start.data_dir().join("warehouse.db");
+    let mut command = tokio::process::Command::new("python3");
+    let status = command.args(["-c", script]).arg(database).arg(sql).status().await.unwrap();
+    assert!(status.success(), "{sql}");
+}
+
+/// What an audit finds: what was compared, and where.
+fn findings(said: &Value) -> Vec<(String, String)> {
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    let all = said["findings"].as_array().unwrap().iter();
+    all.map(|finding| (text(finding, "compared"), text(finding, "place"))).collect()
+}
+
+/// A stopped server with sessions, a copy and a bad event.
+async fn stopped() -> Start {
+    let server = start().test_clock().start().await.unwrap();
+    for n in 0..3 {
+        let mut device = Device::new();
+        let mut events = session(&mut device, base() + chrono::TimeDelta::minutes(7 * n));
+        events.push(events[0].clone());
+        events.push(json!({ "specversion": "1.0", "id": format!("bad-{n}"), "source": "/x" }));
+        assert_eq!(server.upload(&events).await.status, 202);
+        server.settle().await;
+    }
+    let (code, said) = run(server.start(), "audit").await;
+    assert_eq!((code, &said["balances"]), (0, &json!(true)), "beside the running server: {said}");
+    assert!(said["records"].as_u64().unwrap() >= 3 && said["events"].as_u64().unwrap() > 30, "{said}");
+    server.stop().await.1
+}
+
+#[tokio::test]
+async fn what_is_removed_behind_its_back_is_named_with_its_place() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        return println!("skipped: there is no python3");
+    }
+    // A delta of a rollup.
+    let start = stopped().await;
+    tamper(&start, "DELETE FROM usage_delta WHERE rowid = (SELECT min(rowid) FROM usage_delta)").await;
+    let (code, said) = run(&start, "audit").await;
+    let found = findings(&said);
+    assert_eq!(code, 1);
+    assert!(!found.is_empty() && found.iter().all(|(compared, _)| compared.starts_with("events and rollup usage by")));
+    assert!(found.iter().all(|(_, place)| place.starts_with("project default, ")), "{found:?}");
+
+    // The records of a file, with their file.
+    let start = stopped().await;
+    tamper(
+        &start,
+        "DELETE FROM ducklake_data_file WHERE data_file_id = \
+                    (SELECT min(data_file_id) FROM ducklake_data_file WHERE table_id = 3)",
+    )
+    .await;
+    let (code, said) = run(&start, "audit").await;
+    let found = findings(&said);
+    assert_eq!(code, 1);
+    let is = |compared: &str, place: &str| found.iter().any(|(of, at)| of == compared && at.starts_with(place));
+    assert!(is("ledger and records", "project default, hour 2026-"), "{found:?}");
+    assert!(is("records and rows of events", "partition "), "{found:?}");
+
+    // A file of events.
+    let start = stopped().await;
+    let folder = start.data_dir().join("lake/main/events");
+    let mut files: Vec<_> = files_below(&folder);
+    files.sort();
+    std::fs::remove_file(&files[0]).unwrap();
+    let (code, said) = run(&start, "audit").await;
+    let found = findings(&said);
+    let name = files[0].file_name().unwrap().to_str().unwrap();
+    assert_eq!(code, 1);
+    assert!(
+        found.iter().any(|(_, place)| place.starts_with("file main/events/") && place.ends_with(name)),
+        "{found:?}"
+    );
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+#[tokio::test]
+async fn the_doctor_looks_at_all_parts_and_says_what_to_do() {
+    let server = start().start().await.unwrap();
+    server.settle().await;
+    let (code, said) = run(server.start(), "doctor").await;
+    assert_eq!((code, &said["well"]), (0, &json!(true)), "{said}");
+    let outcome = |said: &Value, name: &str| {
+        let checks = said["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name} in {said}"))
+    };
+    for name in ["settings", "keys", "data directory", "server", "warehouse", "books", "lake"] {
+        assert_eq!(outcome(&said, name)["outcome"], "ok", "{said}");
+    }
+    let start = server.stop().await.1;
+    let (code, said) = run(&start, "doctor").await;
+    assert_eq!((code, &outcome(&said, "log")["outcome"]), (0, &json!("ok")), "{said}");
+
+    let broken = start.variable("STREAMGAUGE_WAREHOUSE_URL", "sqlite:/nowhere/warehouse.db");
+    let (code, said) = run(&broken, "doctor").await;
+    let warehouse = outcome(&said, "warehouse");
+    assert_eq!((code, &warehouse["outcome"]), (1, &json!("failed")));
+    assert!(warehouse["said"].as_str().unwrap().contains("/nowhere/warehouse.db"), "{said}");
+    assert!(warehouse["remedy"].as_str().is_some_and(|remedy| remedy.contains("warehouse_url")), "{said}");
+}
