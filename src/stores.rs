@@ -1,6 +1,7 @@
 //! Log and warehouse of the configured profile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use event_log::{DiskLog, DiskLogConfig, EventLog, KafkaLog, KafkaLogConfig};
@@ -8,6 +9,9 @@ use processor::EVENTS_TOPIC;
 use warehouse::{LakeLocation, PostgresConfig, S3Location, Warehouse, WarehouseConfig, successor_file};
 
 use crate::config::{Config, Profile};
+
+/// How long Kafka keeps records whose time a test chose.
+const TEST_RETENTION: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// Opens the log, or creates it.
 pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
@@ -33,7 +37,8 @@ fn kafka(config: &Config) -> KafkaLogConfig {
         partitions: config.log.partitions,
         replication: settings.replication,
         min_in_sync: settings.min_in_sync,
-        retention: config.log.retention.0,
+        // Kafka counts from the records' own time, and a test's days may be past.
+        retention: if config.test_clock { TEST_RETENTION } else { config.log.retention.0 },
         queue_bytes: config.log.queue_bytes.0,
         append_timeout: settings.message_timeout.0,
         session_timeout: settings.session_timeout.0,

@@ -110,7 +110,8 @@ impl Engine {
             .worker_threads(cores)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
-            .enable_time()
+            // Connections to a database server are opened where they are needed.
+            .enable_all()
             .build()?;
         let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_bytes), NonZeroUsize::MIN);
         let runtime = RuntimeEnvBuilder::new()

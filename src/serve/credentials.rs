@@ -92,6 +92,10 @@ impl Adding<'_> {
             return Ok(());
         }
         let added = self.warehouse.create_upload_key(DEFAULT_PROJECT, name, value, self.now).await;
+        // Another process may have added it at the same moment.
+        if matches!(added, Err(AccessError::ValueTaken)) && self.warehouse.access().await?.upload_key(value).is_some() {
+            return Ok(());
+        }
         unless_revoked(added, "upload key", name)
     }
 
@@ -100,6 +104,11 @@ impl Adding<'_> {
             return Ok(());
         }
         let added = self.warehouse.create_service_token(DEFAULT_PROJECT, name, value, &READ_SCOPES, self.now).await;
+        if matches!(added, Err(AccessError::ValueTaken))
+            && self.warehouse.access().await?.service_token(value).is_some()
+        {
+            return Ok(());
+        }
         unless_revoked(added, "read token", name)
     }
 }

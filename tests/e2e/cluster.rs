@@ -224,7 +224,8 @@ async fn the_answers_of_a_cluster_are_the_truth_while_its_processors_are_killed(
         }
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{said}{:?}", queries[1].log_lines("ERROR"));
     assert!(kills > 0, "the simulation was over before a processor was killed");
     assert_books_balance(&queries[0]).await;
     stop(ingests.into_iter().chain(queries)).await;
