@@ -117,8 +117,7 @@ mod tests {
         async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let data_dir = DataDir::take(folder.path()).unwrap();
-            let config =
-                WarehouseConfig::sqlite(folder.path().join("warehouse.db"), folder.path().join("lake"));
+            let config = WarehouseConfig::sqlite(folder.path().join("warehouse.db"), folder.path().join("lake"));
             Self { warehouse: Warehouse::open(&config).await.unwrap(), folder, data_dir }
         }
 

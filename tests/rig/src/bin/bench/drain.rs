@@ -35,8 +35,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
     let log: Arc<dyn EventLog> = Arc::new(DiskLog::open(DiskLogConfig::new(&arguments.log))?);
     fs::create_dir_all(&arguments.warehouse)?;
-    let config =
-        WarehouseConfig::sqlite(arguments.warehouse.join("warehouse.db"), arguments.warehouse.join("lake"));
+    let config = WarehouseConfig::sqlite(arguments.warehouse.join("warehouse.db"), arguments.warehouse.join("lake"));
     let warehouse = Warehouse::open(&config).await?;
     let registry = Registry::new();
     let metrics = ProcessorMetrics::register(&registry)?;
