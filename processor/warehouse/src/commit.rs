@@ -155,7 +155,7 @@ pub enum CommitError {
     #[error("partition {log_partition} of `{topic}` is not at {expected}: another writer has it")]
     Fenced {
         /// The topic.
-        topic: &'static str,
+        topic: String,
         /// The partition.
         log_partition: u16,
         /// What this writer expected.
@@ -240,7 +240,11 @@ pub(crate) fn count(len: usize) -> i64 {
 }
 
 fn fenced(advance: &Advance) -> CommitError {
-    CommitError::Fenced { topic: advance.topic, log_partition: advance.log_partition, expected: advance.from }
+    CommitError::Fenced {
+        topic: advance.topic.to_owned(),
+        log_partition: advance.log_partition,
+        expected: advance.from,
+    }
 }
 
 async fn advance_checkpoints(transaction: &mut Transaction, advances: &[Advance]) -> Result<(), CommitError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemas::Timestamp;
 use thiserror::Error;
 
-use crate::commit::{CommitId, IdRun, NewIdRun, StateFile};
+use crate::commit::{CommitError, CommitId, IdRun, NewIdRun, StateFile};
 use crate::database::{Row, Statement, Transaction, composed, places, sql};
 use crate::lake::{FileName, Lake, Origin, ScanError};
 use crate::open::Warehouse;
@@ -25,14 +25,6 @@ pub enum ReadError {
     OtherLog {
         /// The topic.
         topic: &'static str,
-    },
-    /// The checkpoint is past what this writer knows: another one has the partition. Drop all state.
-    #[error("partition {log_partition} is past {expected}: another writer has it")]
-    Fenced {
-        /// The partition.
-        log_partition: u16,
-        /// What this writer expected.
-        expected: u64,
     },
     /// There is no such commit, or its files may be gone already.
     #[error("commit {commit} does not exist or has expired; {oldest} to {newest} can be read")]
@@ -247,16 +239,16 @@ impl Warehouse {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Fenced`] if the partition is past the position in the run's name: then others may have taken its
-    /// file for a leftover. [`ReadError::Database`], also if one of the runs is not listed any more.
-    pub async fn replace_id_runs(&self, merged: &[i64], run: &NewIdRun) -> Result<IdRun, ReadError> {
+    /// [`CommitError::Fenced`] if the partition is past the position in the run's name: then others may have taken its
+    /// file for a leftover. [`CommitError::Database`], also if one of the runs is not listed any more.
+    pub async fn replace_id_runs(&self, merged: &[i64], run: &NewIdRun) -> Result<IdRun, CommitError> {
         let mut transaction = self.shared.database.write().await?;
         if let Some(Origin::Commit { partition, from }) = FileName::origin_of(&run.path) {
-            let select =
-                format!("SELECT position FROM checkpoint WHERE log_partition = $1{}", transaction.for_update());
-            let positions = composed(select).bind(partition).rows(&mut transaction).await?;
-            if positions.iter().any(|row| unsigned(row.get(0)) > from) {
-                return Err(ReadError::Fenced { log_partition: partition, expected: from });
+            let select = "SELECT topic, position FROM checkpoint WHERE log_partition = $1";
+            let select = composed(format!("{select}{}", transaction.for_update()));
+            let checkpoints = select.bind(partition).rows(&mut transaction).await?;
+            if let Some(row) = checkpoints.iter().find(|row| unsigned(row.get(1)) > from) {
+                return Err(CommitError::Fenced { topic: row.get(0), log_partition: partition, expected: from });
             }
         }
         for run_id in merged {

@@ -154,7 +154,8 @@ async fn a_role_that_may_only_read_opens_and_reads_and_writes_nothing() {
     );
     connection.execute(sqlx::raw_sql(AssertSqlSafe(logins))).await.unwrap();
     let as_role = |role: &str| {
-        let url = setup.place.url().replacen("://streamgauge", &format!("://{role}"), 1);
+        let (_, server) = setup.place.url().split_once('@').expect("the URL names a user");
+        let url = format!("postgres://{role}@{server}");
         WarehouseConfig::postgres(PostgresConfig::from_str(&url).unwrap(), setup.place.folder().join("lake"))
     };
     let warehouse = Warehouse::open(&as_role(&reader)).await.unwrap();

@@ -138,7 +138,7 @@ pub(crate) async fn id_runs_and_state_files_are_listed_with_their_commit_and_fen
     // Whoever merges runs as of a position that has been passed has lost the partition.
     let ids: Vec<i64> = listed.iter().map(|run| run.run_id).collect();
     let late = setup.warehouse.replace_id_runs(&ids, &run(1, 1)).await.unwrap_err();
-    assert!(matches!(late, ReadError::Fenced { log_partition: 0, expected: 1 }), "{late}");
+    assert!(matches!(late, CommitError::Fenced { log_partition: 0, expected: 1, .. }), "{late}");
     let merged = setup.warehouse.replace_id_runs(&ids, &run(2, 1)).await.unwrap();
     assert_eq!(setup.warehouse.id_runs(0).await.unwrap(), [merged]);
     assert!(setup.warehouse.replace_id_runs(&ids, &run(2, 1)).await.is_err(), "they are gone");
