@@ -5,7 +5,7 @@ use event_log::{
     AppendError, EventLog, LogRecord, LogStats, NewRecord, Partition, PartitionRange, PollError, Position,
 };
 use futures::future::BoxFuture;
-use warehouse::{CommitError, DatabaseConfig, LakeLocation, WarehouseConfig};
+use warehouse::{CommitError, WarehouseConfig};
 
 use super::*;
 use crate::{EVENTS_TOPIC, Processor};
@@ -104,9 +104,8 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = DatabaseConfig::Sqlite(folder.path().join("warehouse.db"));
-        let lake = LakeLocation::Folder(folder.path().join("lake"));
-        let warehouse = Warehouse::open(&WarehouseConfig { database, lake }).await.unwrap();
+        let (database, lake) = (folder.path().join("warehouse.db"), folder.path().join("lake"));
+        let warehouse = Warehouse::open(&WarehouseConfig::sqlite(database, lake)).await.unwrap();
         Self { warehouse, metrics: ProcessorMetrics::new().unwrap(), _folder: folder }
     }
 
