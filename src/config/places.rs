@@ -154,7 +154,7 @@ mod tests {
         let variables =
             [("STREAMGAUGE_LOG_URL", log), ("STREAMGAUGE_WAREHOUSE_URL", warehouse), ("STREAMGAUGE_LAKE_URL", lake)];
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
-        Ok(Config::load(&Flags::default(), variables)?.config.profile()?)
+        Config::load(&Flags::default(), variables)?.config.profile()
     }
 
     #[test]

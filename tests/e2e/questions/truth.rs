@@ -27,15 +27,15 @@ pub(super) struct Truth {
     app_sessions: Vec<Fact>,
 }
 
-/// Sums and distributions by minute and key.
+/// MinuteSums and distributions by minute and key.
 #[derive(Debug, Deserialize)]
 struct Grid {
-    sums: Vec<Sums>,
-    values: Vec<Values>,
+    sums: Vec<MinuteSums>,
+    values: Vec<MinuteValues>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Sums {
+struct MinuteSums {
     /// Since 1970.
     minute: i64,
     key: Vec<String>,
@@ -43,7 +43,7 @@ struct Sums {
 }
 
 #[derive(Debug, Deserialize)]
-struct Values {
+struct MinuteValues {
     minute: i64,
     key: Vec<String>,
     metric: String,
@@ -77,7 +77,7 @@ impl Fact {
     }
 }
 
-/// Sums of a group.
+/// MinuteSums of a group.
 #[derive(Debug, Default)]
 struct Of(BTreeMap<String, i64>);
 
@@ -109,10 +109,10 @@ impl Of {
 }
 
 impl Grid {
-    /// Sums by what a minute and a key belong to.
+    /// MinuteSums by what a minute and a key belong to.
     fn by<K: Ord>(&self, group: impl Fn(i64, &[String]) -> Option<K>) -> BTreeMap<K, Of> {
         let mut groups: BTreeMap<K, Of> = BTreeMap::new();
-        for Sums { minute, key, sums } in &self.sums {
+        for MinuteSums { minute, key, sums } in &self.sums {
             let Some(group) = group(*minute, key) else { continue };
             let of = groups.entry(group).or_default();
             for (measure, n) in sums {
@@ -129,7 +129,7 @@ impl Grid {
         group: impl Fn(i64, &[String]) -> Option<K>,
     ) -> BTreeMap<K, BTreeMap<i64, i64>> {
         let mut groups: BTreeMap<K, BTreeMap<i64, i64>> = BTreeMap::new();
-        for Values { minute, key, values, .. } in self.values.iter().filter(|values| values.metric == metric) {
+        for MinuteValues { minute, key, values, .. } in self.values.iter().filter(|values| values.metric == metric) {
             let Some(group) = group(*minute, key) else { continue };
             let of = groups.entry(group).or_default();
             for (value, n) in values {
