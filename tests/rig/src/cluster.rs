@@ -1,7 +1,7 @@
 //! Several processes of the product on real Kafka and Postgres servers, which `STREAMGAUGE_TEST_KAFKA` (brokers) and
 //! `STREAMGAUGE_TEST_POSTGRES` (a URL whose role may create databases) name. `deploy/test` starts them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -24,7 +24,14 @@ pub struct Cluster {
     postgres: String,
     name: String,
     lake: String,
+    /// Address of the S3 store, if the lake is in a bucket.
+    store: Option<String>,
     folder: TempDir,
+}
+
+/// A server that the environment names.
+fn server(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 impl Cluster {
@@ -34,7 +41,6 @@ impl Cluster {
     ///
     /// If its database cannot be created.
     pub async fn new(binary: impl Into<PathBuf>) -> Result<Option<Self>> {
-        let server = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (Some(kafka), Some(postgres)) = (server("STREAMGAUGE_TEST_KAFKA"), server("STREAMGAUGE_TEST_POSTGRES"))
         else {
             return Ok(None);
@@ -43,28 +49,31 @@ impl Cluster {
         let name = format!("e2e_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir()?;
         let lake = format!("file:{}", folder.path().join("lake").display());
-        let cluster = Self { binary: binary.into(), kafka, postgres, name, lake, folder };
+        let cluster = Self { binary: binary.into(), kafka, postgres, name, lake, store: None, folder };
         cluster.psql(&cluster.postgres, &format!("CREATE DATABASE {}", cluster.name)).await?;
         Ok(Some(cluster))
     }
 
-    /// With its lake at this address instead of a shared folder.
+    /// With its lake in a bucket instead of a shared folder, where `STREAMGAUGE_TEST_S3` names a store.
     #[must_use]
-    pub fn lake(mut self, address: String) -> Self {
-        self.lake = address;
+    pub fn in_bucket(mut self) -> Self {
+        self.store = server("STREAMGAUGE_TEST_S3");
+        if self.store.is_some() {
+            self.lake = format!("s3://streamgauge/{}", self.name);
+        }
         self
+    }
+
+    /// Whether its lake is in a bucket.
+    #[must_use]
+    pub const fn is_in_bucket(&self) -> bool {
+        self.store.is_some()
     }
 
     /// Its name: of its database, and in its topic.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// The shared lake folder.
-    #[must_use]
-    pub fn lake_folder(&self) -> &Path {
-        Path::new(self.lake.strip_prefix("file:").unwrap_or(&self.lake))
     }
 
     /// The URL of its database.
@@ -78,7 +87,17 @@ impl Cluster {
     #[must_use]
     pub fn role(&self, role: &str) -> Start {
         let replication = self.kafka.split(',').count().min(3);
-        Start::new(&self.binary)
+        let start = Start::new(&self.binary);
+        let start = match &self.store {
+            // The store of tests asks for any keys.
+            Some(store) => start
+                .variable("AWS_ENDPOINT_URL", store)
+                .variable("AWS_REGION", "us-east-1")
+                .variable("AWS_ACCESS_KEY_ID", "test")
+                .variable("AWS_SECRET_ACCESS_KEY", "test"),
+            None => start,
+        };
+        start
             .arguments(&[role])
             .variable("STREAMGAUGE_LOG_URL", format!("kafka://{}", self.kafka))
             .variable("STREAMGAUGE_WAREHOUSE_URL", self.database())
