@@ -18,6 +18,7 @@ use crate::doctor;
 use crate::rebuild;
 use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
+use crate::stores;
 use crate::telemetry;
 use access::{KeysVerb, TokensVerb};
 
@@ -188,7 +189,8 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
         Verb::Tokens { verb } => block_on(access::tokens(&config, verb))?,
         Verb::Config { verb: ConfigVerb::Show } => print(&config.show()?)?,
         Verb::Config { verb: ConfigVerb::Check } => {
-            if let Err(error) = KeyMaterial::load(&config) {
+            let usable = stores::warehouse_config(&config).and_then(|_| KeyMaterial::load(&config));
+            if let Err(error) = usable {
                 return Ok(refuse(&error));
             }
             for warning in &warnings {
@@ -207,7 +209,8 @@ fn serve(role: Role, config: Config, warnings: &[String], rust_log: Option<&str>
              start `streamgauge` without a role. Single roles belong to the cluster profile (Kafka, Postgres)."
         )));
     }
-    let material = match KeyMaterial::load(&config) {
+    let usable = stores::warehouse_config(&config).and_then(|_| KeyMaterial::load(&config));
+    let material = match usable {
         Ok(material) => material,
         Err(error) => return Ok(refuse(&error)),
     };

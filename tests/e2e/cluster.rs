@@ -10,20 +10,22 @@ use rig::load::{self, Plan};
 use rig::server::{Start, wait_until};
 use rig::{Device, Server};
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
 use crate::clients::duckdb_of_postgres;
 use crate::views::{base, session, upload_at};
-use crate::{assert_books_balance, clients, numbers, start};
+use crate::{ALONE, assert_books_balance, clients, numbers, start};
 
 /// A fresh cluster; `None` skips the test by name.
-async fn cluster() -> Option<Cluster> {
+async fn cluster() -> Option<(Cluster, MutexGuard<'static, ()>)> {
     let cluster = Cluster::new(env!("CARGO_BIN_EXE_streamgauge")).await.unwrap();
-    if cluster.is_none() {
+    let Some(cluster) = cluster else {
         println!(
             "skipped: STREAMGAUGE_TEST_KAFKA and STREAMGAUGE_TEST_POSTGRES name no servers, ./deploy/test starts them"
         );
-    }
-    cluster
+        return None;
+    };
+    Some((cluster, ALONE.lock().await))
 }
 
 async fn stop(servers: impl IntoIterator<Item = Server>) {
@@ -47,7 +49,7 @@ async fn settle(processors: &[Server]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_apart_are_one_product_in_whatever_order_they_start() {
-    let Some(cluster) = cluster().await else { return };
+    let Some((cluster, _alone)) = cluster().await else { return };
     let queries = cluster.start("query", 2).await.unwrap();
     let processors = cluster.start("processor", 2).await.unwrap();
     let ingests = cluster.start("ingest", 2).await.unwrap();
@@ -90,7 +92,7 @@ async fn roles_apart_are_one_product_in_whatever_order_they_start() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_profiles_give_the_same_numbers() {
-    let Some(cluster) = cluster().await else { return };
+    let Some((cluster, _alone)) = cluster().await else { return };
     let both = [start().test_clock(), cluster.role("serve").test_clock()];
     let mut devices: Vec<Device> = (0..12).map(|_| Device::new()).collect();
     let uploads: Vec<_> = devices.iter_mut().map(|device| session(device, base())).collect();
@@ -124,7 +126,7 @@ async fn both_profiles_give_the_same_numbers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_twice() {
-    let Some(cluster) = cluster().await else { return };
+    let Some((cluster, _alone)) = cluster().await else { return };
     let quick = |start: Start| {
         start
             .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "200ms")
@@ -189,13 +191,13 @@ async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_answers_of_a_cluster_are_the_truth_while_its_processors_are_killed() {
-    let Some(cluster) = cluster().await else { return };
+    let Some((cluster, _alone)) = cluster().await else { return };
     check_while_processors_are_killed(cluster, "14").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_with_its_lake_in_a_bucket_gives_the_truth_while_its_processors_are_killed() {
-    let Some(cluster) = cluster().await else { return };
+    let Some((cluster, _alone)) = cluster().await else { return };
     let cluster = cluster.in_bucket();
     if cluster.is_in_bucket() {
         check_while_processors_are_killed(cluster, "15").await;

@@ -9,7 +9,7 @@ use rig::{Device, Server};
 use serde_json::{Value, json};
 
 use crate::clients::through_duckdb;
-use crate::{assert_books_balance, numbers, start};
+use crate::{ALONE, assert_books_balance, numbers, start};
 
 /// Kills of a run; `STREAMGAUGE_TEST_KILLS` sets another number.
 fn kills() -> usize {
@@ -18,6 +18,7 @@ fn kills() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_kills_under_load_lose_nothing_and_count_nothing_twice() {
+    let _alone = ALONE.lock().await;
     let how = start()
         .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "150ms")
         .variable("STREAMGAUGE_PROCESSOR__STATE_INTERVAL", "300ms")

@@ -33,6 +33,9 @@ use schemas::fold::measures::MEASURES;
 use schemas::rollups::Column;
 use serde_json::{Value, json};
 
+/// Held by tests that keep both cores busy or kill by the clock: they do not run beside each other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A server of the program under test.
 fn start() -> Start {
     Start::new(env!("CARGO_BIN_EXE_streamgauge"))

@@ -127,6 +127,10 @@ async fn what_the_check_refuses_does_not_start_and_the_other_way_round() {
     std::fs::write(&empty_set, r#"{"keys":[]}"#).unwrap();
     let (nonsense, empty_set) = (nonsense.to_str().unwrap(), empty_set.to_str().unwrap());
     let issuer = ("STREAMGAUGE_AUTH__ISSUER", "https://issuer.test");
+    let cluster = |database, lake| {
+        let log = ("STREAMGAUGE_LOG_URL", "kafka://b:9092");
+        [log, ("STREAMGAUGE_WAREHOUSE_URL", database), ("STREAMGAUGE_LAKE_URL", lake)]
+    };
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("STREAMGAUGE_TLS_CERT", "/none"), ("STREAMGAUGE_TLS_KEY", "/none")], "tls_cert"),
         (&[("STREAMGAUGE_TLS_CERT", nonsense), ("STREAMGAUGE_TLS_KEY", nonsense)], "tls_"),
@@ -145,7 +149,9 @@ async fn what_the_check_refuses_does_not_start_and_the_other_way_round() {
             "auth.algorithms",
         ),
         (&[("STREAMGAUGE_HTTP_ADDR", "nowhere")], "configuration"),
-        (&[("STREAMGAUGE_LOG_URL", "kafka://b:9092")], "embedded profile"),
+        (&[("STREAMGAUGE_LOG_URL", "kafka://b:9092")], "the cluster profile has both"),
+        (&cluster("postgres://[", "file:/lake"), "warehouse_url"),
+        (&cluster("postgres://h/db", "s3://key:secret@bucket"), "AWS_SECRET_ACCESS_KEY"),
     ];
     for (variables, reason) in cases {
         let wrong = variables.iter().fold(start(), |start, (name, value)| start.variable(name, *value));
