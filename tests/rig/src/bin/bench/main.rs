@@ -6,6 +6,7 @@
 
 mod appender;
 mod client;
+mod cluster;
 mod cost;
 mod document;
 mod drain;
@@ -76,6 +77,8 @@ enum Name {
     E2e,
     /// Starts, idle memory, and how soon an event is seen.
     Embedded,
+    /// The cluster profile, with client, Kafka, Postgres and all roles on this machine.
+    Cluster,
     /// Rollups: deltas, merging, size, and answers at a fixed rate.
     Rollups {
         /// Streams that are watched.
@@ -158,6 +161,7 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
         }
         Name::E2e => Ok(vec![e2e::run(options).await?]),
         Name::Embedded => Ok(vec![embedded::run(options).await?]),
+        Name::Cluster => Ok(vec![cluster::run(options).await?]),
         Name::Rollups { streams, viewers } => rollups::run(options, *streams, *viewers).await,
         Name::Query { events } => query::run(options, *events).await,
         Name::All { output } => {

@@ -1,0 +1,151 @@
+//! `bench cluster`: the cluster profile, with client, Kafka, Postgres and all roles on this machine.
+//!
+//! The servers are those that `STREAMGAUGE_TEST_KAFKA` and `STREAMGAUGE_TEST_POSTGRES` name: `deploy/kafka/kafka start DIR 3` and
+//! `deploy/postgres/postgres start DIR` start them.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use rig::Server;
+use rig::cluster::Cluster;
+
+use crate::drive::{Bodies, Load, Measured, Pace, Watch, measure};
+use crate::machine::Neighbours;
+use crate::subject::Subject;
+use crate::table::{Table, float, percentile_ms};
+use crate::{Options, progress};
+
+const EVENTS_PER_POST: usize = 100;
+/// Two commits of the default size: while more than this waits, the sender pauses.
+const HOLD_ABOVE_RECORDS: f64 = 2_000.0;
+
+const FIGURES: [&str; 13] = [
+    "events acknowledged/s",
+    "events/s from the first post to the last commit",
+    "records waiting: median",
+    "records waiting: at the end",
+    "age of the newest commit, s: median",
+    "p50, ms",
+    "p99, ms",
+    "CPU per event, µs: ingest",
+    "CPU per event, µs: processor",
+    "CPU per event, µs: Kafka",
+    "CPU per event, µs: Postgres",
+    "cores used by the client",
+    "catching up afterwards, s",
+];
+
+/// Measures the highest rate at which what is acknowledged is also committed.
+pub(crate) async fn run(options: &Options) -> Result<Table> {
+    let neighbours = Neighbours::watch();
+    let seconds = options.measured(30).as_secs_f64();
+    let mut table = Table::new("cluster", "The cluster profile", &FIGURES);
+    for run in 1..=options.runs {
+        for processors in [1, 2] {
+            progress(&format!("cluster, run {run} of {}: {processors} processors", options.runs));
+            let figures = one(options, processors).await?;
+            table.add(if processors == 1 { "one processor" } else { "two processors" }, figures);
+        }
+    }
+    table.notes.push(format!(
+        "One ingest, one query service, and processors on a fresh topic, database and shared lake folder, everything on this machine; \
+         posts of {EVENTS_PER_POST} heartbeats over 16 connections for {seconds} s after a warm-up. The sender pauses while more than \
+         {HOLD_ABOVE_RECORDS} records wait to be committed, so the rate is one that can go on for ever."
+    ));
+    table.notes.push(
+        "Checked for every run: all posts answered 2xx; rows, rollups and ledger hold exactly the acknowledged events."
+            .into(),
+    );
+    table
+        .notes
+        .push(format!("Others, Kafka and Postgres among them, kept {:.2} cores busy meanwhile.", neighbours.cores()));
+    Ok(table)
+}
+
+/// CPU-seconds of all processes of this name.
+fn cpu_of(name: &str) -> f64 {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let is_named =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+    pids.filter(is_named).map(rig::process::cpu_seconds).sum()
+}
+
+async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()]> {
+    let measured = options.measured(30);
+    let cluster = Cluster::new(&options.binary).await?;
+    let cluster = cluster.context("STREAMGAUGE_TEST_KAFKA and STREAMGAUGE_TEST_POSTGRES name no servers")?;
+    let ticks = |role: &str| cluster.role(role).variable("STREAMGAUGE_INGEST__TICK_INTERVAL", "2s");
+    let ingest = Subject::start(&ticks("ingest")).await?;
+    let processor = Subject::start(&ticks("processor")).await?;
+    let others: Vec<Server> = cluster.start("processor", processors - 1).await?;
+    let query = Subject::start(&ticks("query")).await?;
+    let load = Load {
+        target: ingest.target(),
+        connections: 16,
+        events: EVENTS_PER_POST,
+        bodies: Bodies::Renewed,
+        pace: Pace::Closed,
+        warm_up: measured / 5,
+        measured,
+    };
+    let mut watch = Watch { hold_above: Some(HOLD_ABOVE_RECORDS), ..Watch::default() };
+    let spent = || {
+        let of_others: f64 = others.iter().map(|other| rig::process::cpu_seconds(other.pid)).sum();
+        let of = |subject: &Subject| rig::process::cpu_seconds(subject.server.pid);
+        [of(&ingest), of(&processor) + of_others, cpu_of("java"), cpu_of("postgres")]
+    };
+    let (begun, before) = (Instant::now(), spent());
+    let result = measure(&processor, load, Some(&mut watch)).await?;
+    let catching_up = processor.settle().await?;
+    let (whole_s, after) = (begun.elapsed().as_secs_f64(), spent());
+    let Measured { taken, seconds, events, client_s, .. } = &result;
+    check(&query, taken.acked_events).await?;
+    ensure!(taken.refused.is_empty(), "posts were refused: {:?}", taken.refused);
+    query.stop().await?;
+    ingest.stop().await?;
+    for other in others {
+        ensure!(other.stop().await.0.success(), "a processor ended in failure");
+    }
+    processor.stop().await?;
+    cluster.end().await?;
+    let last_lag = watch.lag_records.last().copied().unwrap_or(f64::NAN);
+    watch.lag_records.sort_by(f64::total_cmp);
+    watch.commit_age_s.sort_by(f64::total_cmp);
+    let middle = |values: &[f64]| values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+    let acked = float(taken.acked_events);
+    let per_event = |role: usize| (after[role] - before[role]) * 1e6 / acked;
+    Ok([
+        events / seconds,
+        acked / whole_s,
+        middle(&watch.lag_records),
+        last_lag,
+        middle(&watch.commit_age_s),
+        percentile_ms(&taken.latency_us, 0.5),
+        percentile_ms(&taken.latency_us, 0.99),
+        per_event(0),
+        per_event(1),
+        per_event(2),
+        per_event(3),
+        client_s / seconds,
+        catching_up.as_secs_f64(),
+    ])
+}
+
+/// Exactly the acknowledged events are stored and counted.
+async fn check(query: &Subject, acked: u64) -> Result<()> {
+    // The query service hears of the last commit within a second.
+    let begun = Instant::now();
+    while query.number("SELECT count(*) FROM events").await? < acked && begun.elapsed().as_secs() < 10 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    for counted in [
+        "SELECT count(*) FROM events",
+        "SELECT coalesce(sum(events), 0) FROM rollup_usage_hour",
+        "SELECT coalesce(sum(events), 0) FROM ledger WHERE outcome = 'stored'",
+    ] {
+        let found = query.number(counted).await?;
+        ensure!(found == acked, "{acked} events were acknowledged, and `{counted}` gives {found}");
+    }
+    Ok(())
+}
