@@ -189,8 +189,7 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
         Verb::Tokens { verb } => block_on(access::tokens(&config, verb))?,
         Verb::Config { verb: ConfigVerb::Show } => print(&config.show()?)?,
         Verb::Config { verb: ConfigVerb::Check } => {
-            let usable = stores::warehouse_config(&config).and_then(|_| KeyMaterial::load(&config));
-            if let Err(error) = usable {
+            if let Err(error) = usable(&config) {
                 return Ok(refuse(&error));
             }
             for warning in &warnings {
@@ -209,8 +208,7 @@ fn serve(role: Role, config: Config, warnings: &[String], rust_log: Option<&str>
              start `streamgauge` without a role. Single roles belong to the cluster profile (Kafka, Postgres)."
         )));
     }
-    let usable = stores::warehouse_config(&config).and_then(|_| KeyMaterial::load(&config));
-    let material = match usable {
+    let material = match usable(&config) {
         Ok(material) => material,
         Err(error) => return Ok(refuse(&error)),
     };
@@ -220,6 +218,13 @@ fn serve(role: Role, config: Config, warnings: &[String], rust_log: Option<&str>
     }
     block_on(serve::serve(role, config, material))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Looks at what the settings name, before anything is opened. What is refused here is refused by a start and by
+/// `config check` alike.
+fn usable(config: &Config) -> Result<KeyMaterial> {
+    stores::warehouse_config(config)?;
+    KeyMaterial::load(config)
 }
 
 /// Says what is wrong with the usage or the configuration.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use config::builder::DefaultState;
 use config::{ConfigBuilder, File, FileFormat, Value, ValueKind};
+use event_log::is_secret_property;
 pub(crate) use places::{Address, Profile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -185,9 +186,7 @@ pub(crate) struct Property {
 
 impl fmt::Display for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_secret = ["password", "secret", "token", "key.pem", "oauthbearer.config"];
-        let is_secret = is_secret.iter().any(|word| self.name.contains(word));
-        write!(f, "{}={}", self.name, if is_secret { "***" } else { &self.value })
+        write!(f, "{}={}", self.name, if is_secret_property(&self.name) { "***" } else { &self.value })
     }
 }
 

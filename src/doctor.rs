@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use event_log::records_behind;
 use processor::EVENTS_TOPIC;
 use reqwest::Client;
 use serde::Serialize;
@@ -67,7 +68,8 @@ impl Checks {
     }
 }
 
-/// Looks at everything; says whether nothing failed. Changes nothing but a file that it writes to the lake and deletes.
+/// Looks at everything; says whether nothing failed. Opens the stores as a start does, which brings their tables up to date
+/// and makes a topic that is missing; else it writes only files that it deletes again.
 pub(crate) async fn doctor(config: &Config, warnings: &[String], as_json: bool) -> Result<bool> {
     let mut checks = Checks::default();
     settings(config, warnings, &mut checks);
@@ -220,8 +222,7 @@ async fn log(config: &Config, warehouse: &Warehouse, runs: bool, checks: &mut Ch
                 range.high
             );
         }
-        let committed = positions.iter().copied().chain(std::iter::repeat(0));
-        let behind: u64 = ranges.iter().zip(committed).map(|(range, at)| range.high.saturating_sub(at)).sum();
+        let behind = records_behind(&ranges, &positions);
         Ok(format!("{} partitions, {behind} records are not committed", ranges.len()))
     };
     checks.note("log", looking.await, "docs/operations.md, «What to do when», has this line");

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use event_log::EventLog;
+use event_log::{EventLog, records_behind};
 use processor::{EVENTS_TOPIC, ProcessorMetrics};
 use prometheus::{Encoder, Gauge, IntCounter, IntGauge, Registry, TextEncoder};
 use schemas::Timestamp;
@@ -139,8 +139,7 @@ impl AdminState {
         // The log first: what is appended in between must not look committed.
         let ranges = log.ranges();
         let positions = self.warehouse.read().await?.positions(EVENTS_TOPIC).await?;
-        let committed = positions.into_iter().chain(std::iter::repeat(0));
-        Ok(ranges.iter().zip(committed).map(|(range, position)| range.high.saturating_sub(position)).sum())
+        Ok(records_behind(&ranges, &positions))
     }
 }
 

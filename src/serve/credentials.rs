@@ -38,13 +38,7 @@ pub(super) async fn ensure(
         adding.token("first start", &credentials.read_token).await?;
     }
     let in_file = |value: &str| credentials.as_ref().is_some_and(|of| value == of.upload_key || value == of.read_token);
-    let preset = |value: &str| !value.is_empty() && !in_file(value);
-    if preset(&config.upload_key.0) {
-        adding.key("preset", &config.upload_key.0).await?;
-    }
-    if preset(&config.read_token.0) {
-        adding.token("preset", &config.read_token.0).await?;
-    }
+    adding.preset(config, in_file).await?;
     Ok(credentials.filter(|_| is_first))
 }
 
@@ -52,14 +46,7 @@ pub(super) async fn ensure(
 pub(super) async fn preset(config: &Config, warehouse: &Warehouse, now: Timestamp) -> Result<()> {
     let access = warehouse.access().await?;
     create_default_project(config, warehouse, &access, now).await?;
-    let adding = Adding { warehouse, access, now };
-    if !config.upload_key.0.is_empty() {
-        adding.key("preset", &config.upload_key.0).await?;
-    }
-    if !config.read_token.0.is_empty() {
-        adding.token("preset", &config.read_token.0).await?;
-    }
-    Ok(())
+    Adding { warehouse, access, now }.preset(config, |_| false).await
 }
 
 /// Uploads without a key are admitted where one process is the whole product, not where many may depend on it.
@@ -87,6 +74,18 @@ struct Adding<'a> {
 }
 
 impl Adding<'_> {
+    /// The preset values, without those that were added already.
+    async fn preset(&self, config: &Config, is_added: impl Fn(&str) -> bool) -> Result<()> {
+        let (key, token) = (&config.upload_key.0, &config.read_token.0);
+        if !key.is_empty() && !is_added(key) {
+            self.key("preset", key).await?;
+        }
+        if !token.is_empty() && !is_added(token) {
+            self.token("preset", token).await?;
+        }
+        Ok(())
+    }
+
     async fn key(&self, name: &str, value: &str) -> Result<()> {
         if self.access.upload_key(value).is_some() {
             return Ok(());

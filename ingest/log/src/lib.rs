@@ -30,7 +30,7 @@ use schemas::Timestamp;
 use thiserror::Error;
 
 pub use disk::{DiskLog, DiskLogConfig, OpenError};
-pub use kafka::{Compression, KafkaLog, KafkaLogConfig, KafkaOpenError};
+pub use kafka::{Compression, KafkaLog, KafkaLogConfig, KafkaOpenError, is_secret_property};
 
 /// Number of a partition, from 0.
 pub type Partition = u16;
@@ -67,6 +67,14 @@ pub struct PartitionRange {
     pub low: Position,
     /// Where the next record will be appended.
     pub high: Position,
+}
+
+/// Records of a log that are not committed: what its partitions hold from these positions on. A partition without a
+/// position was not begun.
+#[must_use]
+pub fn records_behind(ranges: &[PartitionRange], positions: &[Position]) -> u64 {
+    let positions = positions.iter().copied().chain(std::iter::repeat(0));
+    ranges.iter().zip(positions).map(|(range, position)| range.high.saturating_sub(position)).sum()
 }
 
 /// Figures of a log since it was opened, and its state.

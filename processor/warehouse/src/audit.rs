@@ -13,10 +13,10 @@
 //! Rollups are compared in each of their grains, so that a row that is missing in one of them is found too. What nothing
 //! else holds cannot be compared: the distributions of rollups, and errors.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use schemas::Timestamp;
 use schemas::fold::measures::MEASURES;
@@ -70,18 +70,15 @@ impl Warehouse {
         let snapshot = read.snapshot().await?;
         let lake = self.lake().clone();
         let scanning = tokio::task::spawn_blocking(move || Scanned::of(&lake, &snapshot));
-        let scanned = scanning.await.map_err(|panic| sqlx::Error::Io(std::io::Error::other(panic)))?;
+        let mut scanned = scanning.await.map_err(|panic| sqlx::Error::Io(std::io::Error::other(panic)))?;
         let mut audit = Audit {
             commit: read.commit(),
             files: scanned.files,
             records: scanned.records,
             events: scanned.events,
-            findings: scanned.findings.clone(),
+            findings: std::mem::take(&mut scanned.findings),
         };
-        let mut projects: BTreeSet<String> = self
-            .access()
-            .await
-            .map_or_else(|_| BTreeSet::new(), |access| access.projects.keys().map(ToString::to_string).collect());
+        let mut projects: BTreeSet<String> = read.projects().await?.into_iter().collect();
         projects.extend(scanned.ledger.keys().map(|key| key.project.to_string()));
         for project in &projects {
             audit_project(&mut read, &scanned, project, &mut audit.findings).await?;
@@ -215,7 +212,7 @@ struct Scanned {
     view_slices: HashMap<(Arc<str>, Timestamp), Vec<i64>>,
     /// Rows that a record says to have, less those that were seen: stored and quarantined, by address.
     owed: HashMap<(i32, i64), [i64; 2]>,
-    names: HashMap<String, Arc<str>>,
+    names: HashSet<Arc<str>>,
 }
 
 const OUTCOMES: [&str; 4] = ["stored", "duplicate", "quarantined", "suppressed"];
@@ -277,14 +274,13 @@ impl Scanned {
             return Arc::clone(known);
         }
         let name: Arc<str> = project.into();
-        self.names.insert(project.to_owned(), Arc::clone(&name));
+        self.names.insert(Arc::clone(&name));
         name
     }
 
     fn take_records(&mut self, rows: &RecordBatch) {
         self.records += rows.num_rows() as u64;
-        let numbers =
-            |name: &str| rows.column_by_name(name).expect("it was asked for").as_primitive::<Int32Type>().clone();
+        let numbers = |name: &str| column(rows, name).as_primitive::<Int32Type>();
         let (partitions, events) = (numbers("log_partition"), numbers("events"));
         let outcomes = OUTCOMES.map(numbers);
         let (positions, received, projects) = (positions(rows), times(rows, "received_at"), texts(rows, "project"));
@@ -322,7 +318,7 @@ impl Scanned {
 
     /// Rows with the address of a record, of its stored (0) or its quarantined (1) events.
     fn take_addresses(&mut self, rows: &RecordBatch, which: usize) {
-        let partitions = rows.column_by_name("log_partition").expect("it was asked for").as_primitive::<Int32Type>();
+        let partitions = column(rows, "log_partition").as_primitive::<Int32Type>();
         let positions = positions(rows);
         for row in 0..rows.num_rows() {
             self.owed.entry((partitions.value(row), positions.value(row))).or_default()[which] -= 1;
@@ -332,12 +328,8 @@ impl Scanned {
     fn take_slices(&mut self, rows: &RecordBatch) {
         let (projects, views) = (texts(rows, "project"), texts(rows, "view_id"));
         let starts = times(rows, "bucket_start");
-        let measures: Vec<_> = MEASURES
-            .iter()
-            .map(|measure| {
-                rows.column_by_name(measure.name).expect("it was asked for").as_primitive::<Int64Type>().clone()
-            })
-            .collect();
+        let measures: Vec<_> =
+            MEASURES.iter().map(|measure| column(rows, measure.name).as_primitive::<Int64Type>()).collect();
         for row in 0..rows.num_rows() {
             let hour = Timestamp::from_micros(starts.value(row)).floor(Grain::Hour.length());
             let key = (self.name(projects.value(row)), hour);
@@ -374,14 +366,19 @@ impl Scanned {
     }
 }
 
-fn positions(rows: &RecordBatch) -> arrow::array::Int64Array {
-    rows.column_by_name("log_position").expect("it was asked for").as_primitive::<Int64Type>().clone()
+/// A column that the scan was asked for.
+fn column<'a>(rows: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    rows.column_by_name(name).expect("it was asked for")
 }
 
-fn times(rows: &RecordBatch, name: &str) -> arrow::array::TimestampMicrosecondArray {
-    rows.column_by_name(name).expect("it was asked for").as_primitive::<TimestampMicrosecondType>().clone()
+fn positions(rows: &RecordBatch) -> &Int64Array {
+    column(rows, "log_position").as_primitive::<Int64Type>()
 }
 
-fn texts(rows: &RecordBatch, name: &str) -> arrow::array::StringArray {
-    rows.column_by_name(name).expect("it was asked for").as_string::<i32>().clone()
+fn times<'a>(rows: &'a RecordBatch, name: &str) -> &'a TimestampMicrosecondArray {
+    column(rows, name).as_primitive::<TimestampMicrosecondType>()
+}
+
+fn texts<'a>(rows: &'a RecordBatch, name: &str) -> &'a StringArray {
+    column(rows, name).as_string::<i32>()
 }

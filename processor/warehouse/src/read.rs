@@ -420,6 +420,16 @@ impl Read {
         Ok(sql("SELECT EXISTS (SELECT 1 FROM ducklake_delete_file)").value(&mut self.transaction).await?)
     }
 
+    /// The names of all projects.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub(crate) async fn projects(&mut self) -> Result<Vec<String>, ReadError> {
+        let rows = sql("SELECT project FROM projects").rows(&mut self.transaction).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// How many projects there are.
     ///
     /// # Errors

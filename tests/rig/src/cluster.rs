@@ -70,12 +70,6 @@ impl Cluster {
         self.store.is_some()
     }
 
-    /// Its name: of its database, and in its topic.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// The URL of its database.
     #[must_use]
     pub fn database(&self) -> String {
@@ -119,15 +113,6 @@ impl Cluster {
     pub async fn start(&self, role: &str, count: usize) -> Result<Vec<Server>> {
         let starts: Vec<Start> = (0..count).map(|_| self.role(role)).collect();
         futures::future::try_join_all(starts.iter().map(Start::start)).await
-    }
-
-    /// Runs a statement in its database and returns what `psql` prints: rows by line, columns by `|`.
-    ///
-    /// # Errors
-    ///
-    /// If it is refused.
-    pub async fn sql(&self, sql: &str) -> Result<String> {
-        self.psql(&self.database(), sql).await
     }
 
     async fn psql(&self, url: &str, sql: &str) -> Result<String> {

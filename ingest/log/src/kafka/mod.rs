@@ -28,7 +28,7 @@ use thiserror::Error;
 use crate::{AppendError, EventLog, LogConsumer, LogStats, NewRecord, Partition, PartitionRange, Position};
 use producer::Producer;
 use ranges::Watch;
-pub use settings::{Compression, KafkaLogConfig};
+pub use settings::{Compression, KafkaLogConfig, is_secret_property};
 
 /// Why a log on Kafka could not be opened.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -114,7 +114,7 @@ impl KafkaLogConfig {
 
     /// What no log line and no error may show.
     pub(super) fn secrets(&self) -> Vec<String> {
-        let secret = self.properties.iter().filter(|(name, value)| is_secret(name) && !value.is_empty());
+        let secret = self.properties.iter().filter(|(name, value)| is_secret_property(name) && !value.is_empty());
         secret.map(|(_, value)| value.clone()).collect()
     }
 
@@ -214,7 +214,8 @@ const OURS: [&str; 40] = [
 
 /// Whether a property's value must not be shown. `sasl.username` is a name, `ssl.key.location` a path, but both may tell
 /// more than a log should: only what is known to be harmless is shown.
-fn is_secret(name: &str) -> bool {
+#[must_use]
+pub fn is_secret_property(name: &str) -> bool {
     const SHOWN: [&str; 5] = [
         "security.protocol",
         "sasl.mechanism",
@@ -222,13 +223,15 @@ fn is_secret(name: &str) -> bool {
         "ssl.ca.location",
         "ssl.endpoint.identification.algorithm",
     ];
-    (name.starts_with("sasl.") || name.starts_with("ssl.")) && !SHOWN.contains(&name)
+    // A misspelt one is none of the library's, and may hold a secret all the same.
+    let tells = ["password", "secret", "token"].iter().any(|word| name.contains(word));
+    tells || ((name.starts_with("sasl.") || name.starts_with("ssl.")) && !SHOWN.contains(&name))
 }
 
 impl fmt::Debug for KafkaLogConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |(name, value): (&String, &String)| {
-            (name.clone(), if is_secret(name) { "***".to_owned() } else { value.clone() })
+            (name.clone(), if is_secret_property(name) { "***".to_owned() } else { value.clone() })
         };
         let properties: BTreeMap<String, String> = self.properties.iter().map(shown).collect();
         f.debug_struct("KafkaLogConfig")

@@ -9,15 +9,12 @@ use anyhow::{Context, Result, ensure};
 use rig::Server;
 use rig::cluster::Cluster;
 
-use crate::drive::{Bodies, Load, Measured, Pace, Watch, measure};
+use crate::drive::{Bodies, Load, Measured, Pace, Watch, measure, middle};
+use crate::e2e::{EVENTS_PER_POST, HOLD_ABOVE_RECORDS};
 use crate::machine::Neighbours;
 use crate::subject::Subject;
 use crate::table::{Table, float, percentile_ms};
 use crate::{Options, progress};
-
-const EVENTS_PER_POST: usize = 100;
-/// Two commits of the default size: while more than this waits, the sender pauses.
-const HOLD_ABOVE_RECORDS: f64 = 2_000.0;
 
 const FIGURES: [&str; 13] = [
     "events acknowledged/s",
@@ -109,10 +106,7 @@ async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()
     }
     processor.stop().await?;
     cluster.end().await?;
-    let last_lag = watch.lag_records.last().copied().unwrap_or(f64::NAN);
-    watch.lag_records.sort_by(f64::total_cmp);
-    watch.commit_age_s.sort_by(f64::total_cmp);
-    let middle = |values: &[f64]| values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+    let last_lag = watch.sort();
     let acked = float(taken.acked_events);
     let per_event = |role: usize| (after[role] - before[role]) * 1e6 / acked;
     Ok([
@@ -139,13 +133,5 @@ async fn check(query: &Subject, acked: u64) -> Result<()> {
     while query.number("SELECT count(*) FROM events").await? < acked && begun.elapsed().as_secs() < 10 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    for counted in [
-        "SELECT count(*) FROM events",
-        "SELECT coalesce(sum(events), 0) FROM rollup_usage_hour",
-        "SELECT coalesce(sum(events), 0) FROM ledger WHERE outcome = 'stored'",
-    ] {
-        let found = query.number(counted).await?;
-        ensure!(found == acked, "{acked} events were acknowledged, and `{counted}` gives {found}");
-    }
-    Ok(())
+    query.check_sums(acked).await
 }

@@ -94,6 +94,21 @@ pub(crate) struct Watch {
     pub(crate) commit_age_s: Vec<f64>,
 }
 
+impl Watch {
+    /// Sorts what was seen; returns the last lag of all.
+    pub(crate) fn sort(&mut self) -> f64 {
+        let last = self.lag_records.last().copied().unwrap_or(f64::NAN);
+        self.lag_records.sort_by(f64::total_cmp);
+        self.commit_age_s.sort_by(f64::total_cmp);
+        last
+    }
+}
+
+/// The middle one of sorted values.
+pub(crate) fn middle(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 #[derive(Debug)]
 struct Shared {
     load: Load,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::drive::{Bodies, Load, Measured, Pace, Watch, measure};
+use crate::drive::{Bodies, Load, Measured, Pace, Watch, measure, middle};
 use crate::machine::Neighbours;
 use crate::subject::{Subject, fresh};
 use crate::table::{Table, float, percentile_ms};
@@ -15,9 +15,9 @@ pub(crate) const SUSTAINED: &str = "as fast as it is committed";
 /// It cannot flatter: what waits at the end is in the time.
 pub(crate) const COMMITTED_PER_S: &str = "events/s from the first post to the last commit";
 
-const EVENTS_PER_POST: usize = 100;
+pub(crate) const EVENTS_PER_POST: usize = 100;
 /// Two commits of the default size: while more than this waits, the sender pauses.
-const HOLD_ABOVE_RECORDS: f64 = 2_000.0;
+pub(crate) const HOLD_ABOVE_RECORDS: f64 = 2_000.0;
 /// A fixed rate that leaves a fifth of the machine.
 const STEADY_SHARE: f64 = 0.8;
 
@@ -98,10 +98,7 @@ async fn one(options: &Options, pace: Pace, mut watch: Watch) -> Result<[f64; FI
     subject.check(&result.taken).await?;
     subject.stop().await?;
     let Measured { taken, seconds, events, cpu, client_s, .. } = &result;
-    let last_lag = watch.lag_records.last().copied().unwrap_or(f64::NAN);
-    watch.lag_records.sort_by(f64::total_cmp);
-    watch.commit_age_s.sort_by(f64::total_cmp);
-    let middle = |values: &[f64]| values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+    let last_lag = watch.sort();
     let per_event = |cpu_s: f64| cpu_s * 1e6 / events;
     Ok([
         events / seconds,

@@ -81,16 +81,22 @@ impl Subject {
         ensure!(taken.refused.is_empty(), "posts were refused: {:?}", taken.refused);
         ensure!(taken.acked_events > 0, "nothing was acknowledged");
         let acked = taken.acked_events;
+        self.check_sums(acked).await?;
+        let committed = self.metrics().await?.value("streamgauge_processor_events_total{outcome=\"stored\"}")?;
+        ensure!(committed >= float(acked), "{acked} events were acknowledged, and the metric says {committed}");
+        let errors = self.server.log_lines("ERROR");
+        ensure!(errors.is_empty(), "the server logged errors: {errors:?}");
+        Ok(())
+    }
+
+    /// Checks that exactly so many events are in rows, rollups and books.
+    pub(crate) async fn check_sums(&self, acked: u64) -> Result<()> {
         let stored = self.number("SELECT count(*) FROM events").await?;
         ensure!(stored == acked, "{acked} events were acknowledged, and {stored} are stored");
         let counted = self.number("SELECT coalesce(sum(events), 0) FROM rollup_usage_hour").await?;
         ensure!(counted == acked, "{acked} events were acknowledged, and the rollup counts {counted}");
         let ledger = self.number("SELECT coalesce(sum(events), 0) FROM ledger WHERE outcome = 'stored'").await?;
         ensure!(ledger == acked, "{acked} events were acknowledged, and the books say {ledger}");
-        let committed = self.metrics().await?.value("streamgauge_processor_events_total{outcome=\"stored\"}")?;
-        ensure!(committed >= float(acked), "{acked} events were acknowledged, and the metric says {committed}");
-        let errors = self.server.log_lines("ERROR");
-        ensure!(errors.is_empty(), "the server logged errors: {errors:?}");
         Ok(())
     }
 
