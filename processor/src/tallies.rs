@@ -4,13 +4,36 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use schemas::fold::measures::{Dims, SumKey, Sums as UnitSums};
+use schemas::fold::measures::{Bin, Cell, Dims, SumKey, Sums as UnitSums};
 use schemas::rollups::{LAYOUT, LAYOUT_BINS, RELEASE, RELEASE_BINS, Rollup, STREAM, STREAM_BINS};
 use schemas::{Reason, Timestamp};
 use warehouse::{Delta, DeltaRow};
 
 /// Separates the parts of a key in the map; no text of a key can hold it.
 const SEPARATOR: char = '\0';
+
+/// Writes the key of a map: project, keys, bucket.
+fn write_key(text: &mut String, project: &str, keys: &[&str], bucket: Timestamp) {
+    text.clear();
+    text.push_str(project);
+    for key in keys {
+        text.push(SEPARATOR);
+        text.push_str(key);
+    }
+    text.push(SEPARATOR);
+    for byte in bucket.micros().to_be_bytes() {
+        // As two printable characters: the map's key stays a text.
+        text.push(char::from(b'a' + (byte >> 4)));
+        text.push(char::from(b'a' + (byte & 15)));
+    }
+}
+
+/// A row of what is kept under such a key.
+fn row(key: &str, keys: usize, bucket: Timestamp, measures: Vec<i64>, bins: Vec<Bin>) -> DeltaRow {
+    let mut parts = key.split(SEPARATOR);
+    let project: Arc<str> = parts.next().unwrap_or_default().into();
+    DeltaRow { project, bucket, keys: parts.take(keys).map(str::to_owned).collect(), measures, bins }
+}
 
 /// Sums per (bucket, project, keys) of one rollup.
 #[derive(Debug)]
@@ -41,18 +64,7 @@ impl Tally {
     ) {
         debug_assert_eq!((keys.len(), MEASURES), (self.rollup.keys.len(), self.rollup.measures.len()));
         let bucket = at.floor(self.rollup.grains[0].length());
-        self.scratch.clear();
-        self.scratch.push_str(project);
-        for key in keys {
-            self.scratch.push(SEPARATOR);
-            self.scratch.push_str(key);
-        }
-        self.scratch.push(SEPARATOR);
-        for byte in bucket.micros().to_be_bytes() {
-            // As two printable characters: the map's key stays a text.
-            self.scratch.push(char::from(b'a' + (byte >> 4)));
-            self.scratch.push(char::from(b'a' + (byte & 15)));
-        }
+        write_key(&mut self.scratch, project, keys, bucket);
         let sums =
             self.sums.entry_ref(self.scratch.as_str()).or_insert_with(|| Sums { bucket, measures: vec![0; MEASURES] });
         for (sum, measure) in sums.measures.iter_mut().zip(measures) {
@@ -66,77 +78,101 @@ impl Tally {
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         // What was added and taken away again within the commit is nothing.
         entries.retain(|(_, sums)| sums.measures.iter().any(|measure| *measure != 0));
-        let rows = entries.into_iter().map(|(key, sums)| {
-            let mut parts = key.split(SEPARATOR);
-            let project: Arc<str> = parts.next().unwrap_or_default().into();
-            let keys = parts.take(self.rollup.keys.len()).map(str::to_owned).collect();
-            DeltaRow { project, bucket: sums.bucket, keys, measures: sums.measures }
-        });
+        let keys = self.rollup.keys.len();
+        let rows = entries.into_iter().map(|(key, sums)| row(&key, keys, sums.bucket, sums.measures, Vec::new()));
         Delta { rollup: self.rollup, rows: rows.collect() }
     }
+}
+
+/// Measures and distributions of views and sessions per (bucket, project, keys).
+#[derive(Debug)]
+struct ViewTally {
+    rollup: &'static Rollup,
+    bins: &'static Rollup,
+    cells: HashMap<String, (Timestamp, Cell), RandomState>,
+    scratch: String,
+}
+
+impl ViewTally {
+    fn new(rollup: &'static Rollup, bins: &'static Rollup) -> Self {
+        Self { rollup, bins, cells: HashMap::default(), scratch: String::new() }
+    }
+
+    fn add(&mut self, project: &str, minute: Timestamp, keys: &[&str], cell: &Cell) {
+        debug_assert_eq!((keys.len(), keys.len()), (self.rollup.keys.len(), self.bins.stored_keys().len()));
+        write_key(&mut self.scratch, project, keys, minute);
+        let (_, sums) = self.cells.entry_ref(self.scratch.as_str()).or_insert_with(|| (minute, Cell::default()));
+        for (sum, value) in sums.values.iter_mut().zip(cell.values.iter()) {
+            *sum += value;
+        }
+        // Added up when they are taken.
+        sums.bins.extend_from_slice(&cell.bins);
+    }
+
+    /// The contributions to both rollups, in a fixed order; the tally is empty afterwards.
+    fn take(&mut self) -> [Delta; 2] {
+        let mut entries: Vec<(String, (Timestamp, Cell))> = self.cells.drain().collect();
+        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let (mut rows, mut of_bins) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        let keys = self.rollup.keys.len();
+        for (key, (minute, Cell { values, bins })) in entries {
+            let bins = added_up(bins);
+            if !bins.is_empty() {
+                of_bins.push(row(&key, keys, minute, Vec::new(), bins));
+            }
+            if values.iter().any(|value| *value != 0) {
+                rows.push(row(&key, keys, minute, values.to_vec(), Vec::new()));
+            }
+        }
+        [Delta { rollup: self.rollup, rows }, Delta { rollup: self.bins, rows: of_bins }]
+    }
+}
+
+/// Each bin once, in order, without those that count nothing.
+fn added_up(mut bins: Vec<Bin>) -> Vec<Bin> {
+    bins.sort_unstable();
+    bins.dedup_by(|next, first| {
+        let is_same = (next.0, next.1) == (first.0, first.1);
+        if is_same {
+            first.2 += next.2;
+        }
+        is_same
+    });
+    bins.retain(|(_, _, count)| *count != 0);
+    bins
 }
 
 /// The rollups of views and sessions, and their distributions.
 #[derive(Debug)]
 pub(crate) struct ViewTallies {
-    stream: Tally,
-    stream_bins: Tally,
-    release: Tally,
-    release_bins: Tally,
-    layout: Tally,
-    layout_bins: Tally,
+    stream: ViewTally,
+    release: ViewTally,
+    layout: ViewTally,
 }
 
 impl ViewTallies {
     pub(crate) fn new() -> Self {
         Self {
-            stream: Tally::new(&STREAM),
-            stream_bins: Tally::new(&STREAM_BINS),
-            release: Tally::new(&RELEASE),
-            release_bins: Tally::new(&RELEASE_BINS),
-            layout: Tally::new(&LAYOUT),
-            layout_bins: Tally::new(&LAYOUT_BINS),
+            stream: ViewTally::new(&STREAM, &STREAM_BINS),
+            release: ViewTally::new(&RELEASE, &RELEASE_BINS),
+            layout: ViewTally::new(&LAYOUT, &LAYOUT_BINS),
         }
     }
 
     /// Adds the contributions of a unit. What a session adds by itself has no stream.
     pub(crate) fn add(&mut self, project: &str, sums: &UnitSums) {
-        for (key, values) in sums.rows.iter().filter(|(_, values)| values.iter().any(|value| *value != 0)) {
-            let at = minute(key);
-            let dims = &key.dims;
+        for (key, cell) in &sums.cells {
+            let (at, dims) = (minute(key), &key.dims);
             if !dims.view_id.is_empty() {
-                self.stream.add(project, at, &[&dims.stream_id, dims.stream_platform], **values);
+                self.stream.add(project, at, &[&dims.stream_id, dims.stream_platform], cell);
             }
-            self.release.add(project, at, &release(dims), **values);
-            self.layout.add(project, at, &[&dims.layout_type, key.band.as_str()], **values);
-        }
-        for ((key, metric, bin), count) in sums.bins.iter().filter(|(_, count)| **count != 0) {
-            let at = minute(key);
-            let dims = &key.dims;
-            let (metric, bin) = (metric.as_str(), bin.to_string());
-            if !dims.view_id.is_empty() {
-                let keys = [&*dims.stream_id, dims.stream_platform, metric, &bin];
-                self.stream_bins.add(project, at, &keys, [*count]);
-            }
-            let [version, platform, os, class, network] = release(dims);
-            self.release_bins.add(project, at, &[version, platform, os, class, network, metric, &bin], [*count]);
-            let keys = [&*dims.layout_type, key.band.as_str(), metric, &bin];
-            self.layout_bins.add(project, at, &keys, [*count]);
+            self.release.add(project, at, &release(dims), cell);
+            self.layout.add(project, at, &[&dims.layout_type, key.band.as_str()], cell);
         }
     }
 
     pub(crate) fn take(&mut self) -> Vec<Delta> {
-        [
-            &mut self.stream,
-            &mut self.stream_bins,
-            &mut self.release,
-            &mut self.release_bins,
-            &mut self.layout,
-            &mut self.layout_bins,
-        ]
-        .into_iter()
-        .map(Tally::take)
-        .collect()
+        [&mut self.stream, &mut self.release, &mut self.layout].into_iter().flat_map(ViewTally::take).collect()
     }
 }
 
@@ -173,8 +209,22 @@ mod tests {
             bucket: at(us),
             keys: vec!["layout.saved".into(), String::new()],
             measures: vec![events, late],
+            bins: Vec::new(),
         };
         assert_eq!(rows, [row("p", 60_000_000, 2, 1), row("p", 120_000_000, 1, 0), row("q", 60_000_000, 1, 0)]);
         assert!(tally.take().rows.is_empty());
+    }
+
+    #[test]
+    fn bins_are_there_once_and_only_if_they_count_something() {
+        use schemas::fold::measures::Metric::{BitrateKbps, LatencyMs};
+        let told = vec![
+            (LatencyMs, 417, 2),
+            (BitrateKbps, 400, 1),
+            (LatencyMs, 9, 1),
+            (LatencyMs, 417, 1),
+            (LatencyMs, 9, -1),
+        ];
+        assert_eq!(added_up(told), [(LatencyMs, 417, 3), (BitrateKbps, 400, 1)]);
     }
 }

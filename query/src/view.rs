@@ -134,8 +134,8 @@ fn folded(key: &UnitKey, view_id: &str, told: &[Told]) -> OneView {
 /// What was added to the view, by measure.
 fn contributions(sums: &Sums, view_id: &str) -> BTreeMap<&'static str, i64> {
     let mut added = BTreeMap::new();
-    for (_, values) in sums.rows.iter().filter(|(key, _)| &*key.dims.view_id == view_id) {
-        for (measure, value) in MEASURES.iter().zip(values.iter()).filter(|(_, value)| **value != 0) {
+    for (_, cell) in sums.cells.iter().filter(|(key, _)| &*key.dims.view_id == view_id) {
+        for (measure, value) in MEASURES.iter().zip(cell.values.iter()).filter(|(_, value)| **value != 0) {
             *added.entry(measure.name).or_insert(0) += value;
         }
     }

@@ -32,6 +32,21 @@ pub struct Rollup {
     pub bins: Option<&'static Rollup>,
 }
 
+impl Rollup {
+    /// Whether it holds distributions. What it counts under the same bucket and keys but the last two, metric and bin, is
+    /// stored as one.
+    #[must_use]
+    pub fn is_distribution(&self) -> bool {
+        self.keys.last().is_some_and(|key| key.name == BIN_KEY.name)
+    }
+
+    /// The keys by which its contributions are stored.
+    #[must_use]
+    pub fn stored_keys(&self) -> &'static [Column] {
+        if self.is_distribution() { &self.keys[..self.keys.len() - 2] } else { self.keys }
+    }
+}
+
 /// A column of a rollup.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {

@@ -1,11 +1,11 @@
 //! Facts of views and sessions, and what they add to quarters of an hour, as columns.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use schemas::Timestamp;
-use schemas::fold::measures::{Band, Dims, MEASURE_COUNT, Measure, Sums, Values};
+use schemas::fold::measures::{Dims, MEASURE_COUNT, Measure, SumKey, Sums, Values};
 use schemas::fold::scores::{health_status, hundredths};
 use schemas::fold::{SessionFact, ViewFact};
 use warehouse::tables::{APP_SESSIONS, LakeTable, VIEWS};
@@ -51,20 +51,31 @@ fn ratio(part: i64, whole: i64) -> Option<f64> {
 impl Rows {
     /// What a unit adds to quarters of an hour.
     pub(crate) fn slices(&mut self, project: &str, sums: &Sums) {
-        let mut quarters: BTreeMap<(&Arc<Dims>, Band, i64), Values> = BTreeMap::new();
-        for (key, values) in &sums.rows {
-            let quarter_ms = key.minute_ms - key.minute_ms.rem_euclid(QUARTER_MS);
-            let quarter = quarters.entry((&key.dims, key.band, quarter_ms)).or_insert([0; MEASURE_COUNT]);
-            for (sum, value) in quarter.iter_mut().zip(values.iter()) {
-                *sum += value;
+        let quarter = |key: &SumKey| key.minute_ms - key.minute_ms.rem_euclid(QUARTER_MS);
+        let mut cells: Vec<(&SumKey, &Values)> = sums.cells.iter().map(|(key, cell)| (key, &*cell.values)).collect();
+        // Most keys of a unit share a few dimensions: those are compared last, and only if they are not the same ones.
+        let dims_of = |one: &Arc<Dims>, other: &Arc<Dims>| {
+            if Arc::ptr_eq(one, other) { Ordering::Equal } else { one.cmp(other) }
+        };
+        let order = |one: &SumKey, other: &SumKey| {
+            let coarse = (quarter(one), one.band).cmp(&(quarter(other), other.band));
+            coarse.then_with(|| dims_of(&one.dims, &other.dims))
+        };
+        cells.sort_unstable_by(|(one, _), (other, _)| order(one, other));
+        for cells in cells.chunk_by(|(one, _), (other, _)| order(one, other).is_eq()) {
+            let mut values = [0; MEASURE_COUNT];
+            for (_, of_minute) in cells {
+                for (sum, value) in values.iter_mut().zip(of_minute.iter()) {
+                    *sum += value;
+                }
             }
-        }
-        for ((of, band, quarter_ms), values) in quarters {
             if values.iter().all(|value| *value == 0) {
                 continue;
             }
+            let (key, _) = cells[0];
+            let of = &key.dims;
             let names = [text(project), text(&of.session_id), text(&of.view_id), part(of.part)];
-            let place = [text(band.as_str()), time(quarter_ms)];
+            let place = [text(key.band.as_str()), time(quarter(key))];
             let values = values.into_iter().map(|value| Value::Int64(Some(value)));
             self.slices.push(names.into_iter().chain(dims(of)).chain(place).chain(values));
         }

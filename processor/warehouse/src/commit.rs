@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use schemas::Timestamp;
+use schemas::fold::measures::Bin;
 use schemas::rollups::Rollup;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -77,10 +78,12 @@ pub struct DeltaRow {
     pub project: Arc<str>,
     /// Start of the bucket, of the rollup's finest grain.
     pub bucket: Timestamp,
-    /// Values of the rollup's keys, in their order.
+    /// Values of the keys that it is [stored by](Rollup::stored_keys), in their order.
     pub keys: Vec<String>,
-    /// Values of its measures, in their order; negative to take away.
+    /// Values of its measures, in their order; negative to take away. None of a distribution.
     pub measures: Vec<i64>,
+    /// Of a distribution its bins, each once.
+    pub bins: Vec<Bin>,
 }
 
 /// A sorted run of event keys, in a file that was written already.

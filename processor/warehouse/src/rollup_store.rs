@@ -60,7 +60,7 @@ impl<'a> RollupQuery<'a> {
 
     /// The statement; its parameters beyond the sixth are the places of `after`, then the values of `only`.
     fn statement(&self) -> String {
-        let name = self.rollup.name;
+        let [merged, deltas] = ["merged", "delta"].map(|table| source(self.rollup, table));
         let keys: String = self.group_by.iter().map(|key| format!(", {key}")).collect();
         let measures: String = self.rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
         let sums: String =
@@ -85,15 +85,21 @@ impl<'a> RollupQuery<'a> {
         let (of_merged, of_delta) = if self.as_one { ("$3", "$3") } else { ("bucket_us", floored.as_str()) };
         format!(
             "SELECT bucket_us{keys}{sums} FROM (\
-               SELECT {of_merged} AS bucket_us{keys}{measures} FROM {name}_merged \
+               SELECT {of_merged} AS bucket_us{keys}{measures} FROM {merged} \
                WHERE grain = $1 AND project = $2 AND bucket_us >= $3 AND bucket_us < $4{only} \
                UNION ALL \
-               SELECT {of_delta} AS bucket_us{keys}{measures} FROM {name}_delta \
+               SELECT {of_delta} AS bucket_us{keys}{measures} FROM {deltas} \
                WHERE project = $2 AND bucket_us >= $3 AND bucket_us < $5 \
                AND {floored} >= $3 AND {floored} < $4{only}) AS contributions \
              {after} GROUP BY bucket_us{keys} HAVING {is_something} ORDER BY bucket_us{keys} LIMIT $6",
         )
     }
+}
+
+/// Where the rows of a rollup are read: bins of distributions one by one.
+fn source(rollup: &Rollup, table: &str) -> String {
+    let each = if rollup.is_distribution() { "_each" } else { "" };
+    format!("{}_{table}{each}", rollup.name)
 }
 
 /// A row of a rollup.
@@ -238,7 +244,12 @@ impl Warehouse {
             let transaction = self.shared.database.try_write_alone(Task::Rollup(place)).await?;
             let Some(mut transaction) = transaction else { continue };
             for grain in rollup.grains {
-                composed(fold_statement(rollup, *grain)).bind(last).run(&mut transaction).await?;
+                let fold = if rollup.is_distribution() {
+                    fold_bins_statement(rollup, *grain, transaction.json_object())
+                } else {
+                    fold_statement(rollup, *grain)
+                };
+                composed(fold).bind(last).run(&mut transaction).await?;
             }
             let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
             folded += composed(delete).bind(last).run(&mut transaction).await?;
@@ -265,5 +276,33 @@ fn fold_statement(rollup: &Rollup, grain: Grain) -> String {
          ON CONFLICT (grain, project, bucket_us{keys}) \
          DO UPDATE SET {adds}last_commit = CASE WHEN {name}_merged.last_commit > excluded.last_commit \
          THEN {name}_merged.last_commit ELSE excluded.last_commit END"
+    )
+}
+
+/// The same for distributions: the bins of the deltas and those of the merged rows that they belong to are added up, and
+/// become the bins of these rows.
+fn fold_bins_statement(rollup: &Rollup, grain: Grain, json_object: &str) -> String {
+    let keys_of =
+        |table: &str| -> String { rollup.stored_keys().iter().map(|key| format!(", {table}{}", key.name)).collect() };
+    let is_key: String =
+        rollup.stored_keys().iter().map(|key| format!(" AND merged.{0} = touched.{0}", key.name)).collect();
+    let (keys, merged_keys) = (keys_of(""), keys_of("merged."));
+    let (name, length_us, grain) = (rollup.name, grain.length().as_micros(), grain.as_str());
+    format!(
+        "INSERT INTO {name}_merged (grain, project, bucket_us{keys}, bins, last_commit) \
+         SELECT '{grain}', project, bucket{keys}, {json_object}(metric || ':' || bin, n), MAX(changed) FROM (\
+           SELECT project, bucket{keys}, metric, bin, CAST(SUM(n) AS BIGINT) AS n, MAX(changed) AS changed FROM (\
+             SELECT project, bucket_us - bucket_us % {length_us} AS bucket{keys}, metric, bin, n, commit_id AS changed \
+             FROM {name}_delta_each WHERE commit_id <= $1 \
+             UNION ALL \
+             SELECT merged.project, merged.bucket_us{merged_keys}, metric, bin, n, last_commit FROM (\
+               SELECT DISTINCT project, bucket_us - bucket_us % {length_us} AS bucket{keys} \
+               FROM {name}_delta WHERE commit_id <= $1) AS touched \
+             JOIN {name}_merged_each AS merged ON merged.grain = '{grain}' AND merged.project = touched.project \
+             AND merged.bucket_us = touched.bucket{is_key}) AS told \
+           GROUP BY project, bucket{keys}, metric, bin) AS counted \
+         GROUP BY project, bucket{keys} \
+         ON CONFLICT (grain, project, bucket_us{keys}) \
+         DO UPDATE SET bins = excluded.bins, last_commit = excluded.last_commit"
     )
 }

@@ -38,6 +38,7 @@ macro_rules! warehouse_conformance_suite {
             a_log_is_bound_once_records_were_taken_in,
             projects_keys_and_tokens_are_kept_and_revoked,
             keys_of_any_text_are_added_up_and_read_back_in_the_order_of_their_bytes,
+            distributions_add_up_merged_or_not,
         );
     };
     (@tests $kind:ident, $module:ident, $($test:ident,)+) => {

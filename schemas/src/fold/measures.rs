@@ -269,23 +269,51 @@ impl Hash for SumKey {
 
 const MINUTE_MS: i64 = 60_000;
 
+/// A bin of a distribution, and how much is in it.
+pub type Bin = (Metric, i32, i64);
+
+/// What adds up under one key.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// The measures.
+    pub values: Box<Values>,
+    /// The distributions: each bin once, in no order.
+    pub bins: Vec<Bin>,
+}
+
+impl Default for Cell {
+    fn default() -> Self {
+        Self { values: Box::new([0; MEASURE_COUNT]), bins: Vec::new() }
+    }
+}
+
+impl Cell {
+    /// Adds to a bin.
+    fn add_bin(&mut self, (metric, bin, count): Bin) {
+        // A key has a few of them: what a view tells in a minute.
+        match self.bins.iter_mut().find(|known| (known.0, known.1) == (metric, bin)) {
+            Some(known) => known.2 += count,
+            None => self.bins.push((metric, bin, count)),
+        }
+    }
+}
+
 /// Contributions, added up by minute and dimensions.
 #[derive(Debug, Default, Clone)]
 pub struct Sums {
-    /// The measures.
-    pub rows: HashMap<SumKey, Box<Values>, RandomState>,
-    /// The distributions.
-    pub bins: HashMap<(SumKey, Metric, i32), i64, RandomState>,
+    /// By key.
+    pub cells: HashMap<SumKey, Cell, RandomState>,
 }
 
 impl Sums {
-    fn key(dims: &Arc<Dims>, band: Band, at_ms: i64) -> SumKey {
-        SumKey { dims: Arc::clone(dims), band, minute_ms: at_ms - at_ms.rem_euclid(MINUTE_MS) }
+    fn cell(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64) -> &mut Cell {
+        let minute_ms = at_ms - at_ms.rem_euclid(MINUTE_MS);
+        self.cells.entry(SumKey { dims: Arc::clone(dims), band, minute_ms }).or_default()
     }
 
     /// The values at an instant.
     pub(super) fn at(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64) -> &mut Values {
-        self.rows.entry(Self::key(dims, band, at_ms)).or_insert_with(|| Box::new([0; MEASURE_COUNT]))
+        &mut self.cell(dims, band, at_ms).values
     }
 
     /// Adds to a measure.
@@ -297,31 +325,24 @@ impl Sums {
 
     /// Counts a value of a distribution.
     pub(super) fn observe(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64, metric: Metric, value: i64) {
-        self.add_bin(dims, band, at_ms, (metric, bin_of(value)), 1);
+        self.add_bin(dims, band, at_ms, (metric, bin_of(value), 1));
     }
 
     /// Adds to a bin of a distribution.
-    pub(super) fn add_bin(
-        &mut self,
-        dims: &Arc<Dims>,
-        band: Band,
-        at_ms: i64,
-        (metric, bin): (Metric, i32),
-        count: i64,
-    ) {
-        *self.bins.entry((Self::key(dims, band, at_ms), metric, bin)).or_insert(0) += count;
+    pub(super) fn add_bin(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64, bin: Bin) {
+        self.cell(dims, band, at_ms).add_bin(bin);
     }
 
     /// Adds other sums, `times` 1 or −1.
     pub fn add_all(&mut self, other: &Self, times: i64) {
-        for (key, values) in &other.rows {
-            let sums = self.rows.entry_ref(key).or_insert_with(|| Box::new([0; MEASURE_COUNT]));
-            for (sum, value) in sums.iter_mut().zip(values.iter()) {
+        for (key, cell) in &other.cells {
+            let sums = self.cells.entry_ref(key).or_default();
+            for (sum, value) in sums.values.iter_mut().zip(cell.values.iter()) {
                 *sum += times * value;
             }
-        }
-        for (key, count) in &other.bins {
-            *self.bins.entry_ref(key).or_insert(0) += times * count;
+            for (metric, bin, count) in &cell.bins {
+                sums.add_bin((*metric, *bin, times * count));
+            }
         }
     }
 }

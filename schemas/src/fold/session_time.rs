@@ -129,7 +129,7 @@ fn count(sums: &mut Sums, dims: &Arc<Dims>, tiles: Tiles, (from_ms, to_ms): (i64
     for (at, ms) in minutes(from_ms, to_ms) {
         if tiles.playing > 0 {
             sums.add(dims, of_playing, at, Measure::ViewerMs, times * ms);
-            sums.add_bin(dims, of_playing, at, (Metric::TileCount, bin), times * ms);
+            sums.add_bin(dims, of_playing, at, (Metric::TileCount, bin, times * ms));
         }
         if tiles.stalled > 0 {
             sums.add(dims, of_both, at, Measure::AnyStallMs, times * ms);
@@ -148,9 +148,9 @@ mod tests {
 
     /// Viewer time, time with any and with all tiles stalled, time by number of tiles that play.
     fn totals(sums: &Sums) -> ([i64; 3], BTreeMap<i32, i64>) {
-        let total = |measure: Measure| sums.rows.values().map(|values| values[measure as usize]).sum();
+        let total = |measure: Measure| sums.cells.values().map(|cell| cell.values[measure as usize]).sum();
         let mut tiles = BTreeMap::new();
-        for ((_, _, bin), ms) in &sums.bins {
+        for (_, bin, ms) in sums.cells.values().flat_map(|cell| &cell.bins) {
             *tiles.entry(*bin).or_insert(0) += ms;
         }
         tiles.retain(|_, ms| *ms != 0);

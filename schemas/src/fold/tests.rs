@@ -78,7 +78,7 @@ fn folded(events: &[Told], is_closed: bool) -> Folded {
 }
 
 fn total(sums: &Sums, measure: Measure) -> i64 {
-    sums.rows.values().map(|values| values[measure as usize]).sum()
+    sums.cells.values().map(|cell| cell.values[measure as usize]).sum()
 }
 
 fn totals<const N: usize>(folded: &Folded, measures: [Measure; N]) -> [i64; N] {
@@ -419,11 +419,12 @@ fn any_session() -> impl Strategy<Value = Vec<Told>> {
 type SortedSums = (BTreeMap<SumKey, Values>, BTreeMap<(SumKey, Metric, i32), i64>);
 
 fn sorted(sums: &Sums) -> SortedSums {
-    let rows = sums.rows.iter().filter(|(_, values)| values.iter().any(|value| *value != 0));
-    let bins = sums.bins.iter().filter(|(_, count)| **count != 0);
+    let rows = sums.cells.iter().filter(|(_, cell)| cell.values.iter().any(|value| *value != 0));
+    let bins = sums.cells.iter().flat_map(|(key, cell)| cell.bins.iter().map(move |bin| (key, bin)));
+    let bins = bins.filter(|(_, (_, _, count))| *count != 0);
     (
-        rows.map(|(key, values)| (key.clone(), **values)).collect(),
-        bins.map(|(key, count)| (key.clone(), *count)).collect(),
+        rows.map(|(key, cell)| (key.clone(), *cell.values)).collect(),
+        bins.map(|(key, (metric, bin, count))| ((key.clone(), *metric, *bin), *count)).collect(),
     )
 }
 

@@ -139,10 +139,22 @@ fn view_of(table: &StoredTable, (grain, length_ms): (&str, Ms), project: &str) -
     let (name, view) = (&table.name, table.view(grain));
     let columns: String = table.columns.iter().map(|column| format!(", {column}")).collect();
     let us = length_ms * 1_000;
+    let [merged, deltas] = ["merged", "delta"].map(|part| {
+        let stored = format!("{DATABASE}.{name}_{part}");
+        if !table.columns.contains(&"bin") {
+            return stored;
+        }
+        // Bins of one bucket and keys are one JSON object.
+        format!(
+            "(SELECT * EXCLUDE (bins, entry), split_part(entry.key, ':', 1) AS metric, \
+             split_part(entry.key, ':', 2) AS bin, entry.value AS n FROM (\
+             SELECT *, unnest(map_entries(CAST(CAST(bins AS JSON) AS MAP(VARCHAR, BIGINT)))) AS entry FROM {stored}))"
+        )
+    });
     format!(
-        "CREATE TEMP VIEW {view} AS SELECT make_timestamp(bucket_us) AS bucket_start{columns} FROM {DATABASE}.{name}_merged \
+        "CREATE TEMP VIEW {view} AS SELECT make_timestamp(bucket_us) AS bucket_start{columns} FROM {merged} \
          WHERE grain = '{grain}' AND project = {project} \
-         UNION ALL SELECT make_timestamp(bucket_us - bucket_us % {us}){columns} FROM {DATABASE}.{name}_delta \
+         UNION ALL SELECT make_timestamp(bucket_us - bucket_us % {us}){columns} FROM {deltas} \
          WHERE project = {project}"
     )
 }

@@ -8,8 +8,10 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod statement;
 
+use std::fmt::Write;
 use std::time::Duration;
 
+use schemas::fold::measures::Bin;
 use schemas::rollups::Rollup;
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::postgres::PgConnection;
@@ -155,6 +157,14 @@ impl Transaction {
         }
     }
 
+    /// The aggregate that makes a JSON object of names and values.
+    pub(crate) const fn json_object(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "json_group_object",
+            Self::Postgres(_) => "jsonb_object_agg",
+        }
+    }
+
     /// Tells other processes of a commit, once it has landed.
     pub(crate) async fn tell(&mut self, commit: CommitId) -> Result<(), sqlx::Error> {
         if let Self::Postgres(_) = self {
@@ -182,9 +192,23 @@ impl Transaction {
 
 /// The table of a rollup's deltas, and its columns in the order of their values.
 fn delta_columns(rollup: &Rollup) -> String {
+    let bins = rollup.is_distribution().then_some(", bins").unwrap_or_default();
+    let measures = if rollup.is_distribution() { &[] } else { rollup.measures };
     let columns: String =
-        rollup.keys.iter().chain(rollup.measures).map(|column| format!(", {}", column.name)).collect();
-    format!("{}_delta (commit_id, project, bucket_us{columns})", rollup.name)
+        rollup.stored_keys().iter().chain(measures).map(|column| format!(", {}", column.name)).collect();
+    format!("{}_delta (commit_id, project, bucket_us{columns}{bins})", rollup.name)
+}
+
+/// Bins as a JSON object, as the databases keep them: `{"latency_ms:417":3}`.
+fn bins_to_json(bins: &[Bin]) -> String {
+    let mut text = String::with_capacity(24 * bins.len() + 2);
+    for (metric, bin, count) in bins {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        // Neither a metric nor a number holds what JSON would have escaped.
+        let _ = write!(text, "\"{}:{bin}\":{count}", metric.as_str());
+    }
+    text.push('}');
+    text
 }
 
 fn migration(version: i64, name: &'static str, text: &'static str) -> Migration {

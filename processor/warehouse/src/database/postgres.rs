@@ -308,8 +308,12 @@ impl Session {
     /// ten tables would wait 40 ms for an acknowledgement that the server delays.
     pub(super) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
         let rollup = delta.rollup;
-        let texts = rollup.keys.iter().map(|_| "text[]");
-        let types = ["text[]", "bigint[]"].into_iter().chain(texts).chain(rollup.measures.iter().map(|_| "bigint[]"));
+        let (keys, is_distribution) = (rollup.stored_keys().len(), rollup.is_distribution());
+        let measures = if is_distribution { 0 } else { rollup.measures.len() };
+        let numbers = std::iter::repeat_n("bigint[]", measures);
+        let texts = std::iter::repeat_n("text[]", keys);
+        let bins = is_distribution.then_some("jsonb[]");
+        let types = ["text[]", "bigint[]"].into_iter().chain(texts).chain(numbers).chain(bins);
         let arrays: Vec<String> = types.zip(2..).map(|(ty, place)| format!("${place}::{ty}")).collect();
         let insert =
             format!("INSERT INTO {} SELECT $1, * FROM unnest({})", super::delta_columns(rollup), arrays.join(", "));
@@ -318,11 +322,14 @@ impl Session {
                 .bind(commit_id)
                 .bind(column(rows, |row| kept(&row.project)))
                 .bind(column(rows, |row| row.bucket.micros()));
-            for place in 0..rollup.keys.len() {
+            for place in 0..keys {
                 query = query.bind(column(rows, |row| kept(&row.keys[place])));
             }
-            for place in 0..rollup.measures.len() {
+            for place in 0..measures {
                 query = query.bind(column(rows, |row| row.measures[place]));
+            }
+            if is_distribution {
+                query = query.bind(column(rows, |row| super::bins_to_json(&row.bins)));
             }
             let limit = self.limit;
             limited(limit, query.execute(self.connection())).await?;
@@ -395,5 +402,6 @@ fn migrations() -> Migrator {
         migration(1, "ducklake", include_str!("../../migrations/postgres/0001_ducklake.sql")),
         migration(2, "streamgauge", include_str!("../../migrations/postgres/0002_streamgauge.sql")),
         migration(3, "rollups", include_str!("../../migrations/postgres/0003_rollups.sql")),
+        migration(4, "bins", include_str!("../../migrations/postgres/0004_bins.sql")),
     ])
 }

@@ -1,16 +1,16 @@
 //! `SQLite`: one file, one writing connection, any number of readers.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{QueryBuilder, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 
 use super::migration;
-use super::statement::MAX_VALUES;
 use crate::commit::Delta;
 use crate::open::OpenError;
 
@@ -81,6 +81,7 @@ fn migrations() -> Migrator {
         migration(3, "views", include_str!("../../migrations/sqlite/0003_views.sql")),
         migration(4, "layouts", include_str!("../../migrations/sqlite/0004_layouts.sql")),
         migration(5, "lookups", include_str!("../../migrations/sqlite/0005_lookups.sql")),
+        migration(6, "bins", include_str!("../../migrations/sqlite/0006_bins.sql")),
     ])
 }
 
@@ -91,27 +92,40 @@ async fn check_version(pool: &SqlitePool) -> Result<Result<(), OpenError>, sqlx:
     Ok(if version >= MIN_VERSION { Ok(()) } else { Err(OpenError::SqliteVersion { found }) })
 }
 
+/// Rows of a statement that appends: one text, prepared once, for all but the last rows of a delta.
+const APPENDED_ROWS: usize = 64;
+
 /// Appends deltas of a commit.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
     commit_id: i64,
     delta: &Delta,
 ) -> Result<(), sqlx::Error> {
-    let columns = delta.rollup.keys.len() + delta.rollup.measures.len() + 3;
-    let insert = format!("INSERT INTO {} ", super::delta_columns(delta.rollup));
-    for rows in delta.rows.chunks(MAX_VALUES / columns) {
-        let mut query = QueryBuilder::<Sqlite>::new(&insert);
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(commit_id).push_bind(row.project.as_ref()).push_bind(row.bucket.micros());
+    let is_distribution = delta.rollup.is_distribution();
+    let insert = format!("INSERT INTO {} VALUES ", super::delta_columns(delta.rollup));
+    let mut text = Arc::new(String::new());
+    let mut rows_of_text = 0;
+    for rows in delta.rows.chunks(APPENDED_ROWS) {
+        let values = 3 + rows[0].keys.len() + rows[0].measures.len() + usize::from(is_distribution);
+        if rows_of_text != rows.len() {
+            let row = format!("({})", vec!["?"; values].join(","));
+            text = Arc::new(insert.clone() + &vec![row; rows.len()].join(","));
+            rows_of_text = rows.len();
+        }
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&text))).persistent(rows.len() == APPENDED_ROWS);
+        for row in rows {
+            query = query.bind(commit_id).bind(row.project.as_ref()).bind(row.bucket.micros());
             for key in &row.keys {
-                values.push_bind(key.as_str());
+                query = query.bind(key.as_str());
             }
             for measure in &row.measures {
-                values.push_bind(*measure);
+                query = query.bind(*measure);
             }
-        });
-        // Another text for each number of rows: not worth remembering.
-        query.build().persistent(false).execute(&mut *connection).await?;
+            if is_distribution {
+                query = query.bind(super::bins_to_json(&row.bins));
+            }
+        }
+        query.execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -119,7 +119,10 @@ pub(super) fn advance(log_partition: u16, from: u64, to: u64) -> Advance {
 pub(crate) fn delta(now: Timestamp, events: i64) -> Delta {
     let keys = vec!["layout.saved".to_owned(), String::new()];
     let bucket = now.floor(Grain::Minute.length());
-    Delta { rollup: &USAGE, rows: vec![DeltaRow { project: "p".into(), bucket, keys, measures: vec![events, 0] }] }
+    Delta {
+        rollup: &USAGE,
+        rows: vec![DeltaRow { project: "p".into(), bucket, keys, measures: vec![events, 0], bins: Vec::new() }],
+    }
 }
 
 /// Rows with the same value everywhere but in the times.
@@ -302,14 +305,23 @@ pub(crate) async fn every_rollup_has_the_columns_of_its_definition(place: Place)
     let tables = columns_by_table(&setup.warehouse).await;
     for rollup in schemas::rollups::ALL_STORED {
         let defined: Vec<&str> = rollup.keys.iter().chain(rollup.measures).map(|column| column.name).collect();
+        let stored: Vec<&str> = rollup.stored_keys().iter().map(|key| key.name).chain(["bins"]).collect();
         for (table, before, after) in [
             ("delta", ["commit_id", "project", "bucket_us"], None),
             ("merged", ["grain", "project", "bucket_us"], Some("last_commit")),
         ] {
+            let table = format!("{}_{table}", rollup.name);
+            let expected = |columns: &[&str]| -> BTreeSet<String> {
+                let columns = before.into_iter().chain(columns.iter().copied()).chain(after);
+                columns.map(str::to_owned).collect()
+            };
             // Statements name columns; a later migration can only append.
-            let expected = before.into_iter().chain(defined.iter().copied()).chain(after);
-            let expected: BTreeSet<String> = expected.map(str::to_owned).collect();
-            assert_eq!(tables[&format!("{}_{table}", rollup.name)], expected, "{}_{table}", rollup.name);
+            if rollup.is_distribution() {
+                assert_eq!(tables[&table], expected(&stored), "{table}");
+                assert_eq!(tables[&format!("{table}_each")], expected(&defined), "{table}_each");
+            } else {
+                assert_eq!(tables[&table], expected(&defined), "{table}");
+            }
         }
     }
 }
@@ -319,7 +331,7 @@ pub(crate) async fn columns_by_table(warehouse: &Warehouse) -> BTreeMap<String, 
     let select = match warehouse.shared.database {
         Database::Sqlite(_) => {
             "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c \
-             WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'"
+             WHERE t.name NOT LIKE 'sqlite_%'"
         }
         Database::Postgres(_) => {
             "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns \

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use schemas::rollups::{ERROR, Grain};
+use schemas::fold::measures::Metric;
+use schemas::rollups::{ERROR, Grain, STREAM_BINS};
 use schemas::{Scope, Timestamp};
 
 use super::conformance::{Setup, TOPIC, advance, at, delta};
@@ -204,6 +205,7 @@ pub(crate) async fn keys_of_any_text_are_added_up_and_read_back_in_the_order_of_
             bucket: at(0).floor(Grain::Minute.length()),
             keys: ["o", code, "d", "s", "1"].map(str::to_owned).to_vec(),
             measures: vec![i64::MAX / 4],
+            bins: Vec::new(),
         };
         let mut commit = setup.commit(from, 1, at(0));
         commit.deltas = vec![Delta { rollup: &ERROR, rows: codes.iter().map(row).collect() }, delta(at(0), 1)];
@@ -230,5 +232,65 @@ pub(crate) async fn keys_of_any_text_are_added_up_and_read_back_in_the_order_of_
         };
         let changed = read.changed_buckets(&changed).await.unwrap();
         assert_eq!(changed.iter().map(|bucket| bucket.commit).collect::<Vec<_>>(), [read.commit()]);
+    }
+}
+
+pub(crate) async fn distributions_add_up_merged_or_not(place: Place) {
+    let setup = Setup::new(place).await;
+    let bins = |minute: u64, stream: &str, bins: &[(Metric, i32, i64)]| DeltaRow {
+        project: "p".into(),
+        bucket: at(0).floor(Grain::Day.length()) + Duration::from_secs(60 * minute),
+        keys: vec![stream.to_owned(), "twitch".to_owned()],
+        measures: Vec::new(),
+        bins: bins.to_vec(),
+    };
+    let (startup, latency) = (Metric::StartupMs, Metric::LatencyMs);
+    let told = [
+        vec![bins(0, "x", &[(startup, 300, 1), (latency, 400, 2)]), bins(59, "x", &[(latency, 400, 3)])],
+        vec![
+            bins(0, "x", &[(startup, 300, -1), (latency, -7, 5)]),
+            bins(61, "\"'%ä", &[(latency, 9, 1), (latency, 10, 1)]),
+        ],
+        vec![bins(0, "x", &[(latency, 400, 1)])],
+    ];
+    let expected = |grain: Grain| {
+        let hour: &[(&str, &str, &str, i64)] = &[("x", "latency_ms", "-7", 5), ("x", "latency_ms", "400", 6)];
+        let next: &[(&str, &str, &str, i64)] = &[("\"'%ä", "latency_ms", "10", 1), ("\"'%ä", "latency_ms", "9", 1)];
+        match grain {
+            Grain::Minute => {
+                [&hour[..1], &[("x", "latency_ms", "400", 3)], &[("x", "latency_ms", "400", 3)], next].concat()
+            }
+            Grain::Hour => [hour, next].concat(),
+            Grain::Day => [next, hour].concat(),
+        }
+    };
+    for (from, rows) in (0..).zip(told) {
+        let mut commit = setup.commit(from, 1, at(0));
+        commit.deltas = vec![Delta { rollup: &STREAM_BINS, rows }, delta(at(0), 1)];
+        setup.warehouse.commit(&commit).await.unwrap();
+        // The last commit's are not merged at first, and then added to what was merged before.
+        if from == 1 {
+            setup.warehouse.merge_rollups(at(1), Duration::ZERO).await.unwrap();
+        }
+    }
+    for _ in 0..2 {
+        let mut read = setup.warehouse.read().await.unwrap();
+        for grain in Grain::ALL {
+            let all = RollupQuery::new(&STREAM_BINS, grain, "p", (Timestamp::MIN, Timestamp::MAX));
+            let all = RollupQuery { group_by: vec!["stream_id", "metric", "bin"], ..all };
+            let rows = read.rollup(&all).await.unwrap();
+            let rows: Vec<_> =
+                rows.iter().map(|row| (&*row.keys[0], &*row.keys[1], &*row.keys[2], row.measures[0])).collect();
+            assert_eq!(rows, expected(grain), "{grain:?}");
+            let by_metric =
+                RollupQuery { group_by: vec!["metric"], only: vec![("bin", vec!["400".into()])], as_one: true, ..all };
+            let rows = read.rollup(&by_metric).await.unwrap();
+            assert_eq!(
+                rows.iter().map(|row| (&*row.keys[0], row.measures[0])).collect::<Vec<_>>(),
+                [("latency_ms", 6)]
+            );
+        }
+        drop(read);
+        assert!(setup.warehouse.merge_rollups(at(2), Duration::ZERO).await.unwrap() <= 2);
     }
 }

@@ -12,8 +12,8 @@ use clap::Args;
 use event_log::{DiskLog, DiskLogConfig, EventLog, NewRecord};
 use serde::{Deserialize, Serialize};
 
-use crate::client::Random;
 use crate::plain_file::PlainFile;
+use crate::random::Random;
 use crate::table::{float, float_len, percentile_ms};
 use crate::{machine, now};
 

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, ensure};
 use rig::Server;
 use rig::cluster::Cluster;
 
-use crate::drive::{Bodies, Load, Measured, Pace, Watch, measure, middle};
-use crate::e2e::{EVENTS_PER_POST, HOLD_ABOVE_RECORDS};
+use crate::audience::DEVICES;
+use crate::drive::{Bodies, Load, Measured, Pace, Taken, Watch, measure, middle};
+use crate::e2e::{EVENTS_PER_POST, HOLD_ABOVE_RECORDS, WAITING_S};
 use crate::machine::Neighbours;
 use crate::subject::Subject;
 use crate::table::{Table, float, percentile_ms};
@@ -21,7 +22,7 @@ const FIGURES: [&str; 13] = [
     "events/s from the first post to the last commit",
     "records waiting: median",
     "records waiting: at the end",
-    "age of the newest commit, s: median",
+    WAITING_S,
     "p50, ms",
     "p99, ms",
     "CPU per event, µs: ingest",
@@ -46,7 +47,7 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
     }
     table.notes.push(format!(
         "One ingest, one query service, and processors on a fresh topic, database and shared lake folder, everything on this machine; \
-         posts of {EVENTS_PER_POST} heartbeats over 16 connections for {seconds} s after a warm-up. The sender pauses while more than \
+         an audience of {DEVICES} devices that posts {EVENTS_PER_POST} events at a time over 16 connections for {seconds} s after a warm-up. The sender pauses while more than \
          {HOLD_ABOVE_RECORDS} records wait to be committed, so the rate is one that can go on for ever."
     ));
     table.notes.push(
@@ -72,16 +73,19 @@ async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()
     let measured = options.measured(30);
     let cluster = Cluster::new(&options.binary).await?;
     let cluster = cluster.context("STREAMGAUGE_TEST_KAFKA and STREAMGAUGE_TEST_POSTGRES name no servers")?;
-    let ticks = |role: &str| cluster.role(role).variable("STREAMGAUGE_INGEST__TICK_INTERVAL", "2s");
-    let ingest = Subject::start(&ticks("ingest")).await?;
-    let processor = Subject::start(&ticks("processor")).await?;
-    let others: Vec<Server> = cluster.start("processor", processors - 1).await?;
-    let query = Subject::start(&ticks("query")).await?;
+    let role = |role: &str| cluster.role(role).test_clock().variable("STREAMGAUGE_INGEST__TICK_INTERVAL", "2s");
+    let ingest = Subject::start(&role("ingest")).await?;
+    let processor = Subject::start(&role("processor")).await?;
+    let mut others: Vec<Server> = Vec::new();
+    for _ in 1..processors {
+        others.push(role("processor").start().await?);
+    }
+    let query = Subject::start(&role("query")).await?;
     let load = Load {
         target: ingest.target(),
         connections: 16,
         events: EVENTS_PER_POST,
-        bodies: Bodies::Renewed,
+        bodies: Bodies::Live,
         pace: Pace::Closed,
         warm_up: measured / 5,
         measured,
@@ -96,8 +100,8 @@ async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()
     let result = measure(&processor, load, Some(&mut watch)).await?;
     let catching_up = processor.settle().await?;
     let (whole_s, after) = (begun.elapsed().as_secs_f64(), spent());
-    let Measured { taken, seconds, events, client_s, .. } = &result;
-    check(&query, taken.acked_events).await?;
+    let Measured { taken, seconds, posts, events, client_s, .. } = &result;
+    check(&query, taken).await?;
     ensure!(taken.refused.is_empty(), "posts were refused: {:?}", taken.refused);
     query.stop().await?;
     ingest.stop().await?;
@@ -114,7 +118,7 @@ async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()
         acked / whole_s,
         middle(&watch.lag_records),
         last_lag,
-        middle(&watch.commit_age_s),
+        watch.waiting_s(posts / seconds),
         percentile_ms(&taken.latency_us, 0.5),
         percentile_ms(&taken.latency_us, 0.99),
         per_event(0),
@@ -127,11 +131,11 @@ async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()
 }
 
 /// Exactly the acknowledged events are stored and counted.
-async fn check(query: &Subject, acked: u64) -> Result<()> {
+async fn check(query: &Subject, taken: &Taken) -> Result<()> {
     // The query service hears of the last commit within a second.
     let begun = Instant::now();
-    while query.number("SELECT count(*) FROM events").await? < acked && begun.elapsed().as_secs() < 10 {
+    while query.number("SELECT count(*) FROM events").await? < taken.acked_events && begun.elapsed().as_secs() < 10 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    query.check_sums(acked).await
+    query.check_sums(taken).await
 }

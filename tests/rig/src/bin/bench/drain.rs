@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use event_log::{DiskLog, DiskLogConfig, EventLog};
 use processor::{Processor, ProcessorConfig, ProcessorMetrics, Step};
 use prometheus::{Registry, TextEncoder};
+use schemas::Timestamp;
+use schemas::rollups::{self, Grain};
 use serde_json::{Value, json};
-use warehouse::{Warehouse, WarehouseConfig};
+use warehouse::{RollupQuery, Warehouse, WarehouseConfig};
 
+use crate::prepare::PROJECT;
 use crate::subject::Metrics;
 use crate::{machine, now};
 
@@ -54,6 +57,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
     };
     let outcome = |name: &str| metrics.value(&format!("streamgauge_processor_events_total{{outcome=\"{name}\"}}"));
     let books = warehouse.read().await?.books().await?;
+    let views_begun = views_begun(&warehouse).await?;
     let (events_bytes, events_files) = size_of(&warehouse, "main/events/")?;
     let (records_bytes, records_files) = size_of(&warehouse, "main/records/")?;
     let (ids_bytes, _) = size_of(&warehouse, "ids/")?;
@@ -62,6 +66,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
         "cpu_s": cpu_s,
         "fold_s": stage("fold"),
         "encode_s": stage("encode"),
+        "facts_s": stage("facts"),
         "database_s": stage("database"),
         "commits": metrics.value("streamgauge_commits_total{result=\"landed\"}")?,
         "stored": outcome("stored")?,
@@ -73,10 +78,23 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
         "records_bytes": records_bytes,
         "ids_bytes": ids_bytes,
         "files": events_files + records_files,
+        "deltas": warehouse.merge_rollups(now(), Duration::ZERO).await?,
+        "views_begun": views_begun,
+        "open_sessions": metrics.value("streamgauge_open_sessions")?,
         "hot_keys": metrics.value("streamgauge_dedup_hot_keys")?,
         "filter_bytes": metrics.value("streamgauge_dedup_memory_bytes")?,
         "memory_mib": peak_mib - idle_mib,
     }))
+}
+
+/// Views that the rollup counts, of all days.
+async fn views_begun(warehouse: &Warehouse) -> Result<i64> {
+    let always = (Timestamp::default(), now().plus_millis(i64::from(u32::MAX) * 1_000));
+    let query = RollupQuery::new(&rollups::STREAM, Grain::Day, PROJECT, always);
+    let attempts = rollups::STREAM.measures.iter().position(|measure| measure.name == "attempts");
+    let attempts = attempts.context("a measure `attempts`")?;
+    let rows = warehouse.read().await?.rollup(&query).await?;
+    Ok(rows.iter().map(|row| row.measures[attempts]).sum())
 }
 
 /// Bytes and number of the lake's files below a folder.

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::client::{Coding, Connection, Target, Template};
+use crate::audience::{Audience, DEVICES, Share, scripts};
+use crate::client::{Coding, Connection, Prepared, Target};
 use crate::cost::Cpu;
 use crate::machine;
 use crate::subject::Subject;
@@ -21,7 +22,7 @@ use crate::table::float;
 pub(crate) struct Load {
     /// Where to.
     pub(crate) target: Target,
-    /// Connections, each with a device of its own.
+    /// Connections, among which the devices of an audience are shared out.
     pub(crate) connections: usize,
     /// Events of a post.
     pub(crate) events: usize,
@@ -38,10 +39,10 @@ pub(crate) struct Load {
 /// Where bodies come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Bodies {
-    /// Plain, with new ids for each post.
-    Renewed,
+    /// Plain, written when they are due.
+    Live,
     /// Compressed beforehand; each is posted once.
-    Prepared(Coding, Arc<Vec<Vec<u8>>>),
+    Prepared(Coding, Arc<Vec<Prepared>>),
 }
 
 /// When bodies are posted.
@@ -58,6 +59,8 @@ pub(crate) enum Pace {
 pub(crate) struct Taken {
     /// Events of all posts that were answered 2xx.
     pub(crate) acked_events: u64,
+    /// Views that begin in them.
+    pub(crate) acked_views: u64,
     /// Posts answered otherwise, by status.
     pub(crate) refused: BTreeMap<u16, u64>,
     /// Of the posts answered within the measured time, sorted: from the due time to the answer.
@@ -90,8 +93,6 @@ pub(crate) struct Watch {
     pub(crate) hold_above: Option<f64>,
     /// Records that wait, as seen during the measured time.
     pub(crate) lag_records: Vec<f64>,
-    /// How old what is committed was then, seconds.
-    pub(crate) commit_age_s: Vec<f64>,
 }
 
 impl Watch {
@@ -99,8 +100,13 @@ impl Watch {
     pub(crate) fn sort(&mut self) -> f64 {
         let last = self.lag_records.last().copied().unwrap_or(f64::NAN);
         self.lag_records.sort_by(f64::total_cmp);
-        self.commit_age_s.sort_by(f64::total_cmp);
         last
+    }
+
+    /// How long a record waited on average, s, where so many were committed a second: Little's law.
+    pub(crate) fn waiting_s(&self, records_per_s: f64) -> f64 {
+        let sum: f64 = self.lag_records.iter().sum();
+        sum / float(self.lag_records.len() as u64) / records_per_s
     }
 }
 
@@ -136,7 +142,6 @@ pub(crate) async fn measure(subject: &Subject, load: Load, mut watch: Option<&mu
     wait(subject, &shared, shared.window.start, watch.as_deref_mut()).await?;
     if let Some(watch) = watch.as_deref_mut() {
         watch.lag_records.clear();
-        watch.commit_age_s.clear();
     }
     let before = Sample::take(subject, &shared).await?;
     wait(subject, &shared, shared.window.end, watch).await?;
@@ -166,7 +171,6 @@ async fn wait(subject: &Subject, shared: &Shared, until: Instant, watch: Option<
         let lag = metrics.lag_records()?;
         shared.held.store(watch.hold_above.is_some_and(|limit| lag > limit), Ordering::Relaxed);
         watch.lag_records.push(lag);
-        watch.commit_age_s.push(metrics.value("streamgauge_commit_age_seconds")?);
         tokio::time::sleep_until(until.min(Instant::now() + Duration::from_millis(100)).into()).await;
     }
     Ok(())
@@ -201,14 +205,18 @@ fn run(shared: &Arc<Shared>) -> Result<Taken> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let schedule = schedule(shared)?;
     runtime.block_on(async {
-        let connections = (0..shared.load.connections).map(|_| {
+        let scripts = scripts(shared.load.events)?;
+        let (begin_ms, step) = (crate::now().millis(), shared.load.connections);
+        let connections = (0..step).map(|first| {
             let (shared, schedule) = (Arc::clone(shared), schedule.clone());
-            tokio::spawn(async move { drive(&shared, schedule).await })
+            let audience = Audience::new(&scripts, Share { first, step, devices: DEVICES }, begin_ms);
+            tokio::spawn(async move { drive(&shared, schedule, audience).await })
         });
         let mut taken = Taken::default();
         for connection in connections.collect::<Vec<_>>() {
             let of_connection = connection.await??;
             taken.acked_events += of_connection.acked_events;
+            taken.acked_views += of_connection.acked_views;
             taken.latency_us.extend(of_connection.latency_us);
             for (status, posts) in of_connection.refused {
                 *taken.refused.entry(status).or_default() += posts;
@@ -247,22 +255,24 @@ fn schedule(shared: &Shared) -> Result<Schedule> {
 }
 
 /// One connection of the load.
-async fn drive(shared: &Shared, schedule: Schedule) -> Result<Taken> {
+async fn drive(shared: &Shared, schedule: Schedule, mut audience: Audience) -> Result<Taken> {
     let Load { target, events, bodies, .. } = &shared.load;
     let mut connection = Connection::open(&target.address).await?;
-    let mut template = Template::request(target, *events)?;
-    let mut compressed = Vec::new();
+    let (mut body, mut request) = (Vec::new(), Vec::new());
     let mut taken = Taken::default();
     while let Some(due) = next(shared, schedule.as_ref()).await {
-        let request = match bodies {
-            Bodies::Renewed => template.renew(),
+        let views = match bodies {
+            Bodies::Live => {
+                let upload = audience.next(&mut body);
+                target.request(Coding::Identity, &body, &upload, &mut request);
+                upload.views
+            }
             Bodies::Prepared(coding, bodies) => {
-                let body = bodies.get(shared.next_body.fetch_add(1, Ordering::Relaxed));
-                target.request(*coding, body.context("too few bodies were prepared")?, &mut compressed);
-                &compressed
+                let prepared = bodies.get(shared.next_body.fetch_add(1, Ordering::Relaxed));
+                prepared.context("too few bodies were prepared")?.request(target, *coding, &mut request)
             }
         };
-        let status = connection.exchange(request).await?;
+        let status = connection.exchange(&request).await?;
         let answered = Instant::now();
         if !(200..300).contains(&status) {
             *taken.refused.entry(status).or_default() += 1;
@@ -270,6 +280,7 @@ async fn drive(shared: &Shared, schedule: Schedule) -> Result<Taken> {
             continue;
         }
         taken.acked_events += *events as u64;
+        taken.acked_views += views;
         shared.acked_posts.fetch_add(1, Ordering::Relaxed);
         if shared.window.contains(&answered) {
             taken.latency_us.push(u64::try_from((answered - due).as_micros()).unwrap_or(u64::MAX));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::client::{Coding, prepare};
+use crate::audience::DEVICES;
+use crate::client::{self, Coding, prepare};
 use crate::drive::{Bodies, Load, Measured, Pace, measure};
 use crate::machine::Neighbours;
 use crate::subject::{Subject, fresh};
@@ -40,7 +41,7 @@ const STEADY_EVENTS_PER_S: f64 = 50_000.0;
 /// So many times the bodies that plain posts took: rates of runs differ.
 const HEADROOM: f64 = 1.3;
 
-type Prepared = Arc<Vec<Vec<u8>>>;
+type Prepared = Arc<Vec<client::Prepared>>;
 
 /// How a variant posts.
 struct Variant {
@@ -84,7 +85,7 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
         for variant in variants() {
             progress(&format!("ingest, run {run} of {}: {}", options.runs, variant.name));
             let bodies = match (variant.coding, prepared.iter().find(|(coding, _)| *coding == variant.coding)) {
-                (Coding::Identity, _) => Bodies::Renewed,
+                (Coding::Identity, _) => Bodies::Live,
                 (coding, Some((_, bodies))) => Bodies::Prepared(coding, Arc::clone(bodies)),
                 (coding, None) => {
                     // Compressed bodies are never taken faster than plain ones, which were measured just before.
@@ -105,9 +106,9 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
         }
     }
     table.notes.push(format!(
-        "The program with its defaults, but for maintenance, which is put off, on a fresh data directory; heartbeats of \
-         about 700 bytes over keep-alive connections, one device each, for {} s after a warm-up. The client is one \
-         thread with bodies made beforehand. CPU of ingest is all of the program's but the processor's, SQLite's and \
+        "The program with its defaults, but for maintenance, which is put off, on a fresh data directory; the \
+         uploads of {DEVICES} devices, about 900 bytes of JSON for an event, over keep-alive connections for {} s after a \
+         warm-up. The client is one thread. CPU of ingest is all of the program's but the processor's, SQLite's and \
          the query engine's threads. The closed loops run the machine at its limit, processor and client on the same \
          cores, so their latency is that of a full queue; the last two columns are open loops.",
         measured.as_secs_f64()
@@ -121,7 +122,7 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
 }
 
 /// About so many compressed bodies of 100 events.
-fn prepare_for(coding: Coding, bodies: f64) -> Result<Vec<Vec<u8>>> {
+fn prepare_for(coding: Coding, bodies: f64) -> Result<Vec<client::Prepared>> {
     progress(&format!("ingest: preparing {bodies:.0} bodies, {coding:?}"));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
     prepare(coding, 100, bodies as usize)
@@ -134,7 +135,7 @@ async fn one(
     pace: Pace,
     measured: Duration,
 ) -> Result<[f64; FIGURES.len()]> {
-    let start = fresh(options)?.variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "1h");
+    let start = fresh(options)?.test_clock().variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "1h");
     let subject = Subject::start(&start).await?;
     let load = Load {
         target: subject.target(),

@@ -5,6 +5,7 @@
 //! stated in CPU-seconds (user and system) first: a rate depends on what else runs, a cost hardly does.
 
 mod appender;
+mod audience;
 mod client;
 mod cluster;
 mod cost;
@@ -22,8 +23,10 @@ mod plain_file;
 mod prepare;
 mod processor;
 mod query;
+mod random;
 mod reads;
 mod rollups;
+mod script;
 mod subject;
 mod suite;
 mod table;
@@ -35,6 +38,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use schemas::Timestamp;
 
+use crate::audience::DEVICES;
 use crate::processor::Log;
 use crate::table::Table;
 
@@ -69,6 +73,9 @@ enum Name {
         /// Events in the log.
         #[arg(long, default_value_t = 500_000)]
         events: usize,
+        /// Devices that they come from.
+        #[arg(long, default_value_t = DEVICES)]
+        devices: usize,
         /// Measure only a log in which this share of the events are copies; else three logs and settings.
         #[arg(long)]
         duplicates: Option<f64>,
@@ -155,9 +162,9 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
     match name {
         Name::Log => log::run(options).await,
         Name::Ingest => Ok(vec![ingest::run(options).await?]),
-        Name::Processor { events, duplicates } => {
+        Name::Processor { events, devices, duplicates } => {
             let logs = duplicates.map_or_else(Log::all, |share| vec![Log::with_copies(share)]);
-            Ok(vec![processor::run(options, *events, &logs).await?])
+            Ok(vec![processor::run(options, (*events, *devices), &logs).await?])
         }
         Name::E2e => Ok(vec![e2e::run(options).await?]),
         Name::Embedded => Ok(vec![embedded::run(options).await?]),
@@ -166,7 +173,7 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
         Name::Query { events } => query::run(options, *events).await,
         Name::All { output } => {
             let mut tables = log::run(options).await?;
-            tables.push(processor::run(options, 500_000, &Log::all()).await?);
+            tables.push(processor::run(options, (500_000, DEVICES), &Log::all()).await?);
             tables.push(ingest::run(options).await?);
             tables.push(e2e::run(options).await?);
             tables.push(embedded::run(options).await?);

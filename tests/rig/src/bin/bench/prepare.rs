@@ -5,19 +5,17 @@ use std::path::Path;
 use anyhow::Result;
 use bytes::Bytes;
 use event_log::{DiskLog, DiskLogConfig, EventLog, NewRecord};
-use rig::Device;
 use schemas::partition::partition_of;
-use schemas::record::{Item, Record, Upload, encode};
-use schemas::{Timestamp, Wire};
+use schemas::record::{Item, Record, encode};
+use schemas::{Timestamp, Wire, record};
 
-use crate::client::Random;
+use crate::audience::{Audience, Share, Upload, scripts};
 use crate::now;
+use crate::random::Random;
 
 /// Events of a record: what a device sends at once.
 const RECORD_EVENTS: usize = 100;
-/// Devices that take turns.
-const DEVICES: usize = 1_000;
-const PROJECT: &str = "default";
+pub(crate) const PROJECT: &str = "default";
 
 /// What is in a prepared log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,42 +24,47 @@ pub(crate) struct Prepared {
     pub(crate) events: u64,
     /// Events that are copies of earlier ones.
     pub(crate) copies: u64,
+    /// Views that begin.
+    pub(crate) views: u64,
     /// Bytes of the events as devices wrote them.
     pub(crate) json_bytes: u64,
     /// Bytes of the records.
     pub(crate) record_bytes: u64,
 }
 
-/// Appends heartbeats of many devices in records of 100. A share of the records are uploads sent again: any earlier
-/// one, under another batch id.
-pub(crate) async fn prepare(folder: &Path, events: usize, copies: f64) -> Result<Prepared> {
+/// Appends what an audience of so many devices sends, in records of 100 events. A share of the records are uploads sent
+/// again: any earlier one, under another batch id.
+pub(crate) async fn prepare(folder: &Path, events: usize, devices: usize, copies: f64) -> Result<Prepared> {
     let log = DiskLog::open(DiskLogConfig::new(folder))?;
-    let mut devices: Vec<Device> = (0..DEVICES).map(|_| Device::new()).collect();
+    let mut audience = Audience::new(&scripts(RECORD_EVENTS)?, Share::whole(devices), now().millis());
     let mut random = Random::seeded(0x0bad_5eed);
     let mut prepared = Prepared::default();
-    let mut originals: Vec<(usize, Vec<String>)> = Vec::new();
+    let mut originals: Vec<(Upload, Vec<u8>)> = Vec::new();
+    let mut newest_ms = 0;
     let records = events.div_ceil(RECORD_EVENTS);
-    // Ten minutes of traffic that end now.
-    let span_ms = 600_000;
-    let end = now();
     let mut waiting = Vec::new();
     for number in 0..records {
-        let behind_ms = i64::try_from(span_ms * (records - number) / records)?;
-        let log_time = end.plus_millis(-behind_ms);
-        let is_copy = !originals.is_empty() && below(&mut random, copies);
+        let is_copy = !originals.is_empty() && random.chance(copies);
         let chosen = if is_copy {
             prepared.copies += RECORD_EVENTS as u64;
             random.below(originals.len())
         } else {
-            let device = number % DEVICES;
-            originals.push((device, heartbeats(&mut devices[device], log_time)));
+            let mut body = Vec::new();
+            let upload = audience.next(&mut body);
+            newest_ms = upload.arrives_ms;
+            prepared.views += upload.views;
+            // Only what may be sent again is kept.
+            if copies <= 0.0 {
+                originals.clear();
+            }
+            originals.push((upload, body));
             originals.len() - 1
         };
-        let (device, bodies) = &originals[chosen];
-        prepared.events += bodies.len() as u64;
-        prepared.json_bytes += bodies.iter().map(|body| body.len() as u64).sum::<u64>();
-        let install = devices[*device].install.to_string();
-        let record = record(number, &install, bodies, log_time, log.partitions());
+        let (upload, body) = &originals[chosen];
+        let items: Vec<&[u8]> = audience.events(upload, body).collect();
+        prepared.events += items.len() as u64;
+        prepared.json_bytes += items.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+        let record = record(number, upload, &items, newest_ms, log.partitions());
         prepared.record_bytes += record.bytes.len() as u64;
         waiting.push(record);
         if waiting.len() == 64 || number + 1 == records {
@@ -71,35 +74,29 @@ pub(crate) async fn prepare(folder: &Path, events: usize, copies: f64) -> Result
     Ok(prepared)
 }
 
-/// True with this probability.
-fn below(random: &mut Random, probability: f64) -> bool {
-    f64::from(u32::try_from(random.next() >> 32).unwrap_or(0)) < probability * f64::from(u32::MAX)
-}
-
-/// A hundred heartbeats, one a second, the last one just now.
-fn heartbeats(device: &mut Device, log_time: Timestamp) -> Vec<String> {
-    let view = format!("view-{}", device.session);
-    let ages_s = (0_i64..).take(RECORD_EVENTS).collect::<Vec<_>>().into_iter().rev();
-    ages_s.map(|age_s| device.heartbeat(&view, log_time.plus_millis(-age_s * 1000).to_chrono()).to_string()).collect()
-}
-
-fn record(number: usize, install: &str, bodies: &[String], log_time: Timestamp, partitions: u16) -> NewRecord {
-    let items = (0..).zip(bodies).map(|(index, body)| Item { index, bytes: body.as_bytes(), oversize: None });
-    let upload = Upload {
-        batch_id: &format!("batch-{number}"),
+/// An upload as ingest appends it when it arrives.
+fn record(number: usize, upload: &Upload, items: &[&[u8]], arrives_ms: i64, partitions: u16) -> NewRecord {
+    let at = |unix_ms| Timestamp::from_millis(unix_ms).unwrap_or_default();
+    let log_time = at(arrives_ms);
+    let install = upload.install.to_string();
+    let boot = upload.boot.to_string();
+    let items = (0..).zip(items).map(|(index, bytes)| Item { index, bytes, oversize: None });
+    let batch_id = format!("batch-{number}");
+    let record = record::Upload {
+        batch_id: &batch_id,
         part: 0,
         parts: 1,
         log_time,
         received_at: log_time,
-        sent_at: None,
-        sent_mono_ms: None,
-        boot_id: None,
+        sent_at: Some(at(upload.sent_ms())),
+        sent_mono_ms: u64::try_from(upload.mono_ms).ok(),
+        boot_id: Some(&boot),
         project: PROJECT,
         subject: None,
         wire: Wire::Cloudevents.as_str(),
         facts: Vec::new(),
         items: items.collect(),
     };
-    let bytes = Bytes::from(encode(&Record::Upload(upload)));
-    NewRecord { partition: partition_of(PROJECT, install, partitions), log_time, bytes }
+    let bytes = Bytes::from(encode(&Record::Upload(record)));
+    NewRecord { partition: partition_of(PROJECT, &install, partitions), log_time, bytes }
 }

@@ -16,18 +16,21 @@ pub(crate) const NO_COPIES: &str = "no copies";
 /// The figure to reach.
 pub(crate) const EVENTS_PER_CPU_S: &str = "events per CPU-s";
 
-const FIGURES: [&str; 14] = [
+const FIGURES: [&str; 17] = [
     EVENTS_PER_CPU_S,
     "events/s",
     "CPU per event, µs",
     "fold, µs of time per event",
     "encode and write files, µs",
+    "facts, µs",
     "database, µs",
+    "rollup deltas per event",
     "commits",
     "files",
     "`events`, bytes per row",
     "`records`, bytes per event",
     "id runs, bytes per stored event",
+    "sessions open at the end",
     "keys in memory",
     "filters in memory, KiB",
     "memory at the peak, MiB",
@@ -62,14 +65,14 @@ impl Log {
 }
 
 /// Measures all logs.
-pub(crate) async fn run(options: &Options, events: usize, logs: &[Log]) -> Result<Table> {
+pub(crate) async fn run(options: &Options, (events, devices): (usize, usize), logs: &[Log]) -> Result<Table> {
     let neighbours = Neighbours::watch();
     let folder = tempfile::tempdir()?;
     let mut prepared: Vec<(f64, Prepared)> = Vec::new();
     for log in logs {
         if prepared.iter().all(|(copies, _)| copies.total_cmp(&log.copies).is_ne()) {
             progress(&format!("processor: preparing a log of {events} events, {}", log.name));
-            prepared.push((log.copies, prepare(&log_folder(folder.path(), log), events, log.copies).await?));
+            prepared.push((log.copies, prepare(&log_folder(folder.path(), log), events, devices, log.copies).await?));
         }
     }
     let mut table = Table::new("processor", "The processor", &FIGURES);
@@ -85,9 +88,9 @@ pub(crate) async fn run(options: &Options, events: usize, logs: &[Log]) -> Resul
     }
     let (_, about) = prepared.first().context("no log")?;
     table.notes.push(format!(
-        "A log of {events} native heartbeats of 1000 devices in records of 100, {:.0} bytes of JSON each ({:.0} in the \
+        "A log of {events} events of an audience of {devices} devices in records of 100, {:.0} bytes of JSON each ({:.0} in the \
          log), is taken into a fresh warehouse with the default settings: read, decode, validate, deduplicate, correct \
-         clocks, add up, encode (zstd 1), write and flush files, commit. CPU is of a process that does nothing else; \
+         clocks, fold views and sessions, add up, encode (zstd 1), write and flush files, commit. CPU is of a process that does nothing else; \
          merging of files is in the end-to-end figures.",
         float(about.json_bytes) / float(about.events),
         float(about.record_bytes) / float(about.events),
@@ -131,6 +134,7 @@ fn check(about: &Prepared, drained: &Value) -> Result<()> {
         ("stored", unique),
         ("event_rows", unique),
         ("duplicate", float(about.copies)),
+        ("views_begun", float(about.views)),
         ("quarantined", 0.0),
         ("unaccounted", 0.0),
     ] {
@@ -150,12 +154,15 @@ fn figures(about: &Prepared, drained: &Value) -> [f64; FIGURES.len()] {
         value("cpu_s") * 1e6 / events,
         value("fold_s") * 1e6 / events,
         value("encode_s") * 1e6 / events,
+        value("facts_s") * 1e6 / events,
         value("database_s") * 1e6 / events,
+        value("deltas") / events,
         value("commits"),
         value("files"),
         value("events_bytes") / stored,
         value("records_bytes") / events,
         value("ids_bytes") / stored,
+        value("open_sessions"),
         value("hot_keys"),
         value("filter_bytes") / 1024.0,
         value("memory_mib"),

@@ -20,7 +20,7 @@ pub(crate) struct Subject {
     client: Client,
 }
 
-/// How the program is started: with its defaults, on a fresh data directory.
+/// How the program is started: with its defaults, on a fresh data directory. For an audience it has the test clock.
 pub(crate) fn fresh(options: &Options) -> Result<Start> {
     let binary = &options.binary;
     ensure!(
@@ -81,7 +81,7 @@ impl Subject {
         ensure!(taken.refused.is_empty(), "posts were refused: {:?}", taken.refused);
         ensure!(taken.acked_events > 0, "nothing was acknowledged");
         let acked = taken.acked_events;
-        self.check_sums(acked).await?;
+        self.check_sums(taken).await?;
         let committed = self.metrics().await?.value("streamgauge_processor_events_total{outcome=\"stored\"}")?;
         ensure!(committed >= float(acked), "{acked} events were acknowledged, and the metric says {committed}");
         let errors = self.server.log_lines("ERROR");
@@ -89,14 +89,17 @@ impl Subject {
         Ok(())
     }
 
-    /// Checks that exactly so many events are in rows, rollups and books.
-    pub(crate) async fn check_sums(&self, acked: u64) -> Result<()> {
+    /// Checks that exactly the acknowledged events and views are in rows, rollups and books.
+    pub(crate) async fn check_sums(&self, taken: &Taken) -> Result<()> {
+        let (acked, views) = (taken.acked_events, taken.acked_views);
         let stored = self.number("SELECT count(*) FROM events").await?;
         ensure!(stored == acked, "{acked} events were acknowledged, and {stored} are stored");
         let counted = self.number("SELECT coalesce(sum(events), 0) FROM rollup_usage_hour").await?;
         ensure!(counted == acked, "{acked} events were acknowledged, and the rollup counts {counted}");
         let ledger = self.number("SELECT coalesce(sum(events), 0) FROM ledger WHERE outcome = 'stored'").await?;
         ensure!(ledger == acked, "{acked} events were acknowledged, and the books say {ledger}");
+        let begun = self.number("SELECT coalesce(sum(attempts), 0) FROM rollup_stream_hour").await?;
+        ensure!(begun == views, "{views} views have begun, and the rollup counts {begun}");
         Ok(())
     }
 
