@@ -188,6 +188,43 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
+/// The value of a member that is [read at once](read_once).
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// Read, and held against the rules.
+    Scalar(Scalar<'a>),
+    /// As text: only split.
+    Text(&'a RawValue),
+}
+
+/// Reads an object in one pass, and hands on its members in their order: those named by `is_text` as text, all others
+/// read. Returns whether that went well: no rule was broken, and `take` refused none of them. Where it did not, reading
+/// value by value ([`Members::parse`], [`scalar`]) tells which member it was, and why; that costs two passes.
+pub fn read_once<'a>(text: &'a str, is_text: fn(&str) -> bool, take: impl FnMut(&str, Value<'a>) -> bool) -> bool {
+    struct Once<F> {
+        is_text: fn(&str) -> bool,
+        take: F,
+    }
+    impl<'de, F: FnMut(&str, Value<'de>) -> bool> Visitor<'de> for Once<F> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some(Key(name)) = map.next_key()? {
+                let is_text = (self.is_text)(&name);
+                let value = if is_text { Value::Text(map.next_value()?) } else { Value::Scalar(map.next_value()?) };
+                if !(self.take)(&name, value) {
+                    return Err(de::Error::custom("refused"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer.deserialize_map(Once { is_text, take }).is_ok() && deserializer.end().is_ok()
+}
+
 /// Reads one value strictly, down to its last leaf.
 ///
 /// # Errors
@@ -223,5 +260,32 @@ mod tests {
         assert_eq!(read("3.5").map(|scalar| scalar.integer()), Ok(None));
         assert_eq!(read(r#""\u00e9""#), Ok(Scalar::Text("é".into())));
         assert_eq!(read(r#"{"a":[{"b":null}]}"#), Ok(Scalar::Composite));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_at_once_is_what_is_read_value_by_value(
+            members in proptest::collection::vec(("[ab\u{e9}]{1,2}", 0..9_usize), 0..6), cut in 0..60_usize, garbled: bool
+        ) {
+            let values = ["1", "-2.5e3", "null", "true", "\"x\\u00e9\"", "[1,{\"k\":[]}]", "{\"a\":\"\\u0000\"}", "\"\\ud800\"", "1e999"];
+            let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\": {}", values[*value])).collect();
+            let mut text = format!("{{{}}}", members.join(","));
+            if garbled {
+                text = text.chars().take(cut).collect();
+            }
+            let mut once = Vec::new();
+            let is_read = read_once(&text, |name| name == "a", |name, value| {
+                once.push((name.to_owned(), format!("{value:?}")));
+                true
+            });
+            let slowly = Members::parse(&text).and_then(|members| {
+                let read = |(name, raw): (&str, &'_ RawValue)| Ok((name.to_owned(), match name {
+                    "a" => format!("Text({raw:?})"),
+                    _ => format!("Scalar({:?})", scalar(raw)?),
+                }));
+                members.iter().map(read).collect::<Result<Vec<_>, Reason>>()
+            });
+            proptest::prop_assert_eq!(is_read.then_some(once), slowly.ok(), "{}", text);
+        }
     }
 }

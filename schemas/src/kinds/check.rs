@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::{FieldSpec, FieldType, KindSpec};
 use crate::event;
@@ -83,14 +82,27 @@ fn not_an_object(kind: Option<&'static KindSpec>, data: &str) -> Result<(), Brok
 
 /// Walks the object once; returns what was found and, where something must change, the object's new text.
 fn walk(kind: Option<&'static KindSpec>, data: &str, strictness: Strictness) -> Result<(Walk, Option<String>), Broken> {
-    let members = Members::parse(data).map_err(|reason| (reason, "data".to_owned()))?;
+    let members = || Members::parse(data).map_err(|reason| (reason, "data".to_owned()));
     let mut walk = Walk::new(kind, strictness);
-    for (name, raw) in members.iter() {
-        walk.take(name, raw)?;
+    let is_read = json::read_once(
+        data,
+        |_| false,
+        |name, value| match value {
+            json::Value::Scalar(scalar) => walk.take(name, &scalar).is_ok(),
+            json::Value::Text(_) => false,
+        },
+    );
+    if !is_read {
+        // Once more, for which rule is broken by which field.
+        walk = Walk::new(kind, strictness);
+        for (name, raw) in members()?.iter() {
+            let scalar = json::scalar(raw).map_err(|reason| broken(reason, name))?;
+            walk.take(name, &scalar)?;
+        }
     }
     walk.judge_stream()?;
     walk.judge_missing()?;
-    let rewritten = (!walk.edits.is_empty()).then(|| rewritten(&members, &walk.edits));
+    let rewritten = if walk.edits.is_empty() { None } else { Some(rewritten(&members()?, &walk.edits)) };
     Ok((walk, rewritten))
 }
 
@@ -143,13 +155,12 @@ impl Walk {
     }
 
     /// Takes in one member of the object.
-    fn take(&mut self, name: &str, raw: &RawValue) -> Result<(), Broken> {
-        let scalar = json::scalar(raw).map_err(|reason| broken(reason, name))?;
+    fn take(&mut self, name: &str, scalar: &Scalar<'_>) -> Result<(), Broken> {
         let Some(idx) = self.fields.iter().position(|field| field.name == name) else {
             if let Some(name) = self.never_stored(name) {
                 self.edits.push((name, Edit::Remove));
             } else {
-                self.lift(name, &scalar);
+                self.lift(name, scalar);
             }
             return Ok(());
         };
@@ -158,10 +169,10 @@ impl Walk {
         }
         self.met |= 1 << idx;
         let field = &self.fields[idx];
-        match fit(field, &scalar) {
+        match fit(field, scalar) {
             Fit::Missing => return Ok(()),
             Fit::Unusable => return self.unusable(field),
-            Fit::Fits => self.lift(name, &scalar),
+            Fit::Fits => self.lift(name, scalar),
             Fit::Means(word) => self.edits.push((field.name, Edit::Word(word))),
         }
         self.present |= 1 << idx;

@@ -71,6 +71,17 @@ struct Fault {
 
 impl<'a> Envelope<'a> {
     fn from_json(text: &'a str) -> Result<Self, Fault> {
+        let mut envelope = Self::default();
+        let is_data = |name: &str| name == "data" || name == "data_base64";
+        let is_read = json::read_once(text, is_data, |name, value| match value {
+            json::Value::Text(raw) => envelope.data.replace(Cow::Borrowed(raw.get())).is_none(),
+            json::Value::Scalar(value) => envelope.set(name, value).is_ok(),
+        });
+        if is_read { Ok(envelope) } else { Self::value_by_value(text) }
+    }
+
+    /// The same, and which rule is broken by which attribute.
+    fn value_by_value(text: &'a str) -> Result<Self, Fault> {
         let members = Members::parse(text).map_err(|reason| Fault { reason, field: None })?;
         let mut envelope = Self::default();
         for (name, raw) in members.iter() {
