@@ -12,9 +12,11 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::audit;
+use crate::backup::{self, BackupOptions, RestoreOptions};
 use crate::client;
 use crate::config::{Config, Flags, Loaded, Profile};
 use crate::doctor;
+use crate::maintenance::{self, CollectOptions, CompactOptions, ExpireOptions};
 use crate::rebuild;
 use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
@@ -72,6 +74,31 @@ enum Verb {
         /// Print JSON lines.
         #[arg(long)]
         json: bool,
+    },
+    /// Merge small files and fold rollup deltas, until nothing is left to do.
+    Compact {
+        #[command(flatten)]
+        options: CompactOptions,
+    },
+    /// Take old commits out of the catalogue, and delete files that only they listed.
+    Expire {
+        #[command(flatten)]
+        options: ExpireOptions,
+    },
+    /// Delete files that no commit lists.
+    Collect {
+        #[command(flatten)]
+        options: CollectOptions,
+    },
+    /// Copy database and lake into a folder, with everything acknowledged so far.
+    Backup {
+        #[command(flatten)]
+        options: BackupOptions,
+    },
+    /// Put a backup where nothing is.
+    Restore {
+        #[command(flatten)]
+        options: RestoreOptions,
     },
     /// Fold all kept records again, while no server runs.
     Rebuild {
@@ -169,6 +196,25 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             };
             telemetry::start(config.log_format, rust_log.or(Some("warn")));
             block_on(rebuild::rebuild(&config, data_dir, json))?;
+        }
+        Verb::Compact { options } => block_on(maintenance::compact(&config, &options))?,
+        Verb::Expire { options } => block_on(maintenance::expire(&config, &options))?,
+        Verb::Collect { options } => {
+            telemetry::start(config.log_format, rust_log.or(Some("warn")));
+            if !block_on(maintenance::collect(&config, &options))? {
+                return Ok(ExitCode::from(FAILED));
+            }
+        }
+        Verb::Backup { options } => {
+            telemetry::start(config.log_format, rust_log.or(Some("warn")));
+            block_on(backup::backup(&config, &options))?;
+        }
+        Verb::Restore { options } => {
+            let place = match block_on(backup::find_place(&config, &options)) {
+                Ok(place) => place,
+                Err(error) => return Ok(refuse(&error)),
+            };
+            block_on(backup::restore(&config, &options, place))?;
         }
         Verb::Audit { json } => {
             if !block_on(audit::audit(&config, json))? {

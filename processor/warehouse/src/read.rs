@@ -18,6 +18,9 @@ pub enum ReadError {
     /// The database failed.
     #[error("read the warehouse database")]
     Database(#[from] sqlx::Error),
+    /// The lake failed.
+    #[error("list the files of the lake")]
+    Lake(#[source] std::io::Error),
     /// The checkpoints are of another log. Going on would skip or repeat records.
     #[error(
         "the warehouse took in records of another log than this one (topic `{topic}`): restore the log that belongs to it"
@@ -199,6 +202,22 @@ impl Warehouse {
         if has_begun {
             return Err(ReadError::OtherLog { topic });
         }
+        sql("INSERT INTO log_identity VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET identity = excluded.identity")
+            .bind(topic)
+            .bind(identity)
+            .run(&mut transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// From now on the topic's checkpoints are positions of the log of this identity. For who knows that they are: after a
+    /// restore, whose log begins where the warehouse ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn follow_log(&self, topic: &str, identity: &str) -> Result<(), ReadError> {
+        let mut transaction = self.shared.database.write().await?;
         sql("INSERT INTO log_identity VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET identity = excluded.identity")
             .bind(topic)
             .bind(identity)

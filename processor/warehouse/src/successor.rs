@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::database::sqlite::beside;
 use crate::database::{Database, sql};
 use crate::open::{OpenError, Warehouse, WarehouseConfig};
 use crate::read::ReadError;
@@ -63,19 +64,13 @@ pub fn successor_file(config: &WarehouseConfig) -> Option<PathBuf> {
 /// What the file system says.
 pub fn remove_unfinished(config: &WarehouseConfig) -> io::Result<()> {
     let Some(database) = successor_file(config) else { return Ok(()) };
-    for path in [beside(&database, "-wal"), beside(&database, "-shm"), database] {
+    for path in [beside(&database, "-wal"), beside(&database, "-shm"), beside(&database, ".lock"), database] {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
     Ok(())
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// The two of them.
@@ -147,6 +142,7 @@ impl Successor {
                 return Err(SuccessorError::InUse { path: database.clone() });
             }
         }
+        let _ = fs::remove_file(beside(&file, ".lock"));
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
         let renamed = File::open(&file)
             .and_then(|file| file.sync_all())

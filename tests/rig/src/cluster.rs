@@ -115,6 +115,18 @@ impl Cluster {
         futures::future::try_join_all(starts.iter().map(Start::start)).await
     }
 
+    /// Drops its database and forgets its lake: both are empty from now on. Its processes must have ended.
+    ///
+    /// # Errors
+    ///
+    /// If that is refused.
+    pub async fn lose_warehouse(&mut self) -> Result<()> {
+        self.psql(&self.postgres, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        self.psql(&self.postgres, &format!("CREATE DATABASE {}", self.name)).await?;
+        self.lake.push_str("_anew");
+        Ok(())
+    }
+
     async fn psql(&self, url: &str, sql: &str) -> Result<String> {
         let output = Command::new("psql").args([url, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).output().await;
         let output = output.context("run psql")?;
