@@ -17,7 +17,7 @@ use crate::client;
 use crate::config::{Config, Flags, Loaded, Profile};
 use crate::doctor;
 use crate::maintenance::{self, CollectOptions, CompactOptions, ExpireOptions};
-use crate::rebuild;
+use crate::rebuild::{self, RebuildOptions};
 use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
 use crate::stores;
@@ -100,11 +100,10 @@ enum Verb {
         #[command(flatten)]
         options: RestoreOptions,
     },
-    /// Fold all kept records again, while no server runs.
+    /// Fold all kept records again: while no server runs, or beside a cluster into another place.
     Rebuild {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        options: RebuildOptions,
     },
     /// Compare everything that must agree: records, events, ledger, rollups.
     Audit {
@@ -189,13 +188,13 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             block_on(client::sql(&config, &client::Statement { sql, limit, as_of }, output.as_ref(), json))?;
         }
         Verb::Tail { json } => block_on(client::tail(&config, json))?,
-        Verb::Rebuild { json } => {
-            let data_dir = match rebuild::take(&config) {
-                Ok(data_dir) => data_dir,
+        Verb::Rebuild { options } => {
+            let target = match rebuild::target(&config, &options) {
+                Ok(target) => target,
                 Err(error) => return Ok(refuse(&error)),
             };
             telemetry::start(config.log_format, rust_log.or(Some("warn")));
-            block_on(rebuild::rebuild(&config, data_dir, json))?;
+            block_on(rebuild::rebuild(&config, target, &options))?;
         }
         Verb::Compact { options } => block_on(maintenance::compact(&config, &options))?,
         Verb::Expire { options } => block_on(maintenance::expire(&config, &options))?,

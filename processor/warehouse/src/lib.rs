@@ -60,4 +60,4 @@ pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};
 pub use rollup_store::{ChangedBucket, ChangedQuery, FoldedDeltas, RollupQuery, RollupRow};
-pub use successor::{Successor, SuccessorError, remove_unfinished, successor_file};
+pub use successor::{Another, Successor, SuccessorError, remove_unfinished, successor_file};

@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 pub use copy::BackedUp;
-pub(crate) use restore::SQLITE_FILE;
+pub(crate) use restore::{SQLITE_FILE, assert_empty};
 pub use restore::{find_place, restore};
 
 use crate::commit::CommitId;

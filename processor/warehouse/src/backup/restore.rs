@@ -30,6 +30,11 @@ pub async fn find_place(set: &BackupSet, config: &WarehouseConfig) -> Result<(),
     if set.version > latest {
         return Err(BackupError::Later { format: set.format, version: set.version });
     }
+    assert_empty(config).await
+}
+
+/// Asserts that neither the database nor the lake of a place holds anything.
+pub(crate) async fn assert_empty(config: &WarehouseConfig) -> Result<(), BackupError> {
     let is_empty = match &config.database {
         DatabaseConfig::Sqlite(path) => !path.try_exists().map_err(files(path))?,
         DatabaseConfig::Postgres(config) => PostgresDatabase::is_empty(config).await?,

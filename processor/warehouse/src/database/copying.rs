@@ -58,6 +58,28 @@ impl PostgresDatabase {
         Ok(!has_tables)
     }
 
+    /// Replaces the rows of these tables by those of another database, in an order that respects their references. Both have
+    /// the same columns, and the tables are small.
+    pub(crate) async fn copy_from(&self, other: &Self, tables: &[&str]) -> Result<(), sqlx::Error> {
+        let (mut from, mut to) = (other.read().await?, self.write().await?);
+        let limit = to.limit;
+        for table in tables.iter().rev() {
+            limited(limit, to.connection().execute(AssertSqlSafe(format!("DELETE FROM {table}")))).await?;
+        }
+        for table in tables {
+            let mut rows = Vec::new();
+            let mut copied = limited(limit, from.connection().copy_out_raw(&format!("COPY {table} TO STDOUT"))).await?;
+            while let Some(bytes) = limited(limit, copied.try_next()).await? {
+                rows.extend_from_slice(&bytes);
+            }
+            drop(copied);
+            let mut copy = limited(limit, to.connection().copy_in_raw(&format!("COPY {table} FROM STDIN"))).await?;
+            limited(limit, copy.send(rows)).await?;
+            limited(limit, copy.finish()).await?;
+        }
+        to.commit().await
+    }
+
     /// Makes the tables of this version in an empty database and fills them, in one transaction.
     pub(crate) async fn restore(
         config: &PostgresConfig,
