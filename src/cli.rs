@@ -12,10 +12,12 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::audit;
+use crate::backup::{self, BackupOptions, RestoreOptions};
 use crate::client;
 use crate::config::{Config, Flags, Loaded, Profile};
 use crate::doctor;
-use crate::rebuild;
+use crate::maintenance::{self, CollectOptions, CompactOptions, ExpireOptions};
+use crate::rebuild::{self, RebuildOptions};
 use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
 use crate::stores;
@@ -73,11 +75,35 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Fold all kept records again, while no server runs.
+    /// Merge small files and fold rollup deltas, until nothing is left to do.
+    Compact {
+        #[command(flatten)]
+        options: CompactOptions,
+    },
+    /// Take old commits out of the catalogue, and delete files that only they listed.
+    Expire {
+        #[command(flatten)]
+        options: ExpireOptions,
+    },
+    /// Delete files that no commit lists.
+    Collect {
+        #[command(flatten)]
+        options: CollectOptions,
+    },
+    /// Copy database and lake into a folder, with everything acknowledged so far.
+    Backup {
+        #[command(flatten)]
+        options: BackupOptions,
+    },
+    /// Put a backup where nothing is.
+    Restore {
+        #[command(flatten)]
+        options: RestoreOptions,
+    },
+    /// Fold all kept records again: while no server runs, or beside a cluster into another place.
     Rebuild {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        options: RebuildOptions,
     },
     /// Compare everything that must agree: records, events, ledger, rollups.
     Audit {
@@ -162,13 +188,32 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             block_on(client::sql(&config, &client::Statement { sql, limit, as_of }, output.as_ref(), json))?;
         }
         Verb::Tail { json } => block_on(client::tail(&config, json))?,
-        Verb::Rebuild { json } => {
-            let data_dir = match rebuild::take(&config) {
-                Ok(data_dir) => data_dir,
+        Verb::Rebuild { options } => {
+            let target = match rebuild::target(&config, &options) {
+                Ok(target) => target,
                 Err(error) => return Ok(refuse(&error)),
             };
             telemetry::start(config.log_format, rust_log.or(Some("warn")));
-            block_on(rebuild::rebuild(&config, data_dir, json))?;
+            block_on(rebuild::rebuild(&config, target, &options))?;
+        }
+        Verb::Compact { options } => block_on(maintenance::compact(&config, &options))?,
+        Verb::Expire { options } => block_on(maintenance::expire(&config, &options))?,
+        Verb::Collect { options } => {
+            telemetry::start(config.log_format, rust_log.or(Some("warn")));
+            if !block_on(maintenance::collect(&config, &options))? {
+                return Ok(ExitCode::from(FAILED));
+            }
+        }
+        Verb::Backup { options } => {
+            telemetry::start(config.log_format, rust_log.or(Some("warn")));
+            block_on(backup::backup(&config, &options))?;
+        }
+        Verb::Restore { options } => {
+            let place = match block_on(backup::find_place(&config, &options)) {
+                Ok(place) => place,
+                Err(error) => return Ok(refuse(&error)),
+            };
+            block_on(backup::restore(&config, &options, place))?;
         }
         Verb::Audit { json } => {
             if !block_on(audit::audit(&config, json))? {

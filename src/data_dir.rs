@@ -36,6 +36,8 @@ pub(crate) struct Credentials {
 const RUN_FILE: &str = "run.json";
 const CREDENTIALS_FILE: &str = "credentials.json";
 const LOCK_FILE: &str = "lock";
+/// While a backup is restored, and after one that was cut off.
+const RESTORING_FILE: &str = "restoring";
 
 impl DataDir {
     /// Takes the directory; a second process is refused by name. What a crashed one said about itself is removed.
@@ -56,9 +58,29 @@ impl DataDir {
         }
         lock.set_len(0)?;
         write!(lock, "{}", std::process::id())?;
+        if path.join(RESTORING_FILE).try_exists()? {
+            bail!(
+                "a restore into the data directory `{}` did not come to its end: empty the directory and restore again",
+                path.display()
+            );
+        }
         let data_dir = Self { path: path.to_owned(), _lock: lock };
         data_dir.remove_run();
         Ok(data_dir)
+    }
+
+    /// Nothing but a restore uses the directory until [`Self::restored`].
+    pub(crate) fn begin_restore(&self) -> Result<()> {
+        File::create_new(self.path.join(RESTORING_FILE))
+            .and_then(|file| file.sync_all())
+            .context("begin the restore")?;
+        Ok(File::open(&self.path)?.sync_all()?)
+    }
+
+    /// The restore is complete.
+    pub(crate) fn restored(&self) -> Result<()> {
+        fs::remove_file(self.path.join(RESTORING_FILE)).context("end the restore")?;
+        Ok(File::open(&self.path)?.sync_all()?)
     }
 
     /// Tells other programs where the server listens. Written whole or not at all.
@@ -88,13 +110,26 @@ impl DataDir {
 
     /// Where the credentials are.
     pub(crate) fn credentials_path(&self) -> PathBuf {
-        self.path.join(CREDENTIALS_FILE)
+        credentials_path(&self.path)
     }
 }
 
 /// The running server of a data directory, for commands that talk to it.
 pub(crate) fn read_run(data_dir: &Path) -> Result<Run> {
     read_json(&data_dir.join(RUN_FILE)).with_context(|| format!("no server runs on `{}`", data_dir.display()))
+}
+
+/// Where the credentials of a data directory are.
+pub(crate) fn credentials_path(data_dir: &Path) -> PathBuf {
+    data_dir.join(CREDENTIALS_FILE)
+}
+
+/// The bytes of the credentials' file, and its name; `None` if it is not there.
+pub(crate) fn credentials_file(data_dir: &Path) -> Result<Option<(String, Vec<u8>)>> {
+    match fs::read(data_dir.join(CREDENTIALS_FILE)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        read => Ok(Some((CREDENTIALS_FILE.to_owned(), read.context("read credentials.json")?))),
+    }
 }
 
 /// The credentials in a data directory; `None` if the file is not there.

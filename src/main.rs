@@ -3,12 +3,14 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod cli;
 mod client;
 mod clock;
 mod config;
 mod data_dir;
 mod doctor;
+mod maintenance;
 mod rebuild;
 mod serve;
 mod simulate;

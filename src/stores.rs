@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use event_log::{DiskLog, DiskLogConfig, EventLog, KafkaLog, KafkaLogConfig};
 use processor::EVENTS_TOPIC;
+use schemas::Timestamp;
 use warehouse::{LakeLocation, PostgresConfig, S3Location, Warehouse, WarehouseConfig, successor_file};
 
 use crate::config::{Config, Profile};
@@ -13,15 +14,26 @@ use crate::config::{Config, Profile};
 /// How long Kafka keeps records whose time a test chose.
 const TEST_RETENTION: Duration = Duration::from_secs(36_500 * 86_400);
 
+fn disk(config: &Config) -> DiskLogConfig {
+    DiskLogConfig {
+        partitions: config.log.partitions,
+        queue_bytes: config.log.queue_bytes.0,
+        ..DiskLogConfig::new(config.log_folder())
+    }
+}
+
+/// Makes an empty log on disk that begins at these positions; returns its identity.
+pub(crate) async fn create_log(config: &Config, positions: Vec<u64>, log_time: Timestamp) -> Result<String> {
+    let log_config = disk(config);
+    let creating = move || DiskLog::create_at(&log_config, &positions, log_time);
+    Ok(tokio::task::spawn_blocking(creating).await??)
+}
+
 /// Opens the log, or creates it.
 pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
     match config.profile()? {
         Profile::Embedded => {
-            let log_config = DiskLogConfig {
-                partitions: config.log.partitions,
-                queue_bytes: config.log.queue_bytes.0,
-                ..DiskLogConfig::new(config.log_folder())
-            };
+            let log_config = disk(&config);
             Ok(Arc::new(tokio::task::spawn_blocking(move || DiskLog::open(log_config)).await??))
         }
         Profile::Cluster => Ok(Arc::new(KafkaLog::open(kafka(&config)).await?)),

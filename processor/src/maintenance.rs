@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_log::EventLog;
 use schemas::Timestamp;
-use warehouse::{MergePolicy, Warehouse};
+use warehouse::{MergeError, MergePolicy, Warehouse};
 
 use crate::EVENTS_TOPIC;
 use crate::metrics::ProcessorMetrics;
@@ -68,8 +68,8 @@ impl Maintenance {
     pub async fn pass(&self, now: Timestamp) {
         self.merge_files(now).await;
         match self.warehouse.merge_rollups(now, self.config.rollup_delta_age).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::debug!(rows, "folded rollup deltas"),
+            Ok(folded) if folded.deltas == 0 => {}
+            Ok(folded) => tracing::debug!(rows = folded.deltas, "folded rollup deltas"),
             Err(error) => tracing::warn!(error = %chain(&error), "rollup deltas were not folded"),
         }
         self.collect(self.config.orphan_grace).await;
@@ -85,6 +85,7 @@ impl Maintenance {
 
     async fn collect(&self, grace: Duration) {
         match self.warehouse.collect_orphans(grace).await {
+            Ok(collected) if collected.is_elsewhere => {}
             Ok(collected) => {
                 self.metrics.collected_files.inc_by(collected.files);
                 self.metrics.missing_files.set(i64::try_from(collected.missing).unwrap_or(i64::MAX));
@@ -113,7 +114,7 @@ impl Maintenance {
                     );
                     self.metrics.merged_files.inc_by(merged.sources as u64);
                 }
-                Ok(None) => return,
+                Ok(None) | Err(MergeError::Elsewhere) => return,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "files were not merged");
                     return;

@@ -1,11 +1,12 @@
 //! Rebuilding: everything that was concluded from the records is concluded again, into an empty warehouse.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::{Outcome, Timestamp};
 use thiserror::Error;
 use warehouse::tables::RECORDS;
-use warehouse::{Checkpoint, MergeError, MergePolicy, ReadError, ScanError, StoredRecord, Warehouse};
+use warehouse::{Checkpoint, MergeError, MergePolicy, ReadError, ScanError, Snapshot, StoredRecord, Warehouse};
 
 use crate::EVENTS_TOPIC;
 use crate::member::{Member, Site};
@@ -47,8 +48,9 @@ pub enum RebuildError {
     Differs(String),
 }
 
-/// Folds all records of `live` into `next`, which is empty, up to the checkpoints of `live`, and asserts that `next` holds
-/// the same records and that its books balance. `progress` is told how many positions of the log are behind, of how many.
+/// Folds all records of `live` into `next`, which is empty, up to the checkpoints that `live` has at the beginning, and asserts
+/// that `next` holds the same records and that its books balance. `progress` is told how many positions of the log are behind,
+/// of how many. Others may commit to `live` meanwhile, as long as nobody deletes its files.
 ///
 /// # Errors
 ///
@@ -62,11 +64,12 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     // Registered nowhere: only their values are looked at.
     let metrics = ProcessorMetrics::new().map_err(|error| RebuildError::Differs(error.to_string()))?;
-    let checkpoints = live.checkpoints(EVENTS_TOPIC, 0).await?;
-    let snapshot = live.read().await?.snapshot().await?;
+    let mut read = live.read().await?;
+    let (checkpoints, snapshot) = (read.checkpoints(EVENTS_TOPIC).await?, read.snapshot().await?);
+    drop(read);
     let records: i64 = snapshot.files(&RECORDS).iter().map(|file| file.rows).sum();
     let positions = checkpoints.iter().map(|checkpoint| checkpoint.position).sum();
-    let log = StoredLog::new(live.lake().clone(), snapshot, &checkpoints);
+    let log = StoredLog::new(live.lake().clone(), Arc::clone(&snapshot), &checkpoints);
     let log_partitions = u16::try_from(checkpoints.len()).unwrap_or(u16::MAX);
     // Nobody waits for a commit: each is as large as it may be.
     let config = ProcessorConfig { commit_interval: Duration::MAX, ..config.clone() };
@@ -96,7 +99,7 @@ pub async fn rebuild(
     rebuilt.records = u64::try_from(records).unwrap_or(0);
     rebuilt.events =
         Outcome::ALL.iter().map(|outcome| metrics.events.with_label_values(&[outcome.as_str()]).get()).sum();
-    assert_complete(live, next, &checkpoints).await?;
+    assert_complete((live, snapshot), next, &checkpoints).await?;
     Ok(rebuilt)
 }
 
@@ -111,19 +114,26 @@ async fn keep_up(next: &Warehouse, now: Timestamp) -> Result<(), RebuildError> {
 }
 
 /// The event store must have come over as it was, up to the same positions: it is the only copy of what the log forgot.
-async fn assert_complete(live: &Warehouse, next: &Warehouse, checkpoints: &[Checkpoint]) -> Result<(), RebuildError> {
-    let reached = next.checkpoints(EVENTS_TOPIC, 0).await?;
+async fn assert_complete(
+    (live, snapshot): (&Warehouse, Arc<Snapshot>),
+    next: &Warehouse,
+    checkpoints: &[Checkpoint],
+) -> Result<(), RebuildError> {
+    let mut read = next.read().await?;
+    let (reached, rebuilt) = (read.checkpoints(EVENTS_TOPIC).await?, read.snapshot().await?);
+    let books = read.books().await?;
+    drop(read);
     if reached != checkpoints {
         return Err(RebuildError::Differs(format!("it ends at {reached:?} and not at {checkpoints:?}")));
     }
     for Checkpoint { log_partition, .. } in checkpoints {
-        let (live, next) = (digest(live, *log_partition).await?, digest(next, *log_partition).await?);
+        let live = digest(live, Arc::clone(&snapshot), *log_partition).await?;
+        let next = digest(next, Arc::clone(&rebuilt), *log_partition).await?;
         if live != next {
             let what = format!("partition {log_partition} has {next:?} of {live:?}");
             return Err(RebuildError::Differs(what));
         }
     }
-    let books = next.read().await?.books().await?;
     if books.unaccounted() > 0 {
         return Err(RebuildError::Differs(format!("its books do not balance: {books:?}")));
     }
@@ -137,8 +147,8 @@ struct Digest {
     crc: u32,
 }
 
-async fn digest(warehouse: &Warehouse, log_partition: u16) -> Result<Digest, RebuildError> {
-    let digest = warehouse.scan(move |lake, snapshot| {
+async fn digest(warehouse: &Warehouse, snapshot: Arc<Snapshot>, log_partition: u16) -> Result<Digest, RebuildError> {
+    let digest = warehouse.scan(move |lake, _| {
         let (mut records, mut crc) = (0, crc32fast::Hasher::new());
         for record in snapshot.records(lake, log_partition, 0)? {
             let StoredRecord { position, log_time, format, body } = record?;

@@ -101,7 +101,7 @@ impl From<ReadError> for Refused {
                 )
                 .at("as_of", "known_commit"),
             ),
-            error @ (ReadError::Database(_) | ReadError::OtherLog { .. }) => {
+            error @ (ReadError::Database(_) | ReadError::Lake(_) | ReadError::OtherLog { .. }) => {
                 tracing::error!(error = %error, "the warehouse database could not be read");
                 Self(Problem::new(503, "warehouse_unavailable", "the warehouse cannot be read now").retry_after(2))
             }

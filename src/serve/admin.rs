@@ -13,6 +13,7 @@ use event_log::{EventLog, records_behind};
 use processor::{EVENTS_TOPIC, ProcessorMetrics};
 use prometheus::{Encoder, Gauge, IntCounter, IntGauge, Registry, TextEncoder};
 use schemas::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use warehouse::Warehouse;
 
@@ -143,12 +144,21 @@ impl AdminState {
     }
 }
 
+/// The log that this process has open, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenLog {
+    pub(crate) identity: String,
+    /// Where the next record of each partition will be appended.
+    pub(crate) high: Vec<u64>,
+}
+
 /// The routes of the admin port.
 pub(super) fn router(state: AdminState) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/log", get(log))
         .with_state(state)
 }
 
@@ -175,6 +185,13 @@ async fn readyz(State(state): State<AdminState>) -> Response {
     let is_ready = parts.values().all(|part| part == "ok");
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": is_ready, "parts": Value::Object(parts) }))).into_response()
+}
+
+/// Everything acknowledged before the answer is below its positions.
+async fn log(State(state): State<AdminState>) -> Response {
+    let Some(log) = &state.log else { return StatusCode::NOT_FOUND.into_response() };
+    let high = log.ranges().iter().map(|range| range.high).collect();
+    Json(OpenLog { identity: log.identity().to_owned(), high }).into_response()
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {

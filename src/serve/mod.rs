@@ -9,6 +9,7 @@ mod roles;
 mod startup;
 mod tls;
 
+pub(crate) use admin::OpenLog;
 pub(crate) use credentials::{DEFAULT_PROJECT, generate};
 pub(crate) use role::Role;
 

@@ -17,7 +17,7 @@ use crate::views::{base, session, upload_at};
 use crate::{ALONE, assert_books_balance, clients, numbers, start};
 
 /// A fresh cluster; `None` skips the test by name.
-async fn cluster() -> Option<(Cluster, MutexGuard<'static, ()>)> {
+pub(crate) async fn cluster() -> Option<(Cluster, MutexGuard<'static, ()>)> {
     let cluster = Cluster::new(env!("CARGO_BIN_EXE_streamgauge")).await.unwrap();
     let Some(cluster) = cluster else {
         println!(

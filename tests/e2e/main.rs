@@ -8,6 +8,7 @@
 
 mod answers;
 mod audit;
+mod backup;
 mod browser;
 mod clients;
 mod cluster;
@@ -15,6 +16,7 @@ mod crash;
 mod examples;
 mod fixtures;
 mod layout;
+mod maintenance;
 mod program;
 mod promises;
 mod questions;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use event_log::{DiskLog, DiskLogConfig, EventLog, NewRecord};
+use rig::cluster::Cluster;
 use rig::device::{with, without};
 use rig::server::{Start, wait_until};
 use rig::{Device, Server};
@@ -188,6 +189,92 @@ async fn a_rebuild_that_is_killed_changes_nothing_and_what_was_not_committed_fol
     }
     assert_books_balance(&server).await;
     assert_eq!(server.metric("streamgauge_missing_files").await, Some(0.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_rebuilt_in_another_place_while_it_goes_on() {
+    let Some((cluster, _alone)) = crate::cluster::cluster().await else { return };
+    rebuild_a_cluster(cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_rebuilt_in_another_bucket_prefix() {
+    let Some((cluster, _alone)) = crate::cluster::cluster().await else { return };
+    let cluster = cluster.in_bucket();
+    if cluster.is_in_bucket() {
+        rebuild_a_cluster(cluster).await;
+    } else {
+        println!("skipped: STREAMGAUGE_TEST_S3 names no store, ./deploy/test starts one");
+        cluster.end().await.unwrap();
+    }
+}
+
+async fn rebuild_a_cluster(cluster: Cluster) {
+    let quick = |start: Start| {
+        start
+            .test_clock()
+            .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "150ms")
+            .variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "300ms")
+            .variable("STREAMGAUGE_MAINTENANCE__MERGE_FAN_IN", "4")
+    };
+    let server = quick(cluster.role("serve")).start().await.unwrap();
+    let second = quick(cluster.role("processor")).start().await.unwrap();
+    let mut devices: Vec<Device> = (0..8).map(|_| Device::new()).collect();
+    let sessions: Vec<Vec<Value>> = devices.iter_mut().map(|device| session(device, base())).collect();
+    for events in &sessions {
+        upload_at(&server, &events[..events.len() - 3], base() + TimeDelta::minutes(5)).await;
+    }
+    server.settle().await;
+    // Of eight devices two have a partition in common: what is late for the first ends the session of the second.
+    for events in &sessions {
+        upload_at(&server, &events[events.len() - 3..], base() + TimeDelta::hours(3)).await;
+        server.settle().await;
+    }
+    upload_at(&server, &sessions[0], base() + TimeDelta::hours(4)).await;
+    server.settle().await;
+    let key = server.start().command().args(["keys", "create", "--project", "other", "--json"]).output().await.unwrap();
+    let key: Value = serde_json::from_slice(&key.stdout).unwrap();
+    assert!(server.number("SELECT count(*) FROM views WHERE revision > 0").await > 0);
+
+    let (database, lake) = cluster.second_place().await.unwrap();
+    let place = ["rebuild", "--json", "--into-warehouse", &database, "--into-lake", &lake];
+    let refused = server.start().command().args(["rebuild"]).output().await.unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let nested = format!("{}/within", cluster.lake());
+    let nested = ["rebuild", "--into-warehouse", &database, "--into-lake", &nested];
+    let refused = server.start().command().args(nested).output().await.unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("lie within each other"), "{refused:?}");
+    let output = server.start().command().args(place).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(facts["records"], json!(server.number("SELECT count(*) FROM records").await), "{facts}");
+    let again = server.start().command().args(place).output().await.unwrap();
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is not empty"), "{again:?}");
+
+    // The cluster goes on; what comes now is in the topic when the other place takes over.
+    let later = base() + TimeDelta::hours(9);
+    upload_at(&server, &session(&mut Device::new(), later), later + TimeDelta::minutes(5)).await;
+    server.settle().await;
+    let before = numbers(&server).await;
+    for server in [second, server] {
+        assert!(server.stop().await.0.success());
+    }
+    let moved = quick(cluster.role("serve"))
+        .variable("STREAMGAUGE_WAREHOUSE_URL", &database)
+        .variable("STREAMGAUGE_LAKE_URL", &lake);
+    let server = moved.start().await.unwrap();
+    server.settle().await;
+    assert_same(&server, &before).await;
+    let request = server.request("POST", "/v1/events").header("x-api-key", key["key"].as_str().unwrap());
+    let event = Device::new().event("layout.saved", later, json!({}));
+    assert_eq!(rig::server::send(request.json(&[event])).await.unwrap().status, 202);
+    server.settle().await;
+    assert_eq!(server.metric("streamgauge_missing_files").await, Some(0.0));
+    assert_eq!(server.log_lines("ERROR"), Vec::<String>::new());
+    let (_, stopped) = server.stop().await;
+    let audit = stopped.command().args(["audit"]).output().await.unwrap();
+    assert!(audit.status.success(), "{audit:?}");
+    cluster.end().await.unwrap();
 }
 
 /// Commits of this start, those that only moved the checkpoint among them.

@@ -24,6 +24,8 @@ pub struct Collected {
     pub missing: u64,
     /// Nothing was deleted, since the lake holds files of commits that the database has not: it is older.
     pub is_ahead: bool,
+    /// Nothing was done, since another process is at it.
+    pub is_elsewhere: bool,
 }
 
 impl Warehouse {
@@ -36,9 +38,12 @@ impl Warehouse {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Database`]; files that cannot be deleted are left for the next time.
+    /// [`ReadError::Database`]; [`ReadError::Lake`] if its files cannot be listed. Files that cannot be deleted are left for
+    /// the next time.
     pub async fn collect_orphans(&self, grace: Duration) -> Result<Collected, ReadError> {
-        let Some(turn) = self.shared.database.take(Task::Files).await? else { return Ok(Collected::default()) };
+        let Some(turn) = self.shared.database.take(Task::Files).await? else {
+            return Ok(Collected { is_elsewhere: true, ..Collected::default() });
+        };
         let grace = if self.shared.database.is_shared() { grace.max(SHARED_GRACE) } else { grace };
         let collected = self.collect(grace).await;
         turn.end().await;
@@ -49,14 +54,8 @@ impl Warehouse {
         // In this order. A file that is written after the list is not in it; an older checkpoint spares more; and what
         // was committed before the checkpoint was read is among the listed.
         let lake = self.shared.lake.clone();
-        let found = match tokio::task::spawn_blocking(move || lake.list()).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the files of the lake cannot be listed: nothing is collected");
-                return Ok(Collected::default());
-            }
-            Err(_) => return Ok(Collected::default()),
-        };
+        let listing = tokio::task::spawn_blocking(move || lake.list()).await;
+        let found = listing.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(ReadError::Lake)?;
         let mut read = self.shared.database.read().await?;
         let checkpoints = sql("SELECT log_partition, position FROM checkpoint").rows(&mut read).await?;
         let listed = listed_files(&mut read).await?;

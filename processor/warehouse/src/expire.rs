@@ -23,6 +23,8 @@ pub struct Expired {
     pub scheduled: u64,
     /// Files deleted.
     pub deleted: u64,
+    /// Nothing was done, since another process is at it.
+    pub is_elsewhere: bool,
 }
 
 /// Files are scheduled in steps of this many, so that commits need not wait long.
@@ -36,7 +38,9 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`]; what was done until then stays done.
     pub async fn expire(&self, now: Timestamp, keep: Duration, grace: Duration) -> Result<Expired, ReadError> {
-        let Some(turn) = self.shared.database.take(Task::Files).await? else { return Ok(Expired::default()) };
+        let Some(turn) = self.shared.database.take(Task::Files).await? else {
+            return Ok(Expired { is_elsewhere: true, ..Expired::default() });
+        };
         let expired = self.expire_alone(now, keep, grace).await;
         turn.end().await;
         expired

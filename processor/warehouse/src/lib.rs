@@ -17,6 +17,7 @@
 mod access;
 mod add_up;
 mod audit;
+mod backup;
 mod books;
 mod catalogue;
 mod collect;
@@ -39,11 +40,13 @@ mod tests;
 
 pub use access::{Access, AccessError, Project, ServiceToken, UploadKey};
 pub use audit::{Audit, Finding};
+pub use backup::{BackedUp, BackupError, BackupSet, DatabaseKind, SetFile, TakenIn, find_place, restore};
 pub use books::Books;
 pub use collect::Collected;
 pub use commit::{
     Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile,
 };
+pub use database::CopiedTable;
 pub use database::postgres::{PostgresConfig, PostgresUrlError};
 pub use event_rows::EventRows;
 pub use expire::Expired;
@@ -56,5 +59,5 @@ pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};
-pub use rollup_store::{ChangedBucket, ChangedQuery, RollupQuery, RollupRow};
-pub use successor::{Successor, SuccessorError, remove_unfinished, successor_file};
+pub use rollup_store::{ChangedBucket, ChangedQuery, FoldedDeltas, RollupQuery, RollupRow};
+pub use successor::{Another, Successor, SuccessorError, remove_unfinished, successor_file};

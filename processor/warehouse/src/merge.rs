@@ -67,25 +67,27 @@ pub enum MergeError {
     /// Another program deleted rows. We do not read its deletes, and a merge would bring the rows back.
     #[error("the catalogue lists deleted rows, which this program never writes: it was attached for writing elsewhere")]
     ForeignDeletes,
+    /// Another process merges, collects, expires or copies files.
+    #[error("another process is at work on the files of the lake")]
+    Elsewhere,
     /// The merge did not land.
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
 
 impl Warehouse {
-    /// Merges one group of files, if there is one and no other process is at it. A merge is a commit of its own and changes
-    /// no answer.
+    /// Merges one group of files, if there is one. A merge is a commit of its own and changes no answer.
     ///
     /// # Errors
     ///
-    /// [`MergeError`].
+    /// [`MergeError`], among them that another process is at it.
     pub async fn merge_once(
         &self,
         policy: MergePolicy,
         now: Timestamp,
     ) -> Result<Option<(CommitId, Merged)>, MergeError> {
         let Some(turn) = self.shared.database.take(Task::Files).await.map_err(ReadError::from)? else {
-            return Ok(None);
+            return Err(MergeError::Elsewhere);
         };
         match self.merge_some(policy, now).await {
             Ok(Some((group, files))) => Ok(Some(self.commit_merge(turn, &group, files, now).await?)),

@@ -18,6 +18,9 @@ pub enum ReadError {
     /// The database failed.
     #[error("read the warehouse database")]
     Database(#[from] sqlx::Error),
+    /// The lake failed.
+    #[error("list the files of the lake")]
+    Lake(#[source] std::io::Error),
     /// The checkpoints are of another log. Going on would skip or repeat records.
     #[error(
         "the warehouse took in records of another log than this one (topic `{topic}`): restore the log that belongs to it"
@@ -103,6 +106,17 @@ pub struct Checkpoint {
     pub log_time: Option<Timestamp>,
 }
 
+impl Checkpoint {
+    /// From partition, position and log time.
+    fn of(row: &Row) -> Self {
+        Self {
+            log_partition: u16::try_from(row.get::<i64>(0)).unwrap_or(u16::MAX),
+            position: unsigned(row.get(1)),
+            log_time: Some(row.get::<i64>(2)).filter(|us| *us > 0).map(Timestamp::from_micros),
+        }
+    }
+}
+
 impl Warehouse {
     /// Begins to read at the newest commit.
     ///
@@ -169,14 +183,7 @@ impl Warehouse {
         );
         let rows = composed(select).bind(topic).rows(&mut transaction).await?;
         transaction.commit().await?;
-        Ok(rows
-            .iter()
-            .map(|row| Checkpoint {
-                log_partition: u16::try_from(row.get::<i64>(0)).unwrap_or(u16::MAX),
-                position: unsigned(row.get(1)),
-                log_time: Some(row.get::<i64>(2)).filter(|us| *us > 0).map(Timestamp::from_micros),
-            })
-            .collect())
+        Ok(rows.iter().map(Checkpoint::of).collect())
     }
 
     /// Ties a topic's checkpoints to the log of this identity. While nothing was taken in yet any log will do.
@@ -199,6 +206,22 @@ impl Warehouse {
         if has_begun {
             return Err(ReadError::OtherLog { topic });
         }
+        sql("INSERT INTO log_identity VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET identity = excluded.identity")
+            .bind(topic)
+            .bind(identity)
+            .run(&mut transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// From now on the topic's checkpoints are positions of the log of this identity. For who knows that they are: after a
+    /// restore, whose log begins where the warehouse ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn follow_log(&self, topic: &str, identity: &str) -> Result<(), ReadError> {
+        let mut transaction = self.shared.database.write().await?;
         sql("INSERT INTO log_identity VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET identity = excluded.identity")
             .bind(topic)
             .bind(identity)
@@ -320,11 +343,18 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn positions(&mut self, topic: &str) -> Result<Vec<u64>, ReadError> {
-        let rows = sql("SELECT position FROM checkpoint WHERE topic = $1 ORDER BY log_partition")
-            .bind(topic)
-            .rows(&mut self.transaction)
-            .await?;
-        Ok(rows.iter().map(|row| unsigned(row.get(0))).collect())
+        Ok(self.checkpoints(topic).await?.iter().map(|checkpoint| checkpoint.position).collect())
+    }
+
+    /// How far each partition of a topic was taken in at this transaction's commit.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn checkpoints(&mut self, topic: &str) -> Result<Vec<Checkpoint>, ReadError> {
+        let select =
+            "SELECT log_partition, position, log_time_us FROM checkpoint WHERE topic = $1 ORDER BY log_partition";
+        Ok(sql(select).bind(topic).rows(&mut self.transaction).await?.iter().map(Checkpoint::of).collect())
     }
 
     /// The lake at this transaction's commit.

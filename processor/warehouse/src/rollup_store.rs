@@ -224,25 +224,36 @@ impl Read {
     }
 }
 
+/// What was folded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FoldedDeltas {
+    /// Deltas.
+    pub deltas: u64,
+    /// Some rollups were left out, since another process is at them.
+    pub is_elsewhere: bool,
+}
+
 impl Warehouse {
-    /// Folds deltas of commits older than `age` into merged rows of every grain. No answer changes by it. Returns how
-    /// many deltas were folded.
+    /// Folds deltas of commits older than `age` into merged rows of every grain. No answer changes by it.
     ///
     /// # Errors
     ///
     /// [`ReadError::Database`]; then nothing was folded of the rollup at hand.
-    pub async fn merge_rollups(&self, now: Timestamp, age: Duration) -> Result<u64, ReadError> {
+    pub async fn merge_rollups(&self, now: Timestamp, age: Duration) -> Result<FoldedDeltas, ReadError> {
         let mut read = self.shared.database.read().await?;
         let last = sql("SELECT commit_id FROM commits WHERE committed_at < $1 ORDER BY commit_id DESC LIMIT 1")
             .bind(now - age)
             .first(&mut read)
             .await?;
         drop(read);
-        let Some(last) = last.map(|row| row.get::<i64>(0)) else { return Ok(0) };
-        let mut folded = 0;
+        let Some(last) = last.map(|row| row.get::<i64>(0)) else { return Ok(FoldedDeltas::default()) };
+        let mut folded = FoldedDeltas::default();
         for (place, rollup) in ALL_STORED.iter().enumerate() {
             let transaction = self.shared.database.try_write_alone(Task::Rollup(place)).await?;
-            let Some(mut transaction) = transaction else { continue };
+            let Some(mut transaction) = transaction else {
+                folded.is_elsewhere = true;
+                continue;
+            };
             for grain in rollup.grains {
                 let fold = if rollup.is_distribution() {
                     fold_bins_statement(rollup, *grain, transaction.json_object())
@@ -252,7 +263,7 @@ impl Warehouse {
                 composed(fold).bind(last).run(&mut transaction).await?;
             }
             let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
-            folded += composed(delete).bind(last).run(&mut transaction).await?;
+            folded.deltas += composed(delete).bind(last).run(&mut transaction).await?;
             transaction.commit().await?;
         }
         Ok(folded)

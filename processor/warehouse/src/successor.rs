@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::database::{Database, sql};
+use crate::backup::{BackupError, assert_empty};
+use crate::database::sqlite::beside;
+use crate::database::{Database, Task, Turn, sql};
+use crate::lake::Lake;
 use crate::open::{OpenError, Warehouse, WarehouseConfig};
 use crate::read::ReadError;
 
@@ -28,8 +31,25 @@ pub enum SuccessorError {
     #[error("copy projects, keys and tokens")]
     Copy(#[from] sqlx::Error),
     /// It is not in a file.
-    #[error("only a warehouse in a SQLite file can have a successor, not one on Postgres")]
+    #[error("a warehouse on Postgres has no successor in its place: it is rebuilt in another place")]
     NotAFile,
+    /// It is in a file.
+    #[error("a warehouse in a SQLite file is rebuilt in its place, not in another")]
+    AFile,
+    /// The other place.
+    #[error(transparent)]
+    Place(#[from] Box<BackupError>),
+    /// The two lakes would take files of each other for leftovers.
+    #[error("the lakes `{live}` and `{next}` lie within each other")]
+    Nested {
+        /// Where the live one is.
+        live: String,
+        /// Where the other is to be.
+        next: String,
+    },
+    /// Another process merges, expires, collects or copies files.
+    #[error("another process is at work on the files of the lake")]
+    Elsewhere,
     /// Leftovers could not be collected.
     #[error("collect what an earlier attempt left behind")]
     Collect(#[from] ReadError),
@@ -63,19 +83,13 @@ pub fn successor_file(config: &WarehouseConfig) -> Option<PathBuf> {
 /// What the file system says.
 pub fn remove_unfinished(config: &WarehouseConfig) -> io::Result<()> {
     let Some(database) = successor_file(config) else { return Ok(()) };
-    for path in [beside(&database, "-wal"), beside(&database, "-shm"), database] {
+    for path in [beside(&database, "-wal"), beside(&database, "-shm"), beside(&database, ".lock"), database] {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
     Ok(())
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// The two of them.
@@ -147,12 +161,88 @@ impl Successor {
                 return Err(SuccessorError::InUse { path: database.clone() });
             }
         }
+        let _ = fs::remove_file(beside(&file, ".lock"));
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
         let renamed = File::open(&file)
             .and_then(|file| file.sync_all())
             .and_then(|()| fs::rename(&file, &place))
             .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all());
         renamed.map_err(|source| SuccessorError::Files { path: place, source })
+    }
+}
+
+/// A warehouse that is rebuilt in another place, with a database and a lake of its own. The live one goes on meanwhile, and
+/// afterwards: which of the two is used is for its operator to say.
+#[derive(Debug)]
+pub struct Another {
+    live: Warehouse,
+    next: Warehouse,
+    /// Nobody deletes a file of the live one, which may be read.
+    turn: Turn,
+}
+
+/// The numbers of the other one's commits begin so much behind the newest of the live one, which goes on counting.
+const COMMITS_MEANWHILE: i64 = 1 << 24;
+
+impl Another {
+    /// Makes a warehouse where nothing is, with the projects, keys and tokens of the live one and for the same log. No file of
+    /// the live one is merged, expired or collected until the end.
+    ///
+    /// # Errors
+    ///
+    /// [`SuccessorError`].
+    pub async fn begin(live: &WarehouseConfig, next: &WarehouseConfig) -> Result<Self, SuccessorError> {
+        if live.sqlite_file().is_some() || next.sqlite_file().is_some() {
+            return Err(SuccessorError::AFile);
+        }
+        assert_empty(next).await.map_err(Box::new)?;
+        let live = Warehouse::open(live).await?;
+        let lake = Lake::open(&next.lake);
+        let lake = lake.map_err(|source| OpenError::Lake { location: next.lake.clone(), source })?;
+        let paths = (live.lake().data_path(), lake.data_path());
+        if paths.0.starts_with(&paths.1) || paths.1.starts_with(&paths.0) {
+            return Err(SuccessorError::Nested { live: paths.0, next: paths.1 });
+        }
+        let Some(turn) = live.shared.database.take(Task::Files).await? else { return Err(SuccessorError::Elsewhere) };
+        let next = Warehouse::open(next).await?;
+        let another = Self { live, next, turn };
+        another.copy_kept().await?;
+        let newest = another.live.read().await?.commit().0;
+        number_from(&another.next, newest + COMMITS_MEANWHILE).await?;
+        Ok(another)
+    }
+
+    /// The warehouse that answers.
+    #[must_use]
+    pub const fn live(&self) -> &Warehouse {
+        &self.live
+    }
+
+    /// The other one.
+    #[must_use]
+    pub const fn next(&self) -> &Warehouse {
+        &self.next
+    }
+
+    async fn copy_kept(&self) -> Result<(), sqlx::Error> {
+        match (&self.live.shared.database, &self.next.shared.database) {
+            (Database::Postgres(live), Database::Postgres(next)) => next.copy_from(live, &KEPT).await,
+            _ => unreachable!("both are on Postgres"),
+        }
+    }
+
+    /// Ends it. The other one is complete, up to where the live one was at the beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`SuccessorError::Copy`].
+    pub async fn end(self) -> Result<(), SuccessorError> {
+        // Once more: a key may have been made meanwhile.
+        self.copy_kept().await?;
+        self.turn.end().await;
+        self.next.close().await;
+        self.live.close().await;
+        Ok(())
     }
 }
 

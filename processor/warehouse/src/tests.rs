@@ -1,5 +1,6 @@
 //! Both databases under the tests of [`conformance`], and what only one of them can do.
 
+mod backups;
 mod conformance;
 mod place;
 mod postgres;
@@ -28,6 +29,11 @@ macro_rules! warehouse_conformance_suite {
             a_catalogue_from_before_a_table_gets_it,
             a_catalogue_from_before_a_column_gets_it_and_its_files_are_read_and_merged_with_nulls,
             rows_are_replaced_in_one_commit_with_what_takes_their_place,
+        );
+        warehouse_conformance_suite!(@tests $kind, backups,
+            at_the_files_is_one_process_at_a_time,
+            what_is_restored_is_what_was_backed_up,
+            a_second_backup_copies_what_is_new_and_leaves_nothing_of_the_first,
         );
         warehouse_conformance_suite!(@tests $kind, writers,
             of_two_writers_of_one_partition_one_is_fenced,

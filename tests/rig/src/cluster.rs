@@ -70,6 +70,12 @@ impl Cluster {
         self.store.is_some()
     }
 
+    /// The URL of its lake.
+    #[must_use]
+    pub fn lake(&self) -> &str {
+        &self.lake
+    }
+
     /// The URL of its database.
     #[must_use]
     pub fn database(&self) -> String {
@@ -115,6 +121,28 @@ impl Cluster {
         futures::future::try_join_all(starts.iter().map(Start::start)).await
     }
 
+    /// Drops its database and forgets its lake: both are empty from now on. Its processes must have ended.
+    ///
+    /// # Errors
+    ///
+    /// If that is refused.
+    pub async fn lose_warehouse(&mut self) -> Result<()> {
+        self.psql(&self.postgres, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        self.psql(&self.postgres, &format!("CREATE DATABASE {}", self.name)).await?;
+        self.lake.push_str("_anew");
+        Ok(())
+    }
+
+    /// Makes a second, empty database, and names a second, empty lake; returns their URLs.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be created.
+    pub async fn second_place(&self) -> Result<(String, String)> {
+        self.psql(&self.postgres, &format!("CREATE DATABASE {}_second", self.name)).await?;
+        Ok((format!("{}_second", self.database()), format!("{}_second", self.lake)))
+    }
+
     async fn psql(&self, url: &str, sql: &str) -> Result<String> {
         let output = Command::new("psql").args([url, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).output().await;
         let output = output.context("run psql")?;
@@ -131,6 +159,7 @@ impl Cluster {
     /// If that is refused.
     pub async fn end(self) -> Result<()> {
         self.psql(&self.postgres, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        self.psql(&self.postgres, &format!("DROP DATABASE IF EXISTS {}_second WITH (FORCE)", self.name)).await?;
         self.folder.close().context("remove the lake")
     }
 }

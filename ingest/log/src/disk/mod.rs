@@ -127,7 +127,7 @@ impl DiskLog {
         let folder = config.folder.clone();
         let storage = |source| OpenError::Storage { folder: folder.clone(), source };
         if !config.folder.exists() {
-            create(&config)?;
+            create(&config, None)?;
         }
         let segments = open_segments(&config)?;
         let high = segments.high_positions().map_err(storage)?;
@@ -151,6 +151,25 @@ impl DiskLog {
             })
             .map_err(|error| storage(error.into()))?;
         Ok(Self { shared, jobs: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Makes an empty log whose next records get these positions, one for each partition, as if all before them had been
+    /// forgotten: for who goes on where another log was lost. `log_time` is about that of the record before them. Returns
+    /// its identity, which is its own.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], also if the folder is there already, or if there are not as many positions as partitions.
+    pub fn create_at(config: &DiskLogConfig, positions: &[Position], log_time: Timestamp) -> Result<String, OpenError> {
+        let found = Partition::try_from(positions.len()).unwrap_or(Partition::MAX);
+        if found != config.partitions {
+            return Err(OpenError::Partitions { folder: config.folder.clone(), found, wanted: config.partitions });
+        }
+        if config.folder.exists() {
+            let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists).into();
+            return Err(OpenError::Storage { folder: config.folder.clone(), source });
+        }
+        create(config, Some((positions, log_time)))
     }
 
     async fn append_records(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, AppendError> {
@@ -185,9 +204,9 @@ impl DiskLog {
 /// A group takes milliseconds. A disk that stands still this long is for the sender to try again later.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes an empty log. It gets its name only when it is complete: a crash on the way leaves nothing that cannot be
-/// opened.
-fn create(config: &DiskLogConfig) -> Result<(), OpenError> {
+/// Makes an empty log, which begins at 0 or at these positions and this log time; returns its identity. It gets its name
+/// only when it is complete: a crash on the way leaves nothing that cannot be opened.
+fn create(config: &DiskLogConfig, begin: Option<(&[Position], Timestamp)>) -> Result<String, OpenError> {
     let storage = |source: std::io::Error| OpenError::Storage { folder: config.folder.clone(), source: source.into() };
     let fresh = DiskLogConfig { folder: config.folder.with_extension("new"), ..config.clone() };
     if fresh.folder.exists() {
@@ -195,9 +214,16 @@ fn create(config: &DiskLogConfig) -> Result<(), OpenError> {
     }
     let parent = fresh.folder.parent().unwrap_or(&fresh.folder);
     std::fs::create_dir_all(parent).map_err(storage)?;
-    drop(open_segments(&fresh)?);
+    let segments = open_segments(&fresh)?;
+    if let Some((positions, log_time)) = begin {
+        let begun = segments.begin(positions, log_time);
+        begun.map_err(|source| OpenError::Storage { folder: config.folder.clone(), source })?;
+    }
+    let identity = segments.identity().to_owned();
+    drop(segments);
     std::fs::rename(&fresh.folder, &config.folder).map_err(storage)?;
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(storage)
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(storage)?;
+    Ok(identity)
 }
 
 fn open_segments(config: &DiskLogConfig) -> Result<Segments, OpenError> {

@@ -48,6 +48,31 @@ fn another_number_of_partitions_is_refused() {
     assert!(matches!(refused, OpenError::Partitions { found: 4, wanted: 8, .. }));
 }
 
+#[tokio::test]
+async fn a_log_made_at_positions_goes_on_there_under_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder, 2);
+    let identity = DiskLog::create_at(&config, &[7, 0], Timestamp::from_micros(5)).unwrap();
+    assert!(matches!(DiskLog::create_at(&config, &[7, 0], Timestamp::default()), Err(OpenError::Storage { .. })));
+    let elsewhere = DiskLogConfig { folder: folder.path().join("other"), ..config.clone() };
+    let refused = DiskLog::create_at(&elsewhere, &[7], Timestamp::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::Partitions { found: 1, wanted: 2, .. }));
+    assert!(!elsewhere.folder.exists());
+    for (position, high) in [(7, 8), (8, 9)] {
+        let log = DiskLog::open(config.clone()).unwrap();
+        assert_eq!(log.identity(), identity);
+        assert_eq!(log.append(vec![record(9, 20)]).await.unwrap(), [position]);
+        let ranges = log.ranges();
+        assert_eq!((ranges[0], ranges[1]), (PartitionRange { low: 7, high }, PartitionRange { low: 0, high: 0 }));
+        let mut consumer = log.subscribe();
+        assert!(matches!(consumer.poll(1, Duration::ZERO).await.unwrap(), crate::Polled::Assigned(_)));
+        assert!(matches!(consumer.start_at(0, 6), Err(crate::PollError::OutOfRange { .. })));
+        consumer.start_at(0, position).unwrap();
+        let crate::Polled::Records(records) = consumer.poll(1, Duration::ZERO).await.unwrap() else { panic!() };
+        assert_eq!((records.len(), records[0].position), (1, position));
+    }
+}
+
 #[test]
 fn a_crash_while_the_log_is_made_leaves_nothing_in_the_way() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,21 +4,26 @@
 //! [`sqlite`] or [`postgres`]. All work is done in transactions: those that [write](Database::write), and those that
 //! [read](Database::read) one state.
 
+mod copying;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod statement;
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use schemas::fold::measures::Bin;
 use schemas::rollups::Rollup;
+use serde::{Deserialize, Serialize};
+use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{SqlStr, Sqlite};
 
 pub(crate) use self::statement::{MAX_VALUES, Row, Statement, composed, places, sql};
+use crate::backup::BackupError;
+use crate::backup::SQLITE_FILE;
 use crate::commit::{CommitId, Delta};
 
 /// A database that is open.
@@ -28,12 +33,12 @@ pub(crate) enum Database {
     Postgres(postgres::PostgresDatabase),
 }
 
-/// What one process at most does at a time. `SQLite` has only one.
+/// What one process at most does at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Bringing the catalogue up to date.
     Catalogue,
-    /// Merging, collecting and expiring files.
+    /// Merging, collecting and expiring files, and copying them for a backup.
     Files,
     /// Folding the deltas of a rollup, by its place in `ALL_STORED`.
     Rollup(usize),
@@ -44,7 +49,7 @@ impl Database {
     /// was committed before it, and waits for rows that another transaction has changed.
     pub(crate) async fn write(&self) -> Result<Transaction, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(database) => Transaction::Sqlite(database.write().await?),
+            Self::Sqlite(database) => Transaction::Sqlite(database.write().await?, None),
             Self::Postgres(database) => Transaction::Postgres(database.write().await?),
         })
     }
@@ -52,7 +57,7 @@ impl Database {
     /// Begins to write, once nobody else is at this task.
     pub(crate) async fn write_alone(&self, task: Task) -> Result<Transaction, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(database) => Transaction::Sqlite(database.write().await?),
+            Self::Sqlite(database) => Transaction::Sqlite(database.write().await?, None),
             Self::Postgres(database) => Transaction::Postgres(database.write_alone(task).await?),
         })
     }
@@ -60,7 +65,7 @@ impl Database {
     /// Begins to write, unless somebody else is at this task.
     pub(crate) async fn try_write_alone(&self, task: Task) -> Result<Option<Transaction>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(database) => Some(Transaction::Sqlite(database.write().await?)),
+            Self::Sqlite(database) => Some(Transaction::Sqlite(database.write().await?, None)),
             Self::Postgres(database) => database.try_write_alone(task).await?.map(Transaction::Postgres),
         })
     }
@@ -68,17 +73,34 @@ impl Database {
     /// Begins to read. All statements see one state, that of the first one.
     pub(crate) async fn read(&self) -> Result<Transaction, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(database) => Transaction::Sqlite(database.read().await?),
+            Self::Sqlite(database) => Transaction::Sqlite(database.read().await?, None),
             Self::Postgres(database) => Transaction::Postgres(database.read().await?),
         })
     }
 
-    /// Takes a task that lasts longer than a transaction, unless somebody else is at it.
+    /// Takes a task that lasts longer than a transaction, unless somebody else is at it. With a file there is only
+    /// [`Task::Files`]: everything else is one transaction.
     pub(crate) async fn take(&self, task: Task) -> Result<Option<Turn>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(_) => Some(Turn(None)),
-            Self::Postgres(database) => database.take(task).await?.map(|session| Turn(Some(session))),
+            Self::Sqlite(database) => database.take()?.map(Turn::Sqlite),
+            Self::Postgres(database) => database.take(task).await?.map(Turn::Postgres),
         })
+    }
+
+    /// Copies all of it, as of one moment, into files of a folder.
+    pub(crate) async fn copy_into(&self, folder: &Path) -> Result<Copy, BackupError> {
+        match self {
+            Self::Sqlite(database) => {
+                let copy = database.copy_into(&folder.join(SQLITE_FILE)).await.map_err(Box::new)?;
+                let transaction = Transaction::Sqlite(copy.read().await?, None);
+                Ok(Copy { transaction, tables: Vec::new(), file: Some(copy) })
+            }
+            Self::Postgres(database) => {
+                let mut session = database.read().await?;
+                let tables = session.copy_into(folder).await?;
+                Ok(Copy { transaction: Transaction::Postgres(session), tables, file: None })
+            }
+        }
     }
 
     /// Whether other processes may write at this moment.
@@ -95,22 +117,70 @@ impl Database {
     }
 }
 
+/// A table whose rows were copied into a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedTable {
+    /// Its name.
+    pub name: String,
+    /// The columns of its rows, in the file's order.
+    pub columns: Vec<String>,
+}
+
+impl CopiedTable {
+    /// Name of the file.
+    pub(crate) fn file_name(&self) -> String {
+        format!("{}.copy", self.name)
+    }
+}
+
+/// A copy of a database.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    /// Sees what was copied.
+    pub(crate) transaction: Transaction,
+    tables: Vec<CopiedTable>,
+    /// The copy, if it is a file.
+    file: Option<sqlite::SqliteDatabase>,
+}
+
+impl Copy {
+    /// Ends the transaction; returns the tables and the names of the copy's files.
+    pub(crate) async fn end(self) -> (Vec<CopiedTable>, Vec<String>) {
+        let Self { transaction, tables, file } = self;
+        drop(transaction);
+        let names = match file {
+            Some(file) => {
+                file.close().await;
+                vec![SQLITE_FILE.to_owned()]
+            }
+            None => tables.iter().map(CopiedTable::file_name).collect(),
+        };
+        (tables, names)
+    }
+}
+
 /// The right to do a [`Task`]. It ends when it is given back, and some time after it was dropped or its session lost.
 #[derive(Debug)]
-pub(crate) struct Turn(Option<postgres::Session>);
+pub(crate) enum Turn {
+    Sqlite(sqlite::Lock),
+    Postgres(postgres::Session),
+}
 
 impl Turn {
     /// Begins to write, if the turn is still ours. It ends with the transaction.
     pub(crate) async fn write(self, database: &Database) -> Result<Transaction, sqlx::Error> {
-        match self.0 {
-            None => database.write().await,
-            Some(session) => Ok(Transaction::Postgres(session.begin("BEGIN").await?)),
+        match (self, database) {
+            (Self::Postgres(session), _) => Ok(Transaction::Postgres(session.begin("BEGIN").await?)),
+            (Self::Sqlite(lock), Database::Sqlite(database)) => {
+                Ok(Transaction::Sqlite(database.write().await?, Some(lock)))
+            }
+            (Self::Sqlite(_), Database::Postgres(_)) => unreachable!("a turn is of the database that gave it"),
         }
     }
 
     /// Gives it back.
     pub(crate) async fn end(self) {
-        if let Some(mut session) = self.0 {
+        if let Self::Postgres(mut session) = self {
             session.release().await;
         }
     }
@@ -119,7 +189,8 @@ impl Turn {
 /// A transaction; dropped before its commit it is rolled back.
 #[derive(Debug)]
 pub(crate) enum Transaction {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    /// With the turn that it ends.
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>, Option<sqlite::Lock>),
     Postgres(postgres::Session),
 }
 
@@ -133,7 +204,7 @@ pub(crate) enum Connection<'a> {
 impl Transaction {
     fn connection(&mut self) -> Connection<'_> {
         match self {
-            Self::Sqlite(transaction) => Connection::Sqlite(transaction),
+            Self::Sqlite(transaction, _) => Connection::Sqlite(transaction),
             Self::Postgres(session) => {
                 let limit = session.limit;
                 Connection::Postgres(session.connection(), limit)
@@ -144,7 +215,7 @@ impl Transaction {
     /// Appends deltas of a commit.
     pub(crate) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(transaction) => sqlite::append(transaction, commit_id, delta).await,
+            Self::Sqlite(transaction, _) => sqlite::append(transaction, commit_id, delta).await,
             Self::Postgres(session) => session.append(commit_id, delta).await,
         }
     }
@@ -152,7 +223,7 @@ impl Transaction {
     /// Locks the rows of a `SELECT`: what another transaction has changed is waited for.
     pub(crate) const fn for_update(&self) -> &'static str {
         match self {
-            Self::Sqlite(_) => "",
+            Self::Sqlite(..) => "",
             Self::Postgres(_) => " FOR UPDATE",
         }
     }
@@ -176,7 +247,7 @@ impl Transaction {
     /// Whether the role may change rows of a table.
     pub(crate) async fn may_change(&mut self, table: &'static str) -> Result<bool, sqlx::Error> {
         match self {
-            Self::Sqlite(_) => Ok(true),
+            Self::Sqlite(..) => Ok(true),
             Self::Postgres(_) => sql("SELECT has_table_privilege($1, 'UPDATE')").bind(table).value(self).await,
         }
     }
@@ -184,7 +255,7 @@ impl Transaction {
     /// Commits. After an error the transaction may have been committed all the same.
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Sqlite(transaction, _lock) => transaction.commit().await,
             Self::Postgres(session) => session.commit().await,
         }
     }

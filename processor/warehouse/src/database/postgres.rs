@@ -130,8 +130,15 @@ impl PostgresConfig {
         ])
     }
 
+    /// A connection beside the pools.
+    pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let name = self.options.get_application_name().unwrap_or("streamgauge").to_owned();
+        let options = PgConnectOptions::clone(&self.options).application_name(&name);
+        limited(ACQUIRE_LIMIT, options.connect()).await
+    }
+
     /// How long an answer is waited for: the server gives up before.
-    fn answer_limit(&self) -> Duration {
+    pub(super) fn answer_limit(&self) -> Duration {
         self.statement_timeout + Duration::from_secs(5)
     }
 }
@@ -156,7 +163,7 @@ pub(crate) struct PostgresDatabase {
 impl PostgresDatabase {
     pub(crate) async fn open(config: &PostgresConfig) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Database { database: config.to_string(), source };
-        limited(OPEN_LIMIT, migrate(config)).await.map_err(failed)??;
+        limited(OPEN_LIMIT, Box::pin(migrate(config))).await.map_err(failed)??;
         let pool = |connections: u32| {
             PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_LIMIT).max_lifetime(LIFETIME)
         };
@@ -217,6 +224,11 @@ impl PostgresDatabase {
             }
         };
         tokio::spawn(following).abort_handle()
+    }
+
+    /// The version of the tables that this program makes.
+    pub(crate) fn last_version() -> i64 {
+        migrations().iter().map(|migration| migration.version).max().unwrap_or(0)
     }
 
     pub(crate) async fn close(&self) {
@@ -366,8 +378,7 @@ impl Drop for Session {
 /// Brings the tables up to date, one process at a time. Where nothing is to be done nothing is written: a role that may
 /// only read can open what others have made.
 async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx::Error> {
-    let name = config.options.get_application_name().unwrap_or("streamgauge").to_owned();
-    let mut connection = PgConnectOptions::clone(&config.options).application_name(&name).connect().await?;
+    let mut connection = config.connect().await?;
     let (version, commits, is_known): (i32, String, bool) = sqlx::query_as(
         "SELECT current_setting('server_version_num')::int4, current_setting('synchronous_commit'), \
          to_regclass('public._sqlx_migrations') IS NOT NULL",
@@ -397,7 +408,7 @@ async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx:
     Ok(Ok(()))
 }
 
-fn migrations() -> Migrator {
+pub(super) fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "ducklake", include_str!("../../migrations/postgres/0001_ducklake.sql")),
         migration(2, "streamgauge", include_str!("../../migrations/postgres/0002_streamgauge.sql")),

@@ -1,6 +1,7 @@
 //! `SQLite`: one file, one writing connection, any number of readers.
 
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,13 @@ pub(crate) struct SqliteDatabase {
     /// One connection: writers queue for it instead of colliding in the database.
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Locked by the process that works on the files of the lake.
+    lock: PathBuf,
 }
+
+/// The lock of the process that works on the files of the lake. It ends with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, and closed when dropped")] File);
 
 impl SqliteDatabase {
     pub(crate) async fn open(path: &Path) -> Result<Self, OpenError> {
@@ -42,7 +49,7 @@ impl SqliteDatabase {
         let readers = SqlitePoolOptions::new()
             .max_connections(8)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, lock: beside(path, ".lock") })
     }
 
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
@@ -51,6 +58,26 @@ impl SqliteDatabase {
 
     pub(crate) async fn read(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         self.readers.begin().await
+    }
+
+    /// Copies all of it as of one moment into a new file; returns that, open.
+    pub(crate) async fn copy_into(&self, file: &Path) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Database { database: file.display().to_string(), source };
+        let copy = sqlx::query("VACUUM INTO ?").bind(file.to_string_lossy().into_owned());
+        let mut connection = self.writer.acquire().await.map_err(failed)?;
+        copy.execute(&mut *connection).await.map_err(failed)?;
+        drop(connection);
+        Self::open(file).await
+    }
+
+    /// Takes the right to work on the files of the lake, unless another process has it.
+    pub(crate) fn take(&self) -> Result<Option<Lock>, sqlx::Error> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&self.lock)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
     }
 
     /// Replaces the rows of these tables by those of another file, in an order that respects their references.
@@ -74,6 +101,13 @@ impl SqliteDatabase {
     }
 }
 
+/// A file of the same name with this ending behind it.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "ducklake", include_str!("../../migrations/sqlite/0001_ducklake.sql")),
@@ -83,6 +117,11 @@ fn migrations() -> Migrator {
         migration(5, "lookups", include_str!("../../migrations/sqlite/0005_lookups.sql")),
         migration(6, "bins", include_str!("../../migrations/sqlite/0006_bins.sql")),
     ])
+}
+
+/// The version of the tables that this program makes.
+pub(crate) fn last_version() -> i64 {
+    migrations().iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 async fn check_version(pool: &SqlitePool) -> Result<Result<(), OpenError>, sqlx::Error> {

@@ -53,6 +53,12 @@ impl Place {
         }
     }
 
+    /// A place of the same kind where nothing is.
+    pub(crate) async fn another(&self) -> Self {
+        let another = if self.postgres.is_some() { Self::postgres().await } else { Self::sqlite().await };
+        another.unwrap()
+    }
+
     pub(crate) fn config(&self) -> WarehouseConfig {
         WarehouseConfig { database: self.database.clone(), lake: self.folder().join("lake").into() }
     }

@@ -10,7 +10,8 @@ use super::place::Place;
 use super::proxy::{Proxy, Trouble};
 use crate::database::Task;
 use crate::{
-    CommitError, DatabaseConfig, MergePolicy, PostgresConfig, Successor, SuccessorError, Warehouse, WarehouseConfig,
+    CommitError, DatabaseConfig, MergeError, MergePolicy, PostgresConfig, Successor, SuccessorError, Warehouse,
+    WarehouseConfig,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,13 +130,13 @@ async fn files_are_merged_by_one_process_at_a_time_and_by_none_that_lost_its_tur
     let other = setup.place.open().await;
     let turn = other.shared.database.take(Task::Files).await.unwrap().unwrap();
     let policy = MergePolicy { fan_in: 4, ..MergePolicy::default() };
-    assert_eq!(setup.warehouse.merge_once(policy, at(1)).await.unwrap(), None);
+    assert!(matches!(setup.warehouse.merge_once(policy, at(1)).await, Err(MergeError::Elsewhere)));
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND \
                database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     setup.place.connect().await.execute(cut).await.unwrap();
     assert!(turn.write(&other.shared.database).await.is_err());
     // The lock goes with the process that had it, which takes a moment.
-    while setup.warehouse.merge_once(policy, at(1)).await.unwrap().is_none() {}
+    while matches!(setup.warehouse.merge_once(policy, at(1)).await, Err(MergeError::Elsewhere)) {}
     assert_eq!(setup.counted().await, (4, 4));
 }
 

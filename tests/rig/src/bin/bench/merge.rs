@@ -24,9 +24,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
     let config = WarehouseConfig::sqlite(folder.join("warehouse.db"), folder.join("lake"));
     let warehouse = Warehouse::open(&config).await?;
     let (begun, cpu_before) = (Instant::now(), machine::cpu_seconds());
-    let deltas = warehouse.merge_rollups(now(), Duration::ZERO).await?;
+    let deltas = warehouse.merge_rollups(now(), Duration::ZERO).await?.deltas;
     let (wall_s, cpu_s) = (begun.elapsed().as_secs_f64(), machine::cpu_seconds() - cpu_before);
-    let left = warehouse.merge_rollups(now(), Duration::ZERO).await?;
+    let left = warehouse.merge_rollups(now(), Duration::ZERO).await?.deltas;
     warehouse.close().await;
     Ok(json!({ "deltas": deltas, "left": left, "wall_s": wall_s, "cpu_s": cpu_s }))
 }
