@@ -110,7 +110,9 @@ impl Fleet {
         for (event, received) in delivery::first_arrivals(&deliveries) {
             truth.add_event(&events[event], &device, copies[&event], received);
         }
+        truth.add_clock(&device, events.len());
         for delivery in &deliveries {
+            truth.add_upload(&device, delivery.received, delivery.events.len());
             self.last = self.last.max(delivery.received);
             for place in parcels_of(&parcels, &delivery.events) {
                 parcels[place].awaited += 1;

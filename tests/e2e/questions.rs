@@ -84,12 +84,12 @@ fn rows(reply: &Reply) -> Vec<Value> {
 }
 
 /// A server to which a fleet has reported, and what really happened.
-async fn fleet() -> (Server, Truth) {
+async fn fleet(wish: &[&str]) -> (Server, Truth) {
     let server = start().test_clock().start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("truth.json");
     let mut command = server.start().command();
-    command.args(["simulate", "--check", "--devices", "10", "--days", "1", "--seed", "3", "--truth"]).arg(&file);
+    command.args(["simulate", "--check", "--days", "1", "--truth"]).arg(&file).args(wish);
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     server.settle().await;
@@ -99,7 +99,7 @@ async fn fleet() -> (Server, Truth) {
 
 #[tokio::test]
 async fn every_question_has_one_answer_by_its_endpoint_by_its_sql_and_by_what_happened() {
-    let (server, truth) = fleet().await;
+    let (server, truth) = fleet(&["--devices", "10", "--seed", "3"]).await;
     let asking = Asking {
         server: &server,
         token: &server.read_token,
@@ -127,6 +127,27 @@ async fn every_question_has_one_answer_by_its_endpoint_by_its_sql_and_by_what_ha
     shaped::totals_are_the_same(&asking, now).await;
     truth.hold(&asking, now).await;
     page.hold();
+}
+
+/// Nothing is offline, so that the last day is a day of the fleet.
+#[tokio::test]
+async fn health_clocks_and_gaps_are_what_happened_where_events_are_lost_and_clocks_are_wrong() {
+    let disturb = "duplicates,recut,reorder,clocks,lost";
+    let (server, truth) = fleet(&["--devices", "15", "--seed", "5", "--disturb", disturb]).await;
+    let asking = Asking {
+        server: &server,
+        token: &server.read_token,
+        sql_token: &server.read_token,
+        // A slow clock that is not proved yet is hours behind.
+        from: "2026-02-28T00:00:00.000Z",
+        to: "2026-03-03T00:00:00.000Z",
+        before: "2026-02-25T00:00:00.000Z",
+        person: None,
+    };
+    let now = shaped::now(&asking).await;
+    // What lets log time pass comes three hours after the rest.
+    let to = (now - TimeDelta::hours(1)).to_rfc3339();
+    truth.hold_what_is_heard(&Asking { to: &to.replace("+00:00", "Z"), ..asking }, now).await;
 }
 
 #[tokio::test]

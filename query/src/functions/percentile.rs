@@ -1,4 +1,4 @@
-//! `percentile_of_bins(bin, n, share)`: the value that this share of counted values does not exceed, within 1 %.
+//! `percentile_of_bins(bin, n, share)`: the value at this share (0 to 1) of the way through the sorted values, within 1 %.
 //!
 //! Bins of a distribution add, so they can be put together over any keys and buckets; percentiles cannot.
 

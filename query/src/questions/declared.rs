@@ -36,7 +36,7 @@ pub const ALL: &[Question] = questions! {
     14 "active" Project 30 [To]
         "Persons of the last day, week and month: guests, signed in, new, returning. A guest's id begins with anon:.";
     15 "layouts" Project 7 [From, To]
-        "Types of layouts: share of the sessions that watch, mean tiles, viewer time, how many came up, and how often.";
+        "Types of layouts: share of the sessions that watch (a CMCD view without one counts as one), mean tiles, viewer time, how many came up, and how often.";
     15 "templates" Project 30 [From, To]
         "Of the sessions that look at templates, how many make a layout from one.";
     16 "tiles" Project 7 [From, To]

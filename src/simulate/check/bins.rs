@@ -34,14 +34,14 @@ pub(super) fn value_of(bin: i64) -> f64 {
     if bin < 0 { -size } else { size }
 }
 
-/// The value of a rank: the smallest one that at least `percent` of 100 are not above.
-pub(super) fn nearest_rank(counts: &BTreeMap<i64, i64>, percent: i64) -> Option<i64> {
+/// The value of the lower rank: of n sorted ones, counted from 0, the one at `percent` · (n − 1) / 100, rounded down.
+pub(super) fn lower_rank(counts: &BTreeMap<i64, i64>, percent: i64) -> Option<i64> {
     let total: i64 = counts.values().sum();
-    let rank = (total * percent + 99).div_euclid(100).max(1);
+    let rank = (total - 1) * percent / 100;
     let mut seen = 0;
     for (value, n) in counts {
         seen += n;
-        if seen >= rank {
+        if seen > rank {
             return Some(*value);
         }
     }
@@ -63,11 +63,20 @@ mod tests {
     }
 
     #[test]
-    fn ranks_are_the_nearest() {
-        let counts = BTreeMap::from([(10, 1), (20, 1), (30, 2)]);
-        assert_eq!(nearest_rank(&counts, 50), Some(20));
-        assert_eq!(nearest_rank(&counts, 51), Some(30));
-        assert_eq!(nearest_rank(&counts, 1), Some(10));
-        assert_eq!(nearest_rank(&BTreeMap::new(), 50), None);
+    fn ranks_are_the_lower_ones() {
+        for (n, expected) in [
+            (1, [1, 1, 1, 1, 1]),
+            (2, [1, 1, 1, 1, 2]),
+            (4, [2, 3, 3, 3, 4]),
+            (100, [50, 90, 95, 99, 100]),
+            (101, [51, 91, 96, 100, 101]),
+        ] {
+            let counts = (1..=n).map(|value| (value, 1)).collect();
+            let found = [50, 90, 95, 99, 100].map(|percent| lower_rank(&counts, percent));
+            assert_eq!(found, expected.map(Some), "{n} values");
+        }
+        let counts = BTreeMap::from([(10, 1), (20, 0), (30, 2)]);
+        assert_eq!([0, 49, 50, 100].map(|percent| lower_rank(&counts, percent)), [10, 10, 30, 30].map(Some));
+        assert_eq!(lower_rank(&BTreeMap::new(), 50), None);
     }
 }

@@ -87,8 +87,8 @@ impl Comparison<'_> {
         for (metric, values) in exact {
             let counts = got.get(metric).unwrap_or(&none);
             for percent in [50, 95, 99] {
-                let wanted = bins::nearest_rank(&values, percent).unwrap_or_default();
-                let found = bins::nearest_rank(counts, percent).map_or(f64::NAN, bins::value_of);
+                let wanted = bins::lower_rank(&values, percent).unwrap_or_default();
+                let found = bins::lower_rank(counts, percent).map_or(f64::NAN, bins::value_of);
                 #[expect(clippy::cast_precision_loss, reason = "milliseconds and kbit/s")]
                 let error = (found - wanted as f64).abs() / (wanted as f64).abs().max(1.0);
                 let measure = format!("{metric} p{percent}");

@@ -41,7 +41,7 @@ pub(super) enum Origin {
 pub(super) fn device(wish: &Wish, number: u32) -> Drawn {
     let random = &mut Random::new(wish.seed).part(u64::from(number));
     let (install, anon) = (random.uuid(), random.uuid());
-    let (platform, os_version, class) = random.pick(&words::DEVICES);
+    let (platform, os_version, class, model) = random.pick(&words::DEVICES);
     // Every kind of device is there, however small the fleet is.
     let tongue = match number % 10 {
         7 => Tongue::Cmcd,
@@ -62,6 +62,7 @@ pub(super) fn device(wish: &Wish, number: u32) -> Drawn {
         app_version,
         os_version,
         class,
+        model,
         skew_ms,
         boot,
         sessions: Vec::new(),
@@ -131,6 +132,7 @@ pub(super) fn closing(seed: u64, at: Ms) -> Vec<Drawn> {
             app_version: "0.0.1",
             os_version: "1",
             class: "phone",
+            model: "iPhone17,1",
             skew_ms: 0,
             boot: None,
             sessions: vec![session.clone()],

@@ -2,14 +2,14 @@
 
 use crate::simulate::timeline::{Size, Stream, Video};
 
-/// Platform, version of its system, class of device.
-pub(super) const DEVICES: [(&str, &str, &str); 6] = [
-    ("ios", "18.1", "phone"),
-    ("ios", "17.6.1", "phone"),
-    ("ipados", "18.0", "tablet"),
-    ("android", "15", "phone"),
-    ("android", "14.2", "tablet"),
-    ("web", "131.0.1", "desktop"),
+/// Platform, version of its system, class of device, its model.
+pub(super) const DEVICES: [(&str, &str, &str, &str); 6] = [
+    ("ios", "18.1", "phone", "iPhone17,1"),
+    ("ios", "17.6.1", "phone", "iPhone14,7"),
+    ("ipados", "18.0", "tablet", "iPad16,3"),
+    ("android", "15", "phone", "Pixel 9"),
+    ("android", "14.2", "tablet", "SM-X716B"),
+    ("web", "131.0.1", "desktop", "Mac"),
 ];
 
 /// Versions of the app.

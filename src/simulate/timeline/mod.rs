@@ -30,6 +30,7 @@ pub(super) struct Device {
     pub(super) app_version: &'static str,
     pub(super) os_version: &'static str,
     pub(super) class: &'static str,
+    pub(super) model: &'static str,
     /// Device clock − true time, ms.
     pub(super) skew_ms: i64,
     /// The boot, if the device tells it.

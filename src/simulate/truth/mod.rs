@@ -2,6 +2,7 @@
 //!
 //! `docs/views.md` says how; this is a second reading of it that shares no code with the server.
 
+mod beside;
 mod claims;
 mod fact;
 mod grid;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use beside::Beside;
 pub(super) use grid::{Grid, Key, Minute, Tally, minute_of};
 use places::{Dims, Places};
 
@@ -40,6 +42,7 @@ pub(super) struct Truth {
     pub(super) quality: BTreeMap<[String; 3], i64>,
     pub(super) views: Facts,
     pub(super) app_sessions: Facts,
+    beside: Beside,
     /// Whether the clock of the device at hand is right.
     is_timed: bool,
 }
@@ -57,6 +60,7 @@ impl Truth {
         self.is_timed = device.is_timed();
         for session in &device.sessions {
             let heard = heard::of(device, session, lost);
+            self.beside.add_numbers(device, session, &heard);
             for (at, [code, domain, severity]) in &heard.errors {
                 self.error(device, *at, ["playback", code, domain, severity]);
             }
@@ -99,6 +103,16 @@ impl Truth {
         self.usage.add(minute, &key, "late_events", i64::from(received - event.at > HOUR_MS));
     }
 
+    /// Adds the clock of a device of which so many events arrive.
+    pub(super) fn add_clock(&mut self, device: &Device, events: usize) {
+        self.beside.add_clock(device, events);
+    }
+
+    /// Adds an upload of so many events.
+    pub(super) fn add_upload(&mut self, device: &Device, received: Ms, events: usize) {
+        self.beside.add_upload(device, received, events);
+    }
+
     fn minute(&self, minute: i64) -> Minute {
         self.is_timed.then_some(minute)
     }
@@ -127,6 +141,7 @@ impl Truth {
         for (grid, key) in self.grids(place) {
             grid.add(minute, &key, measure, n);
         }
+        self.beside.add(place.dims, place.band, measure, minute, n);
     }
 
     /// Counts a stretch of time, `weight` for each of its milliseconds.
@@ -136,6 +151,7 @@ impl Truth {
             for (grid, key) in self.grids(place) {
                 grid.add(minute, &key, measure, ms * weight);
             }
+            self.beside.add(place.dims, place.band, measure, minute, ms * weight);
         }
     }
 
@@ -165,11 +181,15 @@ impl Truth {
         let quality = self.quality.iter().map(|([format, kind, outcome], events)| {
             json!({"format": format, "type": kind, "outcome": outcome, "events": events})
         });
-        json!({
+        let mut all = json!({
             "quality": quality.collect::<Vec<_>>(),
             "stream": grid(&self.stream), "release": grid(&self.release), "layout": grid(&self.layout),
             "usage": grid(&self.usage), "errors": grid(&self.errors), "views": facts(&self.views), "app_sessions": facts(&self.app_sessions),
-        })
+        });
+        if let Value::Object(all) = &mut all {
+            all.extend(self.beside.to_json());
+        }
+        all
     }
 }
 

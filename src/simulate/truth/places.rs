@@ -27,6 +27,10 @@ pub(super) struct Dims {
     /// App version, platform, major version of the system, class of device, network.
     pub(super) release: Vec<String>,
     pub(super) layout_type: String,
+    /// Who it is; known of native sessions.
+    pub(super) person: Option<String>,
+    /// Model of the device, if the session tells it at all.
+    pub(super) model: String,
 }
 
 /// Time between two inputs that is spent at once, when the later one comes: under the tiles of that moment.
@@ -180,7 +184,8 @@ impl<'a> Places<'a> {
     /// What is known of the session by then, what happens at that instant included; no stream.
     pub(super) fn dims_at(&self, at: Ms) -> Dims {
         let Some(session) = self.session else {
-            return Dims { stream: None, release: vec![String::new(); 5], layout_type: String::new() };
+            let (release, layout_type, model) = (vec![String::new(); 5], String::new(), String::new());
+            return Dims { stream: None, release, layout_type, person: None, model };
         };
         let (mut is_described, mut network, mut layout_type) = (false, "", "");
         for act in session.acts.iter().take_while(|act| act.at <= at) {
@@ -203,7 +208,10 @@ impl<'a> Places<'a> {
             described(device.class),
             network.to_owned(),
         ];
-        Dims { stream: None, release, layout_type: layout_type.to_owned() }
+        let person = (device.tongue == Tongue::Native).then(|| format!("anon:{}", device.anon));
+        let is_told = session.acts.iter().any(|act| matches!(act.deed, Deed::Context { .. }));
+        let model = if is_told { device.model } else { "" };
+        Dims { stream: None, release, layout_type: layout_type.to_owned(), person, model: model.to_owned() }
     }
 
     /// The dimensions of a view, known when it begins.

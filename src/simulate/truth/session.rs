@@ -28,6 +28,7 @@ pub(super) fn add_viewer(truth: &mut Truth, places: &Places<'_>) {
         if tiles > 0 {
             let place = Place { dims: &dims, band: band(tiles) };
             truth.spend(place, "viewer_ms", from, to, 1);
+            truth.beside.watch(places, &dims.layout_type, to - from);
             for (minute, ms) in split(from, to) {
                 truth.value(place, "tile_count", minute, i64::try_from(tiles).unwrap_or_default(), ms);
             }

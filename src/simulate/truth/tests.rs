@@ -32,6 +32,7 @@ fn truth_of(views: Vec<View>) -> Truth {
         app_version: "1.0",
         os_version: "18.1",
         class: "phone",
+        model: "iPhone17,1",
         skew_ms: 0,
         boot: None,
         sessions: vec![session],

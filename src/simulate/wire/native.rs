@@ -66,7 +66,7 @@ fn deed(device: &Device, session: &Session, at: Ms, deed: Deed) -> Draft {
         Deed::Context { network } => (
             "device.context",
             json!({
-                "os_name": device.platform, "os_version": device.os_version, "device_model": "Simulated",
+                "os_name": device.platform, "os_version": device.os_version, "device_model": device.model,
                 "device_class": device.class, "screen_w": 1179, "screen_h": 2556, "locale": "en_GB",
                 "timezone": "Europe/Berlin", "network": network, "app_build": "417",
             }),

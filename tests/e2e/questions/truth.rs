@@ -3,7 +3,9 @@
 //! The truth is made from timelines by code that shares nothing with the server (`src/simulate/truth`).
 
 mod app;
+mod beside;
 mod dashboard;
+mod health;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +27,8 @@ pub(super) struct Truth {
     quality: Vec<Received>,
     views: Vec<Fact>,
     app_sessions: Vec<Fact>,
+    #[serde(flatten)]
+    beside: beside::Beside,
 }
 
 /// MinuteSums and distributions by minute and key.
@@ -36,15 +40,15 @@ struct Grid {
 
 #[derive(Debug, Deserialize)]
 struct MinuteSums {
-    /// Since 1970.
-    minute: i64,
+    /// Since 1970; unknown of devices with a wrong clock.
+    minute: Option<i64>,
     key: Vec<String>,
     sums: BTreeMap<String, i64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct MinuteValues {
-    minute: i64,
+    minute: Option<i64>,
     key: Vec<String>,
     metric: String,
     /// Each value and how often.
@@ -113,7 +117,7 @@ impl Grid {
     fn by<K: Ord>(&self, group: impl Fn(i64, &[String]) -> Option<K>) -> BTreeMap<K, Of> {
         let mut groups: BTreeMap<K, Of> = BTreeMap::new();
         for MinuteSums { minute, key, sums } in &self.sums {
-            let Some(group) = group(*minute, key) else { continue };
+            let Some(group) = minute.and_then(|minute| group(minute, key)) else { continue };
             let of = groups.entry(group).or_default();
             for (measure, n) in sums {
                 *of.0.entry(measure.clone()).or_default() += n;
@@ -130,7 +134,7 @@ impl Grid {
     ) -> BTreeMap<K, BTreeMap<i64, i64>> {
         let mut groups: BTreeMap<K, BTreeMap<i64, i64>> = BTreeMap::new();
         for MinuteValues { minute, key, values, .. } in self.values.iter().filter(|values| values.metric == metric) {
-            let Some(group) = group(*minute, key) else { continue };
+            let Some(group) = minute.and_then(|minute| group(minute, key)) else { continue };
             let of = groups.entry(group).or_default();
             for (value, n) in values {
                 *of.entry(*value).or_default() += n;
@@ -146,7 +150,7 @@ impl Truth {
         self.watch_times(asking, now).await;
         self.received(asking).await;
         // What lets log time pass at the end is after the range.
-        let until = minute_of(asking.to);
+        let until = Some(minute_of(asking.to));
         for grid in [&mut self.stream, &mut self.release, &mut self.layout, &mut self.usage, &mut self.errors] {
             grid.sums.retain(|sums| sums.minute < until);
             grid.values.retain(|values| values.minute < until);
@@ -163,6 +167,18 @@ impl Truth {
         self.persons(asking).await;
         self.layouts(asking).await;
         self.latencies(asking).await;
+        self.models(asking).await;
+        self.numbers(asking).await;
+        self.clocks(asking).await;
+        self.freshness(asking, now).await;
+    }
+
+    /// Asserts the same of a fleet of which events are lost and clocks are wrong, as far as that is known then.
+    pub(super) async fn hold_what_is_heard(self, asking: &Asking<'_>, now: DateTime<Utc>) {
+        self.health(asking, now).await;
+        self.models(asking).await;
+        self.numbers(asking).await;
+        self.clocks(asking).await;
     }
 }
 
@@ -196,20 +212,24 @@ fn assert_within(what: &str, answer: &Value, truth: Option<f64>, error: f64) {
     assert!(is_so, "{what}: {answer}, and the truth is {truth:?}");
 }
 
-/// Asserts that percentiles are within 1 % of the values of their ranks: of n sorted values, counted from 0, the one at
-/// p · (n − 1), rounded.
+/// Asserts that percentiles are within 1 % of the values of their ranks.
 fn assert_percentiles(what: &str, row: &Value, metric: &str, values: &BTreeMap<i64, i64>) {
     for percent in [50, 95, 99] {
         let Some(answer) = row.get(format!("{metric}_p{percent}")) else { continue };
-        let n: i64 = values.values().sum();
-        let rank = ((n - 1) * percent * 2 + 100) / 200;
-        let mut seen = 0;
-        let at_rank = values.iter().find(|(_, n)| {
-            seen += **n;
-            seen > rank
-        });
-        assert_within(&format!("{what} p{percent}"), answer, at_rank.map(|(value, _)| float(*value)), 0.010_001);
+        assert_within(&format!("{what} p{percent}"), answer, percentile(values, percent), 0.010_001);
     }
+}
+
+/// Of n sorted values, counted from 0, the one at p · (n − 1), rounded down.
+fn percentile(values: &BTreeMap<i64, i64>, percent: i64) -> Option<f64> {
+    let n: i64 = values.values().sum();
+    let rank = (n - 1) * percent / 100;
+    let mut seen = 0;
+    let at_rank = values.iter().find(|(_, n)| {
+        seen += **n;
+        seen > rank
+    });
+    at_rank.map(|(value, _)| float(*value))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sums of a small fleet")]

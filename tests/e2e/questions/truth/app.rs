@@ -1,6 +1,6 @@
 //! What the app is told: watch times, streams, sessions, reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -143,21 +143,6 @@ impl Truth {
         assert_ratio("stall", &report["averageBufferTime"], played.ratio("rebuffer_ms", 1000 * stalls));
         assert_ratio("errors", &report["errorRate"], Some(share(errors)));
         assert_ratio("health", &report["healthScore"], Some(health));
-    }
-
-    /// Who was active.
-    pub(super) async fn persons(&self, asking: &Asking<'_>) {
-        let facts = self.views.iter().chain(&self.app_sessions);
-        let persons: BTreeSet<&str> =
-            facts.map(|fact| fact.text("person_id")).filter(|person| !person.is_empty()).collect();
-        let active = answer(asking, "active").await;
-        let month = active.iter().find(|row| row["days"] == 30).unwrap();
-        assert_eq!(month["persons"], persons.len());
-        assert_eq!(month["guests"], persons.iter().filter(|person| person.starts_with("anon:")).count());
-        let first_seen = |row: &Value| text(row, "first_seen").to_owned();
-        for row in answer(asking, "errors").await {
-            assert!(minute_of(&first_seen(&row)) <= minute_of(text(&row, "last_seen")), "{row}");
-        }
     }
 }
 

@@ -145,8 +145,9 @@ impl Truth {
                 .get(layout)
                 .map(|values| float(values.iter().map(|(tiles, ms)| tiles * ms).sum()) / float(values.values().sum()));
             assert_ratio(layout, &row["mean_tiles"], mean);
-            let share = row["share_of_sessions"].as_f64().unwrap();
-            assert!((0.0..=1.0).contains(&share) && (share > 0.0) == (of.get("viewer_ms") > 0), "{row}");
+            let (sessions, everyone) = self.sessions_that_watch(layout);
+            assert_eq!(row["sessions"], sessions, "{row}");
+            assert_ratio(layout, &row["share_of_sessions"], Some(float(sessions) / float(everyone)));
         }
         assert_eq!(layouts.len(), by_type.len());
         let by_band = self.layout.by(|_, key| Some(key[1].clone()));
