@@ -231,7 +231,7 @@ impl Transaction {
     /// The aggregate that makes a JSON object of names and values.
     pub(crate) const fn json_object(&self) -> &'static str {
         match self {
-            Self::Sqlite(_) => "json_group_object",
+            Self::Sqlite(..) => "json_group_object",
             Self::Postgres(_) => "jsonb_object_agg",
         }
     }

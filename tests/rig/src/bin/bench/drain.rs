@@ -78,7 +78,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
         "records_bytes": records_bytes,
         "ids_bytes": ids_bytes,
         "files": events_files + records_files,
-        "deltas": warehouse.merge_rollups(now(), Duration::ZERO).await?,
+        "deltas": warehouse.merge_rollups(now(), Duration::ZERO).await?.deltas,
         "views_begun": views_begun,
         "open_sessions": metrics.value("streamgauge_open_sessions")?,
         "hot_keys": metrics.value("streamgauge_dedup_hot_keys")?,
