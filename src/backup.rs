@@ -12,7 +12,7 @@ use processor::{EVENTS_TOPIC, Processor, ProcessorMetrics, Step};
 use prometheus::Registry;
 use reqwest::Client;
 use serde_json::json;
-use warehouse::{BackupError, BackupSet, DatabaseKind, TakenIn, Warehouse};
+use warehouse::{BackupSet, DatabaseKind, TakenIn, Warehouse};
 
 use crate::cli::print;
 use crate::clock::Clock;
@@ -59,14 +59,10 @@ pub(crate) async fn backup(config: &Config, options: &BackupOptions) -> Result<(
     let begun = Instant::now();
     let warehouse = stores::open_existing(config).await?;
     cover(config, &warehouse, options.wait).await.context("nothing was backed up")?;
-    let waiting = Instant::now();
-    let backed_up = loop {
-        let others = data_dir::credentials_file(&config.data_dir)?.into_iter().collect();
-        match warehouse.back_up(&options.folder, others, Clock::System.now()).await {
-            Err(BackupError::Elsewhere) if waiting.elapsed() < options.wait => tokio::time::sleep(RETRY).await,
-            backed_up => break backed_up.context("nothing was backed up")?,
-        }
-    };
+    warehouse.be_patient(options.wait);
+    let others = data_dir::credentials_file(&config.data_dir)?.into_iter().collect();
+    let backed_up = warehouse.back_up(&options.folder, others, Clock::System.now()).await;
+    let backed_up = backed_up.context("nothing was backed up")?;
     warehouse.close().await;
     let (commit, files, bytes) = (backed_up.set.commit, backed_up.set.files.len(), backed_up.set.bytes());
     let (copied, seconds) = (backed_up.copied_bytes, begun.elapsed().as_secs_f64());

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::stores;
 
-/// How often it is tried, while another process is at work on the files.
+/// How often it is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Options of each of them.
@@ -72,7 +72,7 @@ fn grace(text: &str) -> Result<Duration> {
 
 /// Merges files until there is nothing to merge, and folds all rollup deltas.
 pub(crate) async fn compact(config: &Config, options: &CompactOptions) -> Result<()> {
-    let warehouse = stores::open_existing(config).await?;
+    let warehouse = options.manner.open(config).await?;
     let fan_in = options.fan_in.map_or(config.maintenance.merge_fan_in, usize::from);
     let policy = MergePolicy { fan_in, ..MergePolicy::default() };
     let (mut merges, mut all) = (0, Merged::default());
@@ -116,7 +116,7 @@ async fn merge(warehouse: &Warehouse, policy: MergePolicy) -> Result<Option<Opti
 
 /// Takes old commits out of the catalogue, and deletes files that only they listed.
 pub(crate) async fn expire(config: &Config, options: &ExpireOptions) -> Result<()> {
-    let warehouse = stores::open_existing(config).await?;
+    let warehouse = options.manner.open(config).await?;
     let keep = options.older_than.unwrap_or(config.maintenance.snapshot_retention.0);
     let grace = options.grace.unwrap_or(config.maintenance.file_grace.0);
     let expired = options
@@ -139,7 +139,7 @@ pub(crate) async fn expire(config: &Config, options: &ExpireOptions) -> Result<(
 
 /// Deletes files that no commit lists. Says whether the lake has all files and no others than it should.
 pub(crate) async fn collect(config: &Config, options: &CollectOptions) -> Result<bool> {
-    let warehouse = stores::open_existing(config).await?;
+    let warehouse = options.manner.open(config).await?;
     let grace = options.grace.unwrap_or(config.maintenance.orphan_grace.0.max(Duration::from_secs(1)));
     let collected = options
         .manner
@@ -162,6 +162,13 @@ pub(crate) async fn collect(config: &Config, options: &CollectOptions) -> Result
 }
 
 impl Manner {
+    /// Opens the warehouse; at its files this process waits for its turn.
+    async fn open(&self, config: &Config) -> Result<Warehouse> {
+        let warehouse = stores::open_existing(config).await?;
+        warehouse.be_patient(self.wait);
+        Ok(warehouse)
+    }
+
     /// Tries until it is this process's turn.
     async fn in_turn<T>(&self, mut attempt: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
         let begun = Instant::now();

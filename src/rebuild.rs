@@ -8,17 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use processor::Rebuilt;
 use serde_json::json;
-use warehouse::{Another, Successor, SuccessorError, Warehouse, WarehouseConfig};
+use warehouse::{Another, Successor, Warehouse, WarehouseConfig};
 
 use crate::cli::print;
 use crate::clock::Clock;
 use crate::config::{Address, Config, Profile};
 use crate::data_dir::DataDir;
 use crate::stores::warehouse_config;
-
-/// How long another process is waited for, which is at work on the files of the lake.
-const PATIENCE: Duration = Duration::from_secs(60);
-const RETRY: Duration = Duration::from_millis(100);
 
 /// Options of `rebuild`.
 #[derive(Debug, Args)]
@@ -91,14 +87,7 @@ pub(crate) async fn rebuild(config: &Config, target: Target, options: &RebuildOp
 
 /// In another place, beside running processes. Also returns the newest commit there.
 async fn there(config: &Config, place: &WarehouseConfig) -> Result<(Rebuilt, i64, u64)> {
-    let live = warehouse_config(config)?;
-    let until = Instant::now() + PATIENCE;
-    let another = loop {
-        match Another::begin(&live, place).await {
-            Err(SuccessorError::Elsewhere) if Instant::now() < until => tokio::time::sleep(RETRY).await,
-            begun => break begun?,
-        }
-    };
+    let another = Another::begin(&warehouse_config(config)?, place).await?;
     let rebuilt = fold(config, another.live(), another.next()).await?;
     let commit = another.next().read().await?.commit().0;
     another.end().await?;

@@ -297,13 +297,17 @@ async fn lose_and_restore(mut cluster: Cluster) {
     };
     let ingest = cluster.role("ingest").start().await.unwrap();
     let query = cluster.role("query").start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    let (acknowledged, posting) = keep_posting(&ingest);
+    until_acknowledged(&acknowledged, 1).await;
+    // While nobody commits there is no backup that could hold it.
+    let said = fail(query.start(), &["backup", path(&set), "--wait", "1s"], 1).await;
+    assert!(said.contains("is a processor at work?") && !set.exists(), "{said}");
     let mut processors = Vec::new();
     for _ in 0..2 {
         processors.push(quick(cluster.role("processor")).start().await.unwrap());
     }
-    let folder = tempfile::tempdir().unwrap();
-    let set = folder.path().join("set");
-    let (acknowledged, posting) = keep_posting(&ingest);
     until_acknowledged(&acknowledged, 300).await;
     for command in [&["compact"][..], &["compact", "--fan-in", "2"], &["expire"], &["collect"]] {
         succeed(query.start(), command).await;

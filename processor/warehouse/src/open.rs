@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -174,6 +175,12 @@ impl Warehouse {
     #[must_use]
     pub fn newest_commit(&self) -> watch::Receiver<CommitId> {
         self.shared.newest.subscribe()
+    }
+
+    /// From now on merging, expiring, collecting and backing up wait so long for another process that is at the files, instead of
+    /// leaving the work to it. For commands; said once.
+    pub fn be_patient(&self, patience: Duration) {
+        self.shared.database.be_patient(patience);
     }
 
     /// Closes all connections. On `SQLite` the write-ahead log is folded into the database file.

@@ -1,13 +1,10 @@
-//! Rollups in the database: deltas that commits append, merged rows that a merger folds them into.
-
-use std::time::Duration;
+//! Reading rollups: deltas that commits append, and merged rows that a merger folds them into.
 
 use schemas::Timestamp;
-use schemas::rollups::{ALL_STORED, Grain, Rollup};
+use schemas::rollups::{Grain, Rollup};
 
 use crate::commit::CommitId;
-use crate::database::{Row, Task, composed, sql};
-use crate::open::Warehouse;
+use crate::database::{Row, composed};
 use crate::read::{Read, ReadError};
 
 /// What to read of a rollup.
@@ -222,98 +219,4 @@ impl Read {
         };
         Ok(rows.iter().map(bucket).collect())
     }
-}
-
-/// What was folded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FoldedDeltas {
-    /// Deltas.
-    pub deltas: u64,
-    /// Some rollups were left out, since another process is at them.
-    pub is_elsewhere: bool,
-}
-
-impl Warehouse {
-    /// Folds deltas of commits older than `age` into merged rows of every grain. No answer changes by it.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Database`]; then nothing was folded of the rollup at hand.
-    pub async fn merge_rollups(&self, now: Timestamp, age: Duration) -> Result<FoldedDeltas, ReadError> {
-        let mut read = self.shared.database.read().await?;
-        let last = sql("SELECT commit_id FROM commits WHERE committed_at < $1 ORDER BY commit_id DESC LIMIT 1")
-            .bind(now - age)
-            .first(&mut read)
-            .await?;
-        drop(read);
-        let Some(last) = last.map(|row| row.get::<i64>(0)) else { return Ok(FoldedDeltas::default()) };
-        let mut folded = FoldedDeltas::default();
-        for (place, rollup) in ALL_STORED.iter().enumerate() {
-            let transaction = self.shared.database.try_write_alone(Task::Rollup(place)).await?;
-            let Some(mut transaction) = transaction else {
-                folded.is_elsewhere = true;
-                continue;
-            };
-            for grain in rollup.grains {
-                let fold = if rollup.is_distribution() {
-                    fold_bins_statement(rollup, *grain, transaction.json_object())
-                } else {
-                    fold_statement(rollup, *grain)
-                };
-                composed(fold).bind(last).run(&mut transaction).await?;
-            }
-            let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
-            folded.deltas += composed(delete).bind(last).run(&mut transaction).await?;
-            transaction.commit().await?;
-        }
-        Ok(folded)
-    }
-}
-
-/// Folds deltas up to commit `$1`.
-fn fold_statement(rollup: &Rollup, grain: Grain) -> String {
-    let names = |columns: &[schemas::rollups::Column], form: &dyn Fn(&str) -> String| -> String {
-        columns.iter().map(|column| form(column.name)).collect()
-    };
-    let keys = names(rollup.keys, &|key| format!(", {key}"));
-    let measures = names(rollup.measures, &|measure| format!(", {measure}"));
-    let sums = names(rollup.measures, &|measure| format!(", CAST(SUM({measure}) AS BIGINT)"));
-    let (name, length_us, grain) = (rollup.name, grain.length().as_micros(), grain.as_str());
-    let adds = names(rollup.measures, &|measure| format!("{measure} = {name}_merged.{measure} + excluded.{measure}, "));
-    format!(
-        "INSERT INTO {name}_merged (grain, project, bucket_us{keys}{measures}, last_commit) \
-         SELECT '{grain}', project, bucket_us - bucket_us % {length_us} AS bucket{keys}{sums}, MAX(commit_id) \
-         FROM {name}_delta WHERE commit_id <= $1 GROUP BY project, bucket{keys} \
-         ON CONFLICT (grain, project, bucket_us{keys}) \
-         DO UPDATE SET {adds}last_commit = CASE WHEN {name}_merged.last_commit > excluded.last_commit \
-         THEN {name}_merged.last_commit ELSE excluded.last_commit END"
-    )
-}
-
-/// The same for distributions: the bins of the deltas and those of the merged rows that they belong to are added up, and
-/// become the bins of these rows.
-fn fold_bins_statement(rollup: &Rollup, grain: Grain, json_object: &str) -> String {
-    let keys_of =
-        |table: &str| -> String { rollup.stored_keys().iter().map(|key| format!(", {table}{}", key.name)).collect() };
-    let is_key: String =
-        rollup.stored_keys().iter().map(|key| format!(" AND merged.{0} = touched.{0}", key.name)).collect();
-    let (keys, merged_keys) = (keys_of(""), keys_of("merged."));
-    let (name, length_us, grain) = (rollup.name, grain.length().as_micros(), grain.as_str());
-    format!(
-        "INSERT INTO {name}_merged (grain, project, bucket_us{keys}, bins, last_commit) \
-         SELECT '{grain}', project, bucket{keys}, {json_object}(metric || ':' || bin, n), MAX(changed) FROM (\
-           SELECT project, bucket{keys}, metric, bin, CAST(SUM(n) AS BIGINT) AS n, MAX(changed) AS changed FROM (\
-             SELECT project, bucket_us - bucket_us % {length_us} AS bucket{keys}, metric, bin, n, commit_id AS changed \
-             FROM {name}_delta_each WHERE commit_id <= $1 \
-             UNION ALL \
-             SELECT merged.project, merged.bucket_us{merged_keys}, metric, bin, n, last_commit FROM (\
-               SELECT DISTINCT project, bucket_us - bucket_us % {length_us} AS bucket{keys} \
-               FROM {name}_delta WHERE commit_id <= $1) AS touched \
-             JOIN {name}_merged_each AS merged ON merged.grain = '{grain}' AND merged.project = touched.project \
-             AND merged.bucket_us = touched.bucket{is_key}) AS told \
-           GROUP BY project, bucket{keys}, metric, bin) AS counted \
-         GROUP BY project, bucket{keys} \
-         ON CONFLICT (grain, project, bucket_us{keys}) \
-         DO UPDATE SET bins = excluded.bins, last_commit = excluded.last_commit"
-    )
 }

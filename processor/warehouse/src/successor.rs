@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -116,7 +117,7 @@ impl Successor {
         let files = |source| SuccessorError::Files { path: file.clone(), source };
         remove_unfinished(&config).map_err(files)?;
         let live = Warehouse::open(&config).await?;
-        live.collect_orphans(std::time::Duration::ZERO).await?;
+        live.collect_orphans(Duration::ZERO).await?;
         let newest = live.newest_commit().borrow().0;
         let next = Warehouse::open(&WarehouseConfig::sqlite(&file, config.lake.clone())).await?;
         let successor = Self { place, file, live, next };
@@ -184,6 +185,9 @@ pub struct Another {
 /// The numbers of the other one's commits begin so much behind the newest of the live one, which goes on counting.
 const COMMITS_MEANWHILE: i64 = 1 << 24;
 
+/// How long another process is waited for, which is at work on the files of the lake.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl Another {
     /// Makes a warehouse where nothing is, with the projects, keys and tokens of the live one and for the same log. No file of
     /// the live one is merged, expired or collected until the end.
@@ -203,6 +207,7 @@ impl Another {
         if paths.0.starts_with(&paths.1) || paths.1.starts_with(&paths.0) {
             return Err(SuccessorError::Nested { live: paths.0, next: paths.1 });
         }
+        live.be_patient(PATIENCE);
         let Some(turn) = live.shared.database.take(Task::Files).await? else { return Err(SuccessorError::Elsewhere) };
         let next = Warehouse::open(next).await?;
         let another = Self { live, next, turn };

@@ -78,11 +78,20 @@ impl Database {
         })
     }
 
+    /// From now on who takes a task waits for it so long.
+    pub(crate) fn be_patient(&self, patience: Duration) {
+        // Said once; a second time changes nothing.
+        let _ = match self {
+            Self::Sqlite(database) => database.patience.set(patience),
+            Self::Postgres(database) => database.patience.set(patience),
+        };
+    }
+
     /// Takes a task that lasts longer than a transaction, unless somebody else is at it. With a file there is only
     /// [`Task::Files`]: everything else is one transaction.
     pub(crate) async fn take(&self, task: Task) -> Result<Option<Turn>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(database) => database.take()?.map(Turn::Sqlite),
+            Self::Sqlite(database) => database.take().await?.map(Turn::Sqlite),
             Self::Postgres(database) => database.take(task).await?.map(Turn::Postgres),
         })
     }
@@ -228,11 +237,11 @@ impl Transaction {
         }
     }
 
-    /// The aggregate that makes a JSON object of names and values.
-    pub(crate) const fn json_object(&self) -> &'static str {
+    /// What makes a text parameter a JSON value.
+    pub(crate) const fn as_json(&self) -> &'static str {
         match self {
-            Self::Sqlite(..) => "json_group_object",
-            Self::Postgres(_) => "jsonb_object_agg",
+            Self::Sqlite(..) => "",
+            Self::Postgres(_) => "::jsonb",
         }
     }
 

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -158,6 +159,8 @@ pub(crate) struct PostgresDatabase {
     writers: PgPool,
     readers: PgPool,
     limit: Duration,
+    /// How long another process's task is waited for; not at all unless somebody says so.
+    pub(super) patience: OnceLock<Duration>,
 }
 
 impl PostgresDatabase {
@@ -169,7 +172,7 @@ impl PostgresDatabase {
         };
         let writers = pool(WRITERS).connect_with(config.options(WRITER_SILENCE)).await.map_err(failed)?;
         let readers = pool(config.readers + 1).connect_lazy_with(config.options(READER_SILENCE));
-        Ok(Self { writers, readers, limit: config.answer_limit() })
+        Ok(Self { writers, readers, limit: config.answer_limit(), patience: OnceLock::new() })
     }
 
     pub(crate) async fn write(&self) -> Result<Session, sqlx::Error> {
@@ -195,7 +198,10 @@ impl PostgresDatabase {
     pub(crate) async fn take(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
         let mut session = self.session(&self.writers).await?;
         session.holds_lock = true;
-        let is_ours = session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?;
+        let is_ours = match self.patience.get() {
+            Some(patience) if !patience.is_zero() => session.lock_within(*patience, task).await?,
+            _ => session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?,
+        };
         session.holds_lock = is_ours;
         Ok(is_ours.then_some(session))
     }
@@ -293,6 +299,23 @@ impl Session {
         let limit = self.limit;
         let lock = sqlx::query_scalar(statement).bind(LOCKS).bind(number_of(task));
         limited(limit, lock.fetch_one(self.connection())).await
+    }
+
+    /// Queues for a lock: whoever only tries has to stand back meanwhile.
+    async fn lock_within(&mut self, patience: Duration, task: Task) -> Result<bool, sqlx::Error> {
+        const LOCK_NOT_AVAILABLE: &str = "55P03";
+        let limit = self.limit;
+        let set = format!("SET lock_timeout = {}; SET statement_timeout = 0", patience.as_millis().max(1));
+        limited(limit, self.connection().execute(AssertSqlSafe(set))).await?;
+        let lock = sqlx::query("SELECT pg_advisory_lock($1, $2)").bind(LOCKS).bind(number_of(task));
+        let locked = limited(patience + limit, lock.execute(self.connection())).await;
+        let is_ours = match locked {
+            Ok(_) => true,
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => false,
+            Err(error) => return Err(error),
+        };
+        limited(limit, self.connection().execute("RESET lock_timeout; RESET statement_timeout")).await?;
+        Ok(is_ours)
     }
 
     /// Commits. After an error nobody knows whether the transaction was committed; its connection is closed, so that

@@ -2,8 +2,8 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -18,6 +18,9 @@ use crate::open::OpenError;
 /// Before this version a checkpoint that races with a write can lose committed pages (libsql issue 2271).
 const MIN_VERSION: (u32, u32, u32) = (3, 51, 3);
 
+/// How often a lock is tried that is waited for.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
 /// An open file.
 #[derive(Debug)]
 pub(crate) struct SqliteDatabase {
@@ -26,6 +29,8 @@ pub(crate) struct SqliteDatabase {
     readers: SqlitePool,
     /// Locked by the process that works on the files of the lake.
     lock: PathBuf,
+    /// How long that is waited for; not at all unless somebody says so.
+    pub(super) patience: OnceLock<Duration>,
 }
 
 /// The lock of the process that works on the files of the lake. It ends with the process, however that ends.
@@ -49,7 +54,7 @@ impl SqliteDatabase {
         let readers = SqlitePoolOptions::new()
             .max_connections(8)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
-        Ok(Self { writer, readers, lock: beside(path, ".lock") })
+        Ok(Self { writer, readers, lock: beside(path, ".lock"), patience: OnceLock::new() })
     }
 
     pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
@@ -71,12 +76,16 @@ impl SqliteDatabase {
     }
 
     /// Takes the right to work on the files of the lake, unless another process has it.
-    pub(crate) fn take(&self) -> Result<Option<Lock>, sqlx::Error> {
+    pub(crate) async fn take(&self) -> Result<Option<Lock>, sqlx::Error> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&self.lock)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error.into()),
+        let (begun, patience) = (Instant::now(), self.patience.get().copied().unwrap_or_default());
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(Lock(file))),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < patience => tokio::time::sleep(LOCK_RETRY).await,
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
         }
     }
 

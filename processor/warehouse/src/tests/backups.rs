@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::conformance::{Setup, TOPIC, at};
 use super::place::Place;
 use crate::database::Task;
-use crate::{BackupError, BackupSet, Commit, MergeError, MergePolicy, StateFile, Warehouse, find_place, restore};
+use crate::{
+    BackupError, BackupSet, Commit, DatabaseKind, MergeError, MergePolicy, StateFile, Warehouse, find_place, restore,
+};
 
 pub(crate) async fn at_the_files_is_one_process_at_a_time(place: Place) {
     let setup = Setup::new(place).await;
@@ -23,8 +25,18 @@ pub(crate) async fn at_the_files_is_one_process_at_a_time(place: Place) {
     let folder = setup.place.folder().join("set");
     let refused = setup.warehouse.back_up(&folder, Vec::new(), at(1)).await;
     assert!(matches!(refused, Err(BackupError::Elsewhere)));
-    turn.end().await;
-    assert!(setup.warehouse.merge_once(policy, at(1)).await.unwrap().is_some());
+    // A patient one waits, but not for ever.
+    setup.warehouse.be_patient(Duration::from_secs(30));
+    let third = setup.place.open().await;
+    third.be_patient(Duration::from_millis(300));
+    assert!(matches!(third.merge_once(policy, at(1)).await, Err(MergeError::Elsewhere)));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        turn.end().await;
+    };
+    let (merged, ()) = tokio::join!(setup.warehouse.merge_once(policy, at(1)), release);
+    assert!(merged.unwrap().is_some());
+    assert!(third.merge_once(policy, at(1)).await.unwrap().is_none(), "nothing is left");
 }
 
 /// A warehouse with merged files, key runs and a file of state, which the lake has.
@@ -65,6 +77,12 @@ pub(crate) async fn what_is_restored_is_what_was_backed_up(place: Place) {
     assert!(matches!(refused, Err(BackupError::NotEmpty { .. })), "{refused:?}");
 
     let another = setup.place.another().await;
+    let later = BackupSet { version: set.version + 1, ..set.clone() };
+    let refused = find_place(&later, &another.config()).await;
+    assert!(matches!(refused, Err(BackupError::Later { .. })), "{refused:?}");
+    let kind = if set.database == DatabaseKind::Sqlite { DatabaseKind::Postgres } else { DatabaseKind::Sqlite };
+    let refused = find_place(&BackupSet { database: kind, ..set.clone() }, &another.config()).await;
+    assert!(matches!(refused, Err(BackupError::OtherDatabase { .. })), "{refused:?}");
     restore(&folder, &set, &another.config()).await.unwrap();
     let restored = Setup { warehouse: another.open().await, place: another };
     assert_eq!(restored.warehouse.newest_commit().borrow().0, set.commit);
