@@ -30,7 +30,7 @@ pub(crate) async fn rebuild(config: &Config, data_dir: DataDir, as_json: bool) -
     let begun = Instant::now();
     let place = warehouse_config(config)?;
     let successor = Successor::begin(place.clone()).await?;
-    let (settings, mut progress) = (config.processor.settings(), Progress { shown: None });
+    let (settings, mut progress) = (config.processor_settings(), Progress { shown: None });
     let (live, next) = (successor.live(), successor.next());
     let rebuilt =
         processor::rebuild(live, next, &settings, || Clock::System.now(), |done, of| progress.show(done, of)).await;

@@ -93,6 +93,7 @@ pub async fn rebuild(
         rebuilt.commits += u64::from(matches!(step, Step::Committed(_)));
     }
     keep_up(next, now()).await?;
+    next.retain_again(now()).await?;
     rebuilt.records = u64::try_from(records).unwrap_or(0);
     rebuilt.events =
         Outcome::ALL.iter().map(|outcome| metrics.events.with_label_values(&[outcome.as_str()]).get()).sum();

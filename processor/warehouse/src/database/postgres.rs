@@ -395,5 +395,6 @@ fn migrations() -> Migrator {
         migration(1, "ducklake", include_str!("../../migrations/postgres/0001_ducklake.sql")),
         migration(2, "streamgauge", include_str!("../../migrations/postgres/0002_streamgauge.sql")),
         migration(3, "rollups", include_str!("../../migrations/postgres/0003_rollups.sql")),
+        migration(4, "retention", include_str!("../../migrations/postgres/0004_retention.sql")),
     ])
 }

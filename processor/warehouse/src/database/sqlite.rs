@@ -81,6 +81,7 @@ fn migrations() -> Migrator {
         migration(3, "views", include_str!("../../migrations/sqlite/0003_views.sql")),
         migration(4, "layouts", include_str!("../../migrations/sqlite/0004_layouts.sql")),
         migration(5, "lookups", include_str!("../../migrations/sqlite/0005_lookups.sql")),
+        migration(6, "retention", include_str!("../../migrations/sqlite/0006_retention.sql")),
     ])
 }
 
