@@ -1,5 +1,6 @@
 //! Rebuilding: everything that was concluded from the records is concluded again, into an empty warehouse.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::{Outcome, Timestamp};
@@ -42,6 +43,16 @@ pub enum RebuildError {
     /// Merging files of the new one.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// Retention took records away: what was concluded from them could not be concluded again, and would be lost.
+    #[error(
+        "records of project `{project}` from before {kept_from} are gone: sums of that time could not be made again"
+    )]
+    RecordsGone {
+        /// The project.
+        project: Arc<str>,
+        /// Its oldest records are of then.
+        kept_from: Timestamp,
+    },
     /// What was rebuilt does not hold what it was made from.
     #[error("what was rebuilt is not complete: {0}")]
     Differs(String),
@@ -62,6 +73,9 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     // Registered nowhere: only their values are looked at.
     let metrics = ProcessorMetrics::new().map_err(|error| RebuildError::Differs(error.to_string()))?;
+    if let Some((project, kept_from)) = live.records_kept_from().await? {
+        return Err(RebuildError::RecordsGone { project, kept_from });
+    }
     let checkpoints = live.checkpoints(EVENTS_TOPIC, 0).await?;
     let snapshot = live.read().await?.snapshot().await?;
     let records: i64 = snapshot.files(&RECORDS).iter().map(|file| file.rows).sum();

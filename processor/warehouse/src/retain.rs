@@ -99,6 +99,18 @@ impl Warehouse {
         self.sweep(&cuts, now).await
     }
 
+    /// A project whose oldest records retention took away, and from when on it has all of them; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn records_kept_from(&self) -> Result<Option<(Arc<str>, Timestamp)>, ReadError> {
+        let cuts = self.read().await?.cuts().await?.all();
+        let mut of_records: Vec<Cut> = cuts.into_iter().filter(|cut| cut.kept == Kept::Records).collect();
+        of_records.sort_by(|one, other| one.project.cmp(&other.project));
+        Ok(of_records.into_iter().next().map(|cut| (cut.project, cut.kept_from)))
+    }
+
     async fn sweep(&self, cuts: &[Cut], now: Timestamp) -> Result<Retained, MergeError> {
         let mut retained = Retained::default();
         let mut removed: HashMap<i64, (u64, u64)> = HashMap::new();
