@@ -129,7 +129,7 @@ async fn commit_rest(config: &Config, warehouse: &Warehouse, data_dir: DataDir) 
     let high: Vec<u64> = log.ranges().iter().map(|range| range.high).collect();
     // Nobody scrapes them.
     let metrics = ProcessorMetrics::register(&Registry::new())?;
-    let mut processor = Processor::new(log, warehouse.clone(), config.processor.settings(), metrics);
+    let mut processor = Processor::new(log, warehouse.clone(), config.processor_settings(), metrics);
     while warehouse.read().await?.positions(EVENTS_TOPIC).await? != high {
         while processor.step(Clock::System.now(), Duration::ZERO).await? != Step::Idle {}
         processor.flush(Clock::System.now()).await?;

@@ -1,11 +1,13 @@
 //! Configuration: the embedded default file, then a file, then the environment, then flags.
 
 mod places;
+mod retention;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +15,7 @@ use config::builder::DefaultState;
 use config::{ConfigBuilder, File, FileFormat, Value, ValueKind};
 use event_log::is_secret_property;
 pub(crate) use places::{Address, Profile};
+pub(crate) use retention::RetentionConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Every setting with its default and its meaning.
@@ -44,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) postgres: PostgresConfig,
     pub(crate) processor: ProcessorConfig,
     pub(crate) maintenance: MaintenanceConfig,
+    pub(crate) retention: RetentionConfig,
     pub(crate) query: QueryConfig,
 }
 
@@ -116,19 +120,6 @@ pub(crate) struct ProcessorConfig {
     pub(crate) commit_bytes: Size,
     pub(crate) hot_keys: usize,
     pub(crate) state_interval: Span,
-}
-
-impl ProcessorConfig {
-    /// As the processor takes them.
-    pub(crate) fn settings(&self) -> processor::ProcessorConfig {
-        processor::ProcessorConfig {
-            commit_interval: self.commit_interval.0,
-            commit_rows: self.commit_rows,
-            commit_bytes: self.commit_bytes.0,
-            hot_keys: self.hot_keys,
-            state_interval: self.state_interval.0,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -327,6 +318,7 @@ impl Config {
         ensure!(!self.kafka.group.is_empty(), "kafka.group is empty");
         ensure!(self.postgres.readers >= 2, "postgres.readers is at least 2");
         ensure!(self.maintenance.merge_fan_in >= 2, "maintenance.merge_fan_in is at least 2");
+        self.retention.check()?;
         ensure!(self.query.concurrent >= 1, "query.concurrent is at least 1");
         ensure!(is_project_name(&self.auth.project), "auth.project: {PROJECT_NAME_RULE}");
         let sources = [&self.auth.jwks_url, &self.auth.jwks_file, &self.auth.public_key_file];
@@ -337,6 +329,19 @@ impl Config {
             ensure!(key.is_empty() || key.len() >= 8, "upload_key and read_token have at least 8 characters");
         }
         Ok(())
+    }
+
+    /// The processor's, as it takes them.
+    pub(crate) fn processor_settings(&self) -> processor::ProcessorConfig {
+        let ProcessorConfig { commit_interval, commit_rows, commit_bytes, hot_keys, state_interval } = self.processor;
+        processor::ProcessorConfig {
+            commit_interval: commit_interval.0,
+            commit_rows,
+            commit_bytes: commit_bytes.0,
+            hot_keys,
+            state_interval: state_interval.0,
+            retention: Arc::new(self.retention.policy()),
+        }
     }
 
     /// All settings as TOML, secrets masked.

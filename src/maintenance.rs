@@ -114,9 +114,11 @@ async fn merge(warehouse: &Warehouse, policy: MergePolicy) -> Result<Option<Opti
     }
 }
 
-/// Takes old commits out of the catalogue, and deletes files that only they listed.
+/// Takes away rows that are past their retention and old commits, and deletes files that nothing lists any more.
 pub(crate) async fn expire(config: &Config, options: &ExpireOptions) -> Result<()> {
     let warehouse = options.manner.open(config).await?;
+    let retained = warehouse.retain(Clock::System.now(), &config.retention.policy()).await?;
+    let rows: u64 = retained.tables.iter().map(|table| table.rows).sum();
     let keep = options.older_than.unwrap_or(config.maintenance.snapshot_retention.0);
     let grace = options.grace.unwrap_or(config.maintenance.file_grace.0);
     let expired = options
@@ -127,12 +129,15 @@ pub(crate) async fn expire(config: &Config, options: &ExpireOptions) -> Result<(
         })
         .await?;
     warehouse.close().await;
-    let facts = json!({ "snapshots": expired.snapshots, "scheduled_files": expired.scheduled, "deleted_files": expired.deleted });
+    let facts = json!({
+        "rows": rows, "erased_events": retained.erased(), "rollup_rows": retained.rollup_rows, "snapshots": expired.snapshots,
+        "scheduled_files": expired.scheduled, "deleted_files": expired.deleted,
+    });
     options.manner.say(
         &facts,
         &format!(
-            "expired {} commits; {} files wait for their deletion from now on, {} were deleted",
-            expired.snapshots, expired.scheduled, expired.deleted
+            "{rows} rows and {} rows of rollups were past their retention; expired {} commits; {} files wait for their deletion from now on, {} were deleted",
+            retained.rollup_rows, expired.snapshots, expired.scheduled, expired.deleted
         ),
     )
 }

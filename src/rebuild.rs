@@ -95,7 +95,7 @@ async fn there(config: &Config, place: &WarehouseConfig) -> Result<(Rebuilt, i64
 }
 
 async fn fold(config: &Config, live: &Warehouse, next: &Warehouse) -> Result<Rebuilt> {
-    let (settings, mut progress) = (config.processor.settings(), Progress { shown: None });
+    let (settings, mut progress) = (config.processor_settings(), Progress { shown: None });
     let rebuilt =
         processor::rebuild(live, next, &settings, || Clock::System.now(), |done, of| progress.show(done, of)).await;
     progress.end();

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use event_log::LogRecord;
 use schemas::{Timestamp, record};
-use warehouse::{Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, Warehouse};
+use warehouse::{
+    Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, RetentionPolicy, Warehouse,
+};
 
 use crate::EVENTS_TOPIC;
 use crate::dedup::KeyIndex;
 use crate::files;
-use crate::fold::{PartitionState, Pending, Retention, fold, replay_clocks};
+use crate::fold::{PartitionState, Pending, fold, replay_clocks};
 use crate::metrics::ProcessorMetrics;
 use crate::runner::{ProcessorConfig, RunError, Step};
 use crate::units::{self, Facts};
@@ -34,7 +36,7 @@ pub(crate) struct Assignment {
     committed: BTreeMap<u16, u64>,
     pub(crate) pending: Pending,
     pending_since: Option<Instant>,
-    retention: Retention,
+    retention: Arc<RetentionPolicy>,
     last_commit: Option<Instant>,
     /// `None` for long ago: the next commit writes state files.
     last_state: Option<Instant>,
@@ -48,19 +50,13 @@ impl Assignment {
         warehouse: &Warehouse,
         config: &ProcessorConfig,
     ) -> Result<Self, RunError> {
-        let access = warehouse.access().await?;
-        let retention = access
-            .projects
-            .values()
-            .filter_map(|project| Some((Arc::clone(&project.project), project.retention_days?)))
-            .collect();
         let mut taken = Self {
             backlog: VecDeque::new(),
             partitions: BTreeMap::new(),
             committed: BTreeMap::new(),
             pending: Pending::new(),
             pending_since: None,
-            retention,
+            retention: Arc::clone(&config.retention),
             last_commit: None,
             last_state: Some(Instant::now()),
         };

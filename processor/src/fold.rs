@@ -13,7 +13,7 @@ use schemas::kinds;
 use schemas::record::{self, Item, Record, Upload};
 use schemas::rollups::{ERROR, LEDGER, QUALITY, USAGE};
 use schemas::{Event, Format, Outcome, Reason, Received, Rejection, TimeQuality, Timestamp, Verdict, validate};
-use warehouse::Delta;
+use warehouse::{Delta, RetentionPolicy};
 
 use crate::dedup::{DedupError, KeyIndex};
 use crate::rows::{Address, OutcomeCounts, Rows, UNREADABLE_FORMAT, is_late};
@@ -35,9 +35,6 @@ pub(crate) struct PartitionState {
     /// Views and sessions that are not over.
     pub(crate) units: Units,
 }
-
-/// Retention of projects in days, where they have one.
-pub(crate) type Retention = HashMap<Arc<str>, u32>;
 
 /// The content of the next commit.
 #[derive(Debug)]
@@ -105,7 +102,7 @@ pub(crate) fn fold(
     state: &mut PartitionState,
     pending: &mut Pending,
     records: &[LogRecord],
-    retention: &Retention,
+    retention: &RetentionPolicy,
 ) -> Result<(), DedupError> {
     let payloads: Vec<Result<Vec<u8>, &LogRecord>> =
         records.iter().map(|record| record::open(&record.bytes).map_err(|_| record)).collect();
@@ -155,7 +152,7 @@ impl<'a> Entry<'a> {
         pending: &mut Pending,
         judged: &[Judged<'_>],
         seen: &[bool],
-        retention: &Retention,
+        retention: &RetentionPolicy,
     ) {
         let (log_record, log_time) = match self {
             Self::Tick { log_record, log_time } => (log_record, *log_time),
@@ -254,12 +251,11 @@ impl<'a> Place<'a> {
         pending: &mut Pending,
         judged: &[Judged<'_>],
         seen: &[bool],
-        retention: &Retention,
+        retention: &RetentionPolicy,
     ) {
         let corrections = correct(self.upload, &mut state.clocks, judged);
-        let oldest = retention
-            .get(self.upload.project)
-            .map(|days| self.upload.log_time.plus_millis(-i64::from(*days) * 86_400_000));
+        // From the record alone, and before its copies are looked at: it is the same whatever is still remembered.
+        let oldest = retention.of(self.upload.project).oldest_event(self.upload.log_time);
         let mut settling = self.settling(pending);
         let mut corrections = corrections.into_iter();
         for (index, (judged, seen)) in judged.iter().zip(seen).enumerate() {
@@ -267,10 +263,10 @@ impl<'a> Place<'a> {
                 Verdict::Accept(event) => {
                     let correction = corrections.next().expect("one correction for each valid event");
                     let kind = settling.counted_kind(&event.kind);
-                    if *seen {
-                        settling.line(event.format, kind, Outcome::Duplicate, None, [0; 3]);
-                    } else if oldest.is_some_and(|oldest| correction.corrected_at < oldest) {
+                    if oldest.is_some_and(|oldest| correction.corrected_at < oldest) {
                         settling.line(event.format, kind, Outcome::Suppressed, Some(Reason::Expired), [0; 3]);
+                    } else if *seen {
+                        settling.line(event.format, kind, Outcome::Duplicate, None, [0; 3]);
                     } else {
                         settling.store(index, event, kind, &correction);
                     }
@@ -344,11 +340,10 @@ struct Settling<'a, 'p> {
     unknown_kinds: HashSet<String>,
 }
 
-/// Unknown kinds of one record that have rows of their own in the rollups; the others are counted as [`OTHER_KIND`]. A
+/// Unknown kinds of one record that have rows of their own in the rollups; the others are counted as [`kinds::OTHER`]. A
 /// record has a few kinds, or a sender that makes them up: then the rollups must not grow as the events do. Per record,
 /// so that it depends on nothing but the record. The events themselves keep their kind.
 const UNKNOWN_KINDS_MAX: usize = 50;
-const OTHER_KIND: &str = "other";
 
 impl Settling<'_, '_> {
     fn address(&self, index: usize) -> Address {
@@ -423,7 +418,7 @@ impl Settling<'_, '_> {
             return kind;
         }
         if self.unknown_kinds.len() == UNKNOWN_KINDS_MAX {
-            return OTHER_KIND;
+            return kinds::OTHER;
         }
         self.unknown_kinds.insert(kind.to_owned());
         kind
@@ -436,6 +431,7 @@ impl Settling<'_, '_> {
             Outcome::Duplicate => self.outcomes.duplicate += 1,
             Outcome::Quarantined => self.outcomes.quarantined += 1,
             Outcome::Suppressed => self.outcomes.suppressed += 1,
+            Outcome::Erased => unreachable!("nothing is erased when it arrives"),
         }
         let same = |line: &&mut Line| {
             line.kind == kind && line.format == format && line.outcome == outcome && line.reason == reason

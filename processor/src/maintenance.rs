@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_log::EventLog;
 use schemas::Timestamp;
-use warehouse::{MergeError, MergePolicy, Warehouse};
+use warehouse::{MergeError, MergePolicy, RetentionPolicy, Warehouse};
 
 use crate::EVENTS_TOPIC;
 use crate::metrics::ProcessorMetrics;
@@ -25,6 +25,8 @@ pub struct MaintenanceConfig {
     pub file_grace: Duration,
     /// The log keeps records at least this long, and always what is not committed.
     pub log_retention: Duration,
+    /// What is older goes.
+    pub retention: RetentionPolicy,
 }
 
 impl Default for MaintenanceConfig {
@@ -36,6 +38,7 @@ impl Default for MaintenanceConfig {
             snapshot_retention: Duration::from_secs(86_400),
             file_grace: Duration::from_secs(3600),
             log_retention: Duration::from_secs(7 * 86_400),
+            retention: RetentionPolicy::default(),
         }
     }
 }
@@ -66,6 +69,8 @@ impl Maintenance {
 
     /// Does everything once. What fails is logged and tried again at the next pass.
     pub async fn pass(&self, now: Timestamp) {
+        // First: what goes need not be merged.
+        self.retain(now).await;
         self.merge_files(now).await;
         match self.warehouse.merge_rollups(now, self.config.rollup_delta_age).await {
             Ok(folded) if folded.deltas == 0 => {}
@@ -98,6 +103,25 @@ impl Maintenance {
         match self.warehouse.expire(now, self.config.snapshot_retention, self.config.file_grace).await {
             Ok(expired) => self.metrics.expired_files.inc_by(expired.deleted),
             Err(error) => tracing::warn!(error = %chain(&error), "old snapshots were not expired"),
+        }
+    }
+
+    async fn retain(&self, now: Timestamp) {
+        match self.warehouse.retain(now, &self.config.retention).await {
+            Ok(retained) => {
+                for table in &retained.tables {
+                    if table.rows > 0 {
+                        tracing::info!(
+                            table = table.table,
+                            table.rows,
+                            table.files,
+                            "took rows away after their retention"
+                        );
+                    }
+                }
+                self.metrics.observe_retained(&retained, now);
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "what is older than its retention was not taken away"),
         }
     }
 

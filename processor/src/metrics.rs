@@ -3,7 +3,9 @@
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-use schemas::{Outcome, Reason};
+use schemas::{Outcome, Reason, Timestamp};
+use warehouse::Retained;
+use warehouse::tables::LAKE_TABLES;
 
 /// Metrics of the processor. The help texts are the documentation; label values are closed sets.
 #[derive(Debug, Clone)]
@@ -27,9 +29,14 @@ pub struct ProcessorMetrics {
     pub(crate) merged_files: IntCounter,
     pub(crate) collected_files: IntCounter,
     pub(crate) expired_files: IntCounter,
+    retained_rows: IntCounterVec,
+    retained_files: IntCounterVec,
+    oldest_seconds: IntGaugeVec,
 }
 
 const LANE: &str = "events";
+/// Stands for all rollups where the others are tables of the lake.
+const ROLLUP: &str = "rollup";
 
 impl ProcessorMetrics {
     /// Registers all metrics; those with labels show zero from the start.
@@ -52,6 +59,12 @@ impl ProcessorMetrics {
         for reason in Reason::ALL {
             metrics.quarantined.with_label_values(&[reason.as_str()]).reset();
         }
+        for table in LAKE_TABLES.iter().map(|table| table.name) {
+            metrics.retained_rows.with_label_values(&[table]).reset();
+            metrics.retained_files.with_label_values(&[table]).reset();
+            metrics.oldest_seconds.with_label_values(&[table]).set(0);
+        }
+        metrics.retained_rows.with_label_values(&[ROLLUP]).reset();
         Ok(metrics)
     }
 
@@ -88,7 +101,10 @@ impl ProcessorMetrics {
                 &["stage"],
             )?,
             events: IntCounterVec::new(
-                Opts::new("streamgauge_processor_events_total", "Committed events by outcome."),
+                Opts::new(
+                    "streamgauge_processor_events_total",
+                    "Committed events by outcome; erased: taken away later by retention.",
+                ),
                 &["outcome"],
             )?,
             quarantined: IntCounterVec::new(
@@ -131,6 +147,27 @@ impl ProcessorMetrics {
                 "streamgauge_expired_files_total",
                 "Files that were merged into others, are in no snapshot that can still be asked, and were deleted.",
             )?,
+            retained_rows: IntCounterVec::new(
+                Opts::new(
+                    "streamgauge_retention_rows_total",
+                    "Rows that were taken away after their retention, by table; rollup: buckets of rollups.",
+                ),
+                &["table"],
+            )?,
+            retained_files: IntCounterVec::new(
+                Opts::new(
+                    "streamgauge_retention_files_total",
+                    "Files that ended or were written again because rows were past their retention, by table.",
+                ),
+                &["table"],
+            )?,
+            oldest_seconds: IntGaugeVec::new(
+                Opts::new(
+                    "streamgauge_oldest_row_age_seconds",
+                    "Age of the oldest row that is kept, by table of the lake; 0 while it has none.",
+                ),
+                &["table"],
+            )?,
         })
     }
 
@@ -155,7 +192,22 @@ impl ProcessorMetrics {
             Box::new(self.merged_files.clone()),
             Box::new(self.collected_files.clone()),
             Box::new(self.expired_files.clone()),
+            Box::new(self.retained_rows.clone()),
+            Box::new(self.retained_files.clone()),
+            Box::new(self.oldest_seconds.clone()),
         ]
+    }
+
+    /// What retention took away, and how old what is left is.
+    pub(crate) fn observe_retained(&self, retained: &Retained, now: Timestamp) {
+        for table in &retained.tables {
+            self.retained_rows.with_label_values(&[table.table]).inc_by(table.rows);
+            self.retained_files.with_label_values(&[table.table]).inc_by(table.files);
+            let age_ms = table.oldest.map_or(0, |oldest| now.millis_since(oldest).max(0));
+            self.oldest_seconds.with_label_values(&[table.table]).set(age_ms / 1000);
+        }
+        self.retained_rows.with_label_values(&[ROLLUP]).inc_by(retained.rollup_rows);
+        self.events.with_label_values(&[Outcome::Erased.as_str()]).inc_by(retained.erased());
     }
 
     /// How old what is committed is. Whoever knows the clock says it.

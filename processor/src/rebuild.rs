@@ -43,6 +43,16 @@ pub enum RebuildError {
     /// Merging files of the new one.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// Retention took records away: what was concluded from them could not be concluded again, and would be lost.
+    #[error(
+        "records of project `{project}` from before {kept_from} are gone: sums of that time could not be made again"
+    )]
+    RecordsGone {
+        /// The project.
+        project: Arc<str>,
+        /// Its oldest records are of then.
+        kept_from: Timestamp,
+    },
     /// What was rebuilt does not hold what it was made from.
     #[error("what was rebuilt is not complete: {0}")]
     Differs(String),
@@ -64,6 +74,9 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     // Registered nowhere: only their values are looked at.
     let metrics = ProcessorMetrics::new().map_err(|error| RebuildError::Differs(error.to_string()))?;
+    if let Some((project, kept_from)) = live.records_kept_from().await? {
+        return Err(RebuildError::RecordsGone { project, kept_from });
+    }
     let mut read = live.read().await?;
     let (checkpoints, snapshot) = (read.checkpoints(EVENTS_TOPIC).await?, read.snapshot().await?);
     drop(read);
@@ -96,6 +109,7 @@ pub async fn rebuild(
         rebuilt.commits += u64::from(matches!(step, Step::Committed(_)));
     }
     keep_up(next, now()).await?;
+    next.retain_again(now()).await?;
     rebuilt.records = u64::try_from(records).unwrap_or(0);
     rebuilt.events =
         Outcome::ALL.iter().map(|outcome| metrics.events.with_label_values(&[outcome.as_str()]).get()).sum();

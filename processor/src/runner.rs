@@ -6,7 +6,7 @@ use std::time::Duration;
 use event_log::{EventLog, PollError};
 use schemas::Timestamp;
 use thiserror::Error;
-use warehouse::{AccessError, CommitError, CommitId, MergeError, ReadError, ScanError, Warehouse};
+use warehouse::{CommitError, CommitId, MergeError, ReadError, RetentionPolicy, ScanError, Warehouse};
 
 use crate::dedup::DedupError;
 use crate::member::{Member, Site};
@@ -25,6 +25,8 @@ pub struct ProcessorConfig {
     pub hot_keys: usize,
     /// State files are written this often.
     pub state_interval: Duration,
+    /// Events that are older when they arrive are left out.
+    pub retention: Arc<RetentionPolicy>,
 }
 
 impl Default for ProcessorConfig {
@@ -35,6 +37,7 @@ impl Default for ProcessorConfig {
             commit_bytes: 64 << 20,
             hot_keys: 250_000,
             state_interval: Duration::from_secs(30),
+            retention: Arc::default(),
         }
     }
 }
@@ -48,9 +51,6 @@ pub enum RunError {
     /// Reading the warehouse.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Reading the projects' settings.
-    #[error(transparent)]
-    Access(#[from] AccessError),
     /// Folding the records again.
     #[error("fold the records of partition {log_partition} again")]
     Replay {

@@ -1,7 +1,8 @@
 //! `GET /v1/batches/{batch_id}`: what became of every event of an upload.
 //!
 //! An event stands in `events`, or in `quarantine` with its reason, or in neither: then it was a copy, or left out by a
-//! rule. The record of the upload says how many were left out; they are the oldest of those that stand nowhere.
+//! rule, or was taken away since because it was past its retention. The record of the upload says how many were left out and
+//! how many were there; left out are the oldest of those that stand nowhere, taken away the oldest of the rest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -70,9 +71,17 @@ fn no_such_batch() -> Refused {
     Problem::new(404, "no_such_batch", "no committed batch of yours has this id (yet)").into()
 }
 
-/// A record of the upload: its events as received, and how many of them were left out by a rule.
+/// A record of the upload: its events as received, and what became of how many of them.
 struct StoredRecord {
     body: Vec<u8>,
+    counts: Counts,
+}
+
+/// What became of how many events of a record when it was taken in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    stored: usize,
+    quarantined: usize,
     suppressed: usize,
 }
 
@@ -102,7 +111,7 @@ impl Query {
             }
             parts.insert((upload.parts, upload.part));
             places.push(*place);
-            for result in results_of(&upload, *place, record.suppressed, &found) {
+            for result in results_of(&upload, *place, record.counts, &found) {
                 add_result(&mut results, result);
             }
         }
@@ -129,18 +138,20 @@ impl Query {
     async fn records_of(&self, at: &AtCommit, scope: &Scope, batch_id: &str) -> Result<Stored, Refused> {
         let scope = Scope { sees_bytes: true, ..scope.clone() };
         let wanted = col("batch_id").eq(lit(batch_id));
-        let columns = ["log_partition", "log_position", "suppressed", "body"];
+        let columns = ["log_partition", "log_position", "stored", "quarantined", "suppressed", "body"];
         let rows =
             self.shared.engine.collect(self.lake_rows(at, &scope, &RECORDS, wanted, &columns)?, MAX_ROWS).await?;
         let mut stored = Stored::new();
         for batch in &rows.batches {
             let partitions = batch.column(0).as_primitive::<Int32Type>();
             let positions = batch.column(1).as_primitive::<Int64Type>();
-            let suppressed = batch.column(2).as_primitive::<Int32Type>();
-            let bodies = batch.column(3).as_binary::<i32>();
+            let bodies = batch.column(5).as_binary::<i32>();
             for row in 0..batch.num_rows() {
-                let suppressed = usize::try_from(suppressed.value(row)).unwrap_or(0);
-                let record = StoredRecord { body: bodies.value(row).to_vec(), suppressed };
+                let count = |column: usize| {
+                    usize::try_from(batch.column(column).as_primitive::<Int32Type>().value(row)).unwrap_or(0)
+                };
+                let counts = Counts { stored: count(2), quarantined: count(3), suppressed: count(4) };
+                let record = StoredRecord { body: bodies.value(row).to_vec(), counts };
                 stored.insert((partitions.value(row), positions.value(row)), record);
             }
         }
@@ -200,15 +211,16 @@ fn add_result(results: &mut BTreeMap<u32, BatchResult>, result: BatchResult) {
     }
 }
 
-/// The results of one record; `suppressed` of its events were left out by a rule.
+/// The results of one record; what stands nowhere is told from what became of how many.
 fn results_of(
     upload: &Upload<'_>,
     (partition, position): (i32, i64),
-    suppressed: usize,
+    counts: Counts,
     found: &HashMap<Address, Found>,
 ) -> Vec<BatchResult> {
     let received = Received::of(upload);
     let mut nowhere: Vec<(Timestamp, usize)> = Vec::new();
+    let (mut bad, mut stored, mut quarantined) = (Vec::new(), 0, 0);
     let mut results = Vec::with_capacity(upload.items.len());
     for (place, item) in (0..).zip(&upload.items) {
         let (id, at) = match received.as_ref().map(|received| validate(received, item)) {
@@ -217,18 +229,31 @@ fn results_of(
             None => (String::new(), None),
         };
         let (outcome, reason, field) = match found.get(&(partition, position, place)).cloned() {
-            Some(Found::Stored) => (Outcome::Stored, None, None),
-            Some(Found::Quarantined { reason, field }) => (Outcome::Quarantined, Some(reason), field),
+            Some(Found::Stored) => {
+                stored += 1;
+                (Outcome::Stored, None, None)
+            }
+            Some(Found::Quarantined { reason, field }) => {
+                quarantined += 1;
+                (Outcome::Quarantined, Some(reason), field)
+            }
             None => {
-                nowhere.extend(at.map(|at| (at, results.len())));
+                match at {
+                    Some(at) => nowhere.push((at, results.len())),
+                    None => bad.push(results.len()),
+                }
                 (Outcome::Duplicate, None, None)
             }
         };
         results.push(BatchResult { index: item.index, id, result: outcome.as_str(), reason, field });
     }
     nowhere.sort_unstable();
-    for (_, idx) in nowhere.into_iter().take(suppressed) {
-        results[idx].result = Outcome::Suppressed.as_str();
+    let good = nowhere.into_iter().map(|(_, idx)| idx);
+    let suppressed = std::iter::repeat_n(Outcome::Suppressed, counts.suppressed);
+    let erased = |were: usize, are: usize| std::iter::repeat_n(Outcome::Erased, were.saturating_sub(are));
+    let told = good.zip(suppressed.chain(erased(counts.stored, stored)));
+    for (idx, outcome) in told.chain(bad.into_iter().zip(erased(counts.quarantined, quarantined))) {
+        results[idx].result = outcome.as_str();
         results[idx].reason = Some(Reason::Expired.as_str().to_owned());
     }
     results
@@ -302,12 +327,14 @@ mod tests {
                 .collect(),
         };
         let found = HashMap::from([((1, 7, 2), Found::Stored)]);
-        let words = |suppressed| -> Vec<(String, &str)> {
-            let results = results_of(&upload, (1, 7), suppressed, &found);
+        let words = |stored, suppressed| -> Vec<(String, &str)> {
+            let counts = Counts { stored, suppressed, quarantined: 0 };
+            let results = results_of(&upload, (1, 7), counts, &found);
             results.into_iter().map(|result| (result.id, result.result)).collect()
         };
         let expected = |old| [("copy".to_owned(), "duplicate"), ("old".to_owned(), old), ("kept".to_owned(), "stored")];
-        assert_eq!(words(1), expected("suppressed"));
-        assert_eq!(words(0), expected("duplicate"));
+        assert_eq!(words(1, 1), expected("suppressed"));
+        assert_eq!(words(1, 0), expected("duplicate"));
+        assert_eq!(words(2, 0), expected("erased"), "it was there when the record was taken in");
     }
 }

@@ -45,7 +45,11 @@ impl DatabaseTable {
             Self::Commits => Schema::new(vec![
                 field("commit_id", DataType::Int64, "Names the commit: the id of its DuckLake snapshot."),
                 field("committed_at", time_type(), "Server clock when it was made."),
-                field("lane", DataType::Utf8, "events, or maintenance (merging: changes no answer)."),
+                field(
+                    "lane",
+                    DataType::Utf8,
+                    "events, or maintenance (merging changes no answer; retention takes rows away).",
+                ),
                 field("log_partition", DataType::Int32, "Partition that it moved; -1 if none."),
                 field("from_position", DataType::Int64, "First record that it took in; null where projects share."),
                 field("to_position", DataType::Int64, "The record after the last; null where projects share."),

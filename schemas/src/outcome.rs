@@ -16,11 +16,13 @@ pub enum Outcome {
     Quarantined,
     /// Left out by a rule (older than its project's retention, or without consent).
     Suppressed,
+    /// Was stored or quarantined, and taken away later because it was older than its project's retention.
+    Erased,
 }
 
 impl Outcome {
     /// All of them, in the order of the ledger.
-    pub const ALL: [Self; 4] = [Self::Stored, Self::Duplicate, Self::Quarantined, Self::Suppressed];
+    pub const ALL: [Self; 5] = [Self::Stored, Self::Duplicate, Self::Quarantined, Self::Suppressed, Self::Erased];
 
     /// The word.
     #[must_use]
@@ -30,6 +32,7 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Quarantined => "quarantined",
             Self::Suppressed => "suppressed",
+            Self::Erased => "erased",
         }
     }
 }
@@ -40,7 +43,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why an event was quarantined or suppressed.
+/// Why an event was quarantined, suppressed or erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// The bytes are not one JSON object: syntax, encoding, a number beyond f64, more than 128 levels.
@@ -65,7 +68,7 @@ pub enum Reason {
     CmcdVersion,
     /// A CMCD record lacks a key that its event type needs.
     CmcdMissingKey,
-    /// Suppressed: older than its project's retention.
+    /// Suppressed or erased: older than its project's retention.
     Expired,
 }
 

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStringExt;
 
+use warehouse::Kept;
+
 use super::*;
 
 fn load(variables: &[(&str, &str)]) -> Result<Loaded> {
@@ -82,6 +84,33 @@ fn secrets_are_never_shown() {
     assert_eq!(config.kafka.properties[1].value, "very_secret");
     let shown = config.show().unwrap() + &format!("{config:?}");
     assert!(shown.contains("security.protocol=SASL_SSL") && !shown.contains("very_secret"), "{shown}");
+}
+
+#[test]
+fn a_project_may_keep_things_for_another_time_than_the_others() {
+    let variables = [
+        ("STREAMGAUGE_RETENTION__EVENTS", "30d"),
+        ("STREAMGAUGE_RETENTION__FACTS", "400days"),
+        ("STREAMGAUGE_RETENTION__PROJECTS", "kiosk.events=7d, kiosk.facts=7d, lab.events=, lab.facts="),
+    ];
+    let config = load(&variables).unwrap().config;
+    let policy = config.retention.policy();
+    let days = |project| [Kept::Events, Kept::Facts, Kept::Records].map(|kept| policy.of(project).days(kept));
+    assert_eq!(days("default"), [Some(30), Some(400), None]);
+    assert_eq!(days("kiosk"), [Some(7), Some(7), None]);
+    assert_eq!(days("lab"), [None, None, None]);
+}
+
+#[test]
+fn a_retention_that_breaks_a_promise_is_refused_with_setting_and_rule() {
+    let refused = |variables: &[(&str, &str)]| format!("{:#}", load(variables).unwrap_err());
+    let records = refused(&[("STREAMGAUGE_RETENTION__RECORDS", "90d")]);
+    assert!(records.contains("retention.records: kept at least 7d longer than events"), "{records}");
+    let project = refused(&[("STREAMGAUGE_RETENTION__PROJECTS", "kiosk.events=3d")]);
+    assert!(project.contains("retention.projects: kiosk.events: at least 7d"), "{project}");
+    assert!(refused(&[("STREAMGAUGE_RETENTION__EVENTS", "36h")]).contains("no number of whole days"));
+    assert!(refused(&[("STREAMGAUGE_RETENTION__PROJECTS", "events=30d")]).contains("is not like project.events=30d"));
+    assert!(refused(&[("STREAMGAUGE_RETENTION__PROJECTS", "kiosk.ledger=30d")]).contains("one of records, events"));
 }
 
 #[test]

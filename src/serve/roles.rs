@@ -91,7 +91,7 @@ fn process(
     // may write to it. Others may be at work in the lake of a cluster, and leftovers are known by their age there.
     let is_alone = config.profile()? == Profile::Embedded;
     let (collected, leftovers_gone) = tokio::sync::oneshot::channel::<()>();
-    let (settings, metrics) = (config.processor.settings(), parts.processor_metrics.clone());
+    let (settings, metrics) = (config.processor_settings(), parts.processor_metrics.clone());
     let processor = Processor::new(Arc::clone(log), parts.warehouse.clone(), settings, metrics);
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new().name("processor".into()).spawn({
@@ -126,6 +126,7 @@ fn maintenance(config: &Config, parts: &Parts, log: &Arc<dyn EventLog>) -> Maint
         snapshot_retention: config.maintenance.snapshot_retention.0,
         file_grace: config.maintenance.file_grace.0,
         log_retention: config.log.retention.0,
+        retention: config.retention.policy(),
     };
     Maintenance::new(Arc::clone(log), parts.warehouse.clone(), settings, parts.processor_metrics.clone())
 }

@@ -21,6 +21,7 @@ mod program;
 mod promises;
 mod questions;
 mod rebuild;
+mod retention;
 mod simulate;
 mod sql;
 mod upgrade;

@@ -35,8 +35,6 @@ pub struct Project {
     pub project: Arc<str>,
     /// Whether requests of the app's old feeds are admitted without a key.
     pub keyless_legacy: bool,
-    /// Events older than this many days are suppressed.
-    pub retention_days: Option<u32>,
 }
 
 /// An upload key, without its value.
@@ -103,11 +101,10 @@ impl Warehouse {
     pub async fn access(&self) -> Result<Access, AccessError> {
         let mut access = Access::default();
         let mut read = self.shared.database.read().await?;
-        let rows = sql("SELECT project, keyless_legacy, retention_days FROM projects").rows(&mut read).await?;
+        let rows = sql("SELECT project, keyless_legacy FROM projects").rows(&mut read).await?;
         for row in &rows {
             let name: Arc<str> = row.get::<String>(0).into();
-            let retention_days = row.get::<Option<i64>>(2).map(|days| u32::try_from(days).unwrap_or(u32::MAX));
-            let project = Project { project: Arc::clone(&name), keyless_legacy: row.get(1), retention_days };
+            let project = Project { project: Arc::clone(&name), keyless_legacy: row.get(1) };
             access.projects.insert(name, project);
         }
         let rows = sql("SELECT key_sha256, project FROM upload_keys WHERE revoked_at IS NULL").rows(&mut read).await?;

@@ -6,27 +6,33 @@
 //! | `events` of a record | its outcomes added up | address (partition, position) |
 //! | `stored`, `quarantined` of a record | rows of `events`, `quarantine` with its address | address |
 //! | ledger, by outcome | records | project, hour of arrival, partition |
+//! | ledger, `stored` and `quarantined` | rows of `events`, `quarantine` | project, hour of arrival, partition |
 //! | rollup `quality` | ledger | project, hour of arrival |
 //! | rollup `usage` | rows of `events` | project, hour of corrected time |
 //! | rollups `stream`, `release`, `layout`, each measure | `slices` | project, hour |
 //!
 //! Rollups are compared in each of their grains, so that a row that is missing in one of them is found too. What nothing
 //! else holds cannot be compared: the distributions of rollups, and errors.
+//!
+//! What retention took away is no finding: sides are compared from the day on from which both are kept, and where the
+//! ledger says that events of an hour and partition were erased, their records may have as many rows less.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
-use schemas::Timestamp;
 use schemas::fold::measures::MEASURES;
 use schemas::rollups::{Grain, LAYOUT, LEDGER, QUALITY, RELEASE, Rollup, STREAM, USAGE};
+use schemas::{Outcome, Timestamp};
 use serde::Serialize;
 
 use crate::commit::CommitId;
+use crate::cuts::Cuts;
 use crate::lake::{Lake, ScanError, scan_parquet};
 use crate::open::Warehouse;
 use crate::read::{DataFile, Read, ReadError, Snapshot};
+use crate::retention::Kept;
 use crate::rollup_store::{RollupQuery, RollupRow};
 use crate::tables::{EVENTS, LakeTable, QUARANTINE, RECORDS, SLICES};
 
@@ -68,8 +74,12 @@ impl Warehouse {
     pub async fn audit(&self) -> Result<Audit, ReadError> {
         let mut read = self.read().await?;
         let snapshot = read.snapshot().await?;
+        let cuts = read.cuts().await?;
+        let mut projects: BTreeSet<String> = read.projects().await?.into_iter().collect();
+        projects.insert(String::new());
+        let erased = erased(&mut read, &projects).await?;
         let lake = self.lake().clone();
-        let scanning = tokio::task::spawn_blocking(move || Scanned::of(&lake, &snapshot));
+        let scanning = tokio::task::spawn_blocking(move || Scanned::of(&lake, &snapshot, erased));
         let mut scanned = scanning.await.map_err(|panic| sqlx::Error::Io(std::io::Error::other(panic)))?;
         let mut audit = Audit {
             commit: read.commit(),
@@ -78,45 +88,92 @@ impl Warehouse {
             events: scanned.events,
             findings: std::mem::take(&mut scanned.findings),
         };
-        let mut projects: BTreeSet<String> = read.projects().await?.into_iter().collect();
-        projects.extend(scanned.ledger.keys().map(|key| key.project.to_string()));
+        projects.extend(scanned.ledger.keys().chain(scanned.rows.keys()).map(|key| key.place.project.to_string()));
         for project in &projects {
-            audit_project(&mut read, &scanned, project, &mut audit.findings).await?;
+            audit_project(&mut read, &cuts, &scanned, project, &mut audit.findings).await?;
         }
         Ok(audit)
     }
 }
 
+/// Where the ledger says that events were erased, and how many.
+async fn erased(read: &mut Read, projects: &BTreeSet<String>) -> Result<HashMap<Place, i64>, ReadError> {
+    let mut erased = HashMap::new();
+    for project in projects {
+        let name: Arc<str> = project.as_str().into();
+        let mut query = RollupQuery::new(&LEDGER, Grain::Hour, project, ALL_TIME);
+        query.group_by = vec!["log_partition"];
+        query.only = vec![("outcome", vec![Outcome::Erased.as_str().to_owned()])];
+        for row in read.rollup(&query).await? {
+            let partition = row.keys[0].parse().unwrap_or(-1);
+            erased.insert(Place { project: Arc::clone(&name), hour: row.bucket_start, partition }, row.measures[0]);
+        }
+    }
+    Ok(erased)
+}
+
+const ALL_TIME: (Timestamp, Timestamp) = (Timestamp::from_micros(0), Timestamp::MAX);
+
 /// Compares the database's sums of one project with what its files hold.
 async fn audit_project(
     read: &mut Read,
+    cuts: &Cuts,
     scanned: &Scanned,
     project: &str,
     findings: &mut Vec<Finding>,
 ) -> Result<(), ReadError> {
-    let all_time = (Timestamp::from_micros(0), Timestamp::MAX);
-    let mut query = RollupQuery::new(&LEDGER, Grain::Hour, project, all_time);
-    query.group_by = vec!["log_partition", "outcome"];
-    let (mut ledger, mut arrived) = (Balance::default(), BTreeMap::new());
-    for row in read.rollup(&query).await? {
-        let place =
-            format!("project {project}, hour {}, partition {}, {}", hour(row.bucket_start), row.keys[0], row.keys[1]);
-        ledger.expect(place, row.measures[0]);
-        *arrived.entry(row.bucket_start).or_insert(0) += row.measures[0];
-    }
-    for (key, found) in scanned.ledger.iter().filter(|(key, _)| &*key.project == project) {
-        let place = format!("project {project}, hour {}, partition {}, {}", hour(key.hour), key.partition, key.outcome);
-        ledger.find(place, *found);
-    }
-    ledger.report("ledger and records", findings);
-
-    let arrived = arrived.into_iter().map(|(at, events)| (at, vec![events])).collect();
-    compare_grains(read, (&QUALITY, "ledger"), project, &arrived, findings).await?;
-    compare_grains(read, (&USAGE, "events"), project, &of_project(&scanned.usage, project), findings).await?;
+    let arrived = audit_books(read, cuts, scanned, project, findings).await?;
+    let compared = |rollup, source, kept: Option<Kept>| Compared {
+        rollup,
+        source,
+        project,
+        cuts,
+        from: kept.map_or_else(Timestamp::default, |kept| cuts.kept_from(project, kept)),
+    };
+    compare_grains(read, &compared(&QUALITY, "ledger", None), &arrived, findings).await?;
+    let usage = of_project(&scanned.usage, project);
+    compare_grains(read, &compared(&USAGE, "events", Some(Kept::Events)), &usage, findings).await?;
     for (rollup, slices) in [(&STREAM, &scanned.view_slices), (&RELEASE, &scanned.slices), (&LAYOUT, &scanned.slices)] {
-        compare_grains(read, (rollup, "slices"), project, &of_project(slices, project), findings).await?;
+        let slices = of_project(slices, project);
+        compare_grains(read, &compared(rollup, "slices", Some(Kept::Slices)), &slices, findings).await?;
     }
     Ok(())
+}
+
+/// Compares the ledger with records and rows; returns how many events arrived, by hour.
+async fn audit_books(
+    read: &mut Read,
+    cuts: &Cuts,
+    scanned: &Scanned,
+    project: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<Hours, ReadError> {
+    let mut query = RollupQuery::new(&LEDGER, Grain::Hour, project, ALL_TIME);
+    query.group_by = vec!["log_partition", "outcome"];
+    let (mut records, mut rows, mut arrived) = (Balance::default(), Balance::default(), Hours::new());
+    let records_from = cuts.kept_from(project, Kept::Records);
+    for row in read.rollup(&query).await? {
+        let events = row.measures[0];
+        arrived.entry(row.bucket_start).or_insert_with(|| vec![0])[0] += events;
+        let place =
+            Place { project: project.into(), hour: row.bucket_start, partition: row.keys[0].parse().unwrap_or(-1) };
+        if row.bucket_start >= records_from {
+            records.expect(scanned.line(&place, &row.keys[1]), events);
+        }
+        if ROWS.contains(&&*row.keys[1]) {
+            rows.expect(place.line(&row.keys[1]), events);
+        }
+    }
+    let of_project = |(key, _): &(&LedgerKey, &i64)| &*key.place.project == project;
+    for (key, found) in scanned.ledger.iter().filter(of_project).filter(|(key, _)| key.place.hour >= records_from) {
+        records.find(scanned.line(&key.place, key.outcome), *found);
+    }
+    for (key, found) in scanned.rows.iter().filter(of_project) {
+        rows.find(key.place.line(key.outcome), *found);
+    }
+    records.report("ledger and records", findings);
+    rows.report("ledger and rows", findings);
+    Ok(arrived)
 }
 
 /// Sums by hour: as many of the measures of a rollup, from the first on, as are compared.
@@ -126,27 +183,37 @@ fn of_project(sums: &HashMap<(Arc<str>, Timestamp), Vec<i64>>, project: &str) ->
     sums.iter().filter(|((of, _), _)| &**of == project).map(|((_, at), sums)| (*at, sums.clone())).collect()
 }
 
+/// A rollup and what its sums are compared with.
+struct Compared<'a> {
+    rollup: &'static Rollup,
+    source: &'a str,
+    project: &'a str,
+    cuts: &'a Cuts,
+    /// From when on the source is whole.
+    from: Timestamp,
+}
+
 /// Compares a rollup, summed over its keys, in each grain with sums by hour from another source.
 async fn compare_grains(
     read: &mut Read,
-    (rollup, source): (&'static Rollup, &str),
-    project: &str,
+    compared: &Compared<'_>,
     hours: &Hours,
     findings: &mut Vec<Finding>,
 ) -> Result<(), ReadError> {
-    let all_time = (Timestamp::from_micros(0), Timestamp::MAX);
+    let Compared { rollup, source, project, cuts, .. } = compared;
     let measures = hours.values().map(Vec::len).max().unwrap_or(1);
     for grain in rollup.grains {
+        let from = compared.from.max(cuts.kept_from(project, Kept::of_grain(*grain)));
         let bucket = grain.length().max(Grain::Hour.length());
         let word = if *grain == Grain::Day { "day" } else { "hour" };
         let mut balances: Vec<Balance> = (0..measures).map(|_| Balance::default()).collect();
-        for (at, sums) in hours {
+        for (at, sums) in hours.range(from..) {
             let place = format!("project {project}, {word} {}", hour(at.floor(bucket)));
             for (balance, sum) in balances.iter_mut().zip(sums) {
                 balance.expect(place.clone(), *sum);
             }
         }
-        let query = RollupQuery::new(rollup, *grain, project, all_time);
+        let query = RollupQuery::new(rollup, *grain, project, (from, Timestamp::MAX));
         let add = |row: RollupRow| {
             let place = format!("project {project}, {word} {}", hour(row.bucket_start.floor(bucket)));
             for (balance, sum) in balances.iter_mut().zip(row.measures) {
@@ -190,13 +257,34 @@ impl Balance {
     }
 }
 
-/// A line of the ledger as the records have it.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct LedgerKey {
+/// Where events arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Place {
     project: Arc<str>,
     hour: Timestamp,
     partition: i32,
+}
+
+impl Place {
+    fn line(&self, outcome: &str) -> String {
+        let Self { project, hour: at, partition } = self;
+        format!("project {project}, hour {}, partition {partition}, {outcome}", hour(*at))
+    }
+}
+
+/// A line of the ledger as the files have it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct LedgerKey {
+    place: Place,
     outcome: &'static str,
+}
+
+/// A record's rows that were not seen yet: stored and quarantined.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Owed {
+    rows: [i64; 2],
+    /// Whether retention took rows away where the record arrived.
+    may_lack: bool,
 }
 
 /// What the files hold.
@@ -206,26 +294,33 @@ struct Scanned {
     records: u64,
     events: u64,
     findings: Vec<Finding>,
+    /// Outcomes as the records have them.
     ledger: HashMap<LedgerKey, i64>,
+    /// Rows of `events` and `quarantine`.
+    rows: HashMap<LedgerKey, i64>,
+    /// What the ledger says was erased.
+    erased: HashMap<Place, i64>,
     usage: HashMap<(Arc<str>, Timestamp), Vec<i64>>,
     slices: HashMap<(Arc<str>, Timestamp), Vec<i64>>,
     view_slices: HashMap<(Arc<str>, Timestamp), Vec<i64>>,
-    /// Rows that a record says to have, less those that were seen: stored and quarantined, by address.
-    owed: HashMap<(i32, i64), [i64; 2]>,
+    /// Rows that a record says to have, less those that were seen, by address.
+    owed: HashMap<(i32, i64), Owed>,
     names: HashSet<Arc<str>>,
 }
 
 const OUTCOMES: [&str; 4] = ["stored", "duplicate", "quarantined", "suppressed"];
+/// Outcomes with a row for each event.
+const ROWS: [&str; 2] = ["stored", "quarantined"];
 
 impl Scanned {
-    fn of(lake: &Lake, snapshot: &Snapshot) -> Self {
-        let mut scanned = Self::default();
+    fn of(lake: &Lake, snapshot: &Snapshot, erased: HashMap<Place, i64>) -> Self {
+        let mut scanned = Self { erased, ..Self::default() };
         let records = ["log_partition", "log_position", "received_at", "project", "events"];
         let records: Vec<&str> = records.into_iter().chain(OUTCOMES).collect();
         scanned.each(lake, snapshot, &RECORDS, &records, Self::take_records);
-        let events = ["project", "corrected_at", "log_partition", "log_position"];
+        let events = ["project", "corrected_at", "received_at", "log_partition", "log_position"];
         scanned.each(lake, snapshot, &EVENTS, &events, Self::take_events);
-        let quarantine = ["log_partition", "log_position"];
+        let quarantine = ["project", "received_at", "log_partition", "log_position"];
         scanned.each(lake, snapshot, &QUARANTINE, &quarantine, |scanned, rows| scanned.take_addresses(rows, 1));
         let slices = ["project", "view_id", "bucket_start"];
         let slices: Vec<&str> = slices.into_iter().chain(MEASURES.iter().map(|measure| measure.name)).collect();
@@ -293,15 +388,14 @@ impl Scanned {
                 let compared = "events of a record and its outcomes".to_owned();
                 self.findings.push(Finding { compared, place, expected: all, found: of_outcomes });
             }
-            let project = self.name(projects.value(row));
-            let hour = Timestamp::from_micros(received.value(row)).floor(Grain::Hour.length());
-            for (outcome, count) in OUTCOMES.into_iter().zip(counts).filter(|(_, count)| *count != 0) {
-                let key = LedgerKey { project: Arc::clone(&project), hour, partition, outcome };
-                *self.ledger.entry(key).or_default() += count;
-            }
+            let place = self.place(projects.value(row), received.value(row), partition);
             let owed = self.owed.entry((partition, position)).or_default();
-            owed[0] += counts[0];
-            owed[1] += counts[2];
+            owed.rows[0] += counts[0];
+            owed.rows[1] += counts[2];
+            owed.may_lack = self.erased.contains_key(&place);
+            for (outcome, count) in OUTCOMES.into_iter().zip(counts).filter(|(_, count)| *count != 0) {
+                *self.ledger.entry(LedgerKey { place: place.clone(), outcome }).or_default() += count;
+            }
         }
     }
 
@@ -316,12 +410,29 @@ impl Scanned {
         }
     }
 
+    fn place(&mut self, project: &str, received_us: i64, partition: i32) -> Place {
+        let hour = Timestamp::from_micros(received_us).floor(Grain::Hour.length());
+        Place { project: self.name(project), hour, partition }
+    }
+
+    /// Under which line an outcome is compared with the records, which do not know what was erased later.
+    fn line(&self, place: &Place, outcome: &str) -> String {
+        let may_be_erased = ROWS.contains(&outcome) || outcome == Outcome::Erased.as_str();
+        if may_be_erased && self.erased.contains_key(place) {
+            return place.line("stored, quarantined or erased");
+        }
+        place.line(outcome)
+    }
+
     /// Rows with the address of a record, of its stored (0) or its quarantined (1) events.
     fn take_addresses(&mut self, rows: &RecordBatch, which: usize) {
         let partitions = column(rows, "log_partition").as_primitive::<Int32Type>();
-        let positions = positions(rows);
+        let (positions, received, projects) = (positions(rows), times(rows, "received_at"), texts(rows, "project"));
         for row in 0..rows.num_rows() {
-            self.owed.entry((partitions.value(row), positions.value(row))).or_default()[which] -= 1;
+            let partition = partitions.value(row);
+            self.owed.entry((partition, positions.value(row))).or_default().rows[which] -= 1;
+            let place = self.place(projects.value(row), received.value(row), partition);
+            *self.rows.entry(LedgerKey { place, outcome: ROWS[which] }).or_default() += 1;
         }
     }
 
@@ -351,10 +462,12 @@ impl Scanned {
     /// Records that have other rows than they say, and rows without a record.
     fn report_owed(&mut self) {
         let mut differing: Vec<_> =
-            std::mem::take(&mut self.owed).into_iter().filter(|(_, owed)| *owed != [0, 0]).collect();
+            std::mem::take(&mut self.owed).into_iter().filter(|(_, owed)| owed.rows != [0, 0]).collect();
         differing.sort_unstable();
-        for ((partition, position), owed) in differing {
-            for (table, owed) in ["events", "quarantine"].into_iter().zip(owed).filter(|(_, owed)| *owed != 0) {
+        for ((partition, position), Owed { rows, may_lack }) in differing {
+            // How many they lack where some were erased is compared by hour.
+            let differs = |(_, owed): &(&str, i64)| *owed < 0 || (*owed > 0 && !may_lack);
+            for (table, owed) in ["events", "quarantine"].into_iter().zip(rows).filter(differs) {
                 self.findings.push(Finding {
                     compared: format!("records and rows of {table}"),
                     place: format!("partition {partition}, position {position}"),

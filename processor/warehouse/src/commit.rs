@@ -32,6 +32,11 @@ pub enum Lane {
     Events,
     /// Merging: changes no answer.
     Maintenance,
+    /// Taking away what is older than its retention, from this table.
+    Retention {
+        /// Its `table_id`.
+        table_id: i64,
+    },
 }
 
 impl Lane {
@@ -40,7 +45,7 @@ impl Lane {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",
-            Self::Maintenance => "maintenance",
+            Self::Maintenance | Self::Retention { .. } => "maintenance",
         }
     }
 }
@@ -387,9 +392,13 @@ fn changes(commit: &Commit) -> String {
     let tables: BTreeSet<i64> = commit.files.iter().map(|file| file.table_id).collect();
     let change = if commit.lane == Lane::Maintenance { "compacted_table" } else { "inserted_into_table" };
     let mut changes: Vec<String> = tables.iter().map(|table_id| format!("{change}:{table_id}")).collect();
-    if commit.lane != Lane::Maintenance && !commit.replaced_files.is_empty() {
-        let replaceable = LAKE_TABLES.iter().filter(|table| !table.row_key.is_empty());
-        changes.extend(replaceable.map(|table| format!("deleted_from_table:{}", table.id)));
+    match commit.lane {
+        Lane::Retention { table_id } => changes.push(format!("deleted_from_table:{table_id}")),
+        Lane::Events if !commit.replaced_files.is_empty() => {
+            let replaceable = LAKE_TABLES.iter().filter(|table| !table.row_key.is_empty());
+            changes.extend(replaceable.map(|table| format!("deleted_from_table:{}", table.id)));
+        }
+        Lane::Events | Lane::Maintenance => {}
     }
     changes.join(",")
 }

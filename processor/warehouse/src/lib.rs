@@ -9,7 +9,7 @@
 //!
 //! - a file is written once, made durable, and only then listed; what no commit lists is invisible and collected;
 //! - the checkpoint moves by compare-and-set: a second writer is fenced, never merged with;
-//! - a commit appends; it never changes a row that another commit wrote;
+//! - a commit appends; it never changes a row that another commit wrote (retention alone takes rows away, and says so);
 //! - readers never write, and merging changes no answer.
 //!
 //! It never looks into an event: what a row means is the processor's business, what may be read is query's.
@@ -22,7 +22,9 @@ mod books;
 mod catalogue;
 mod collect;
 mod commit;
+mod cuts;
 mod database;
+mod erased;
 mod event_rows;
 mod expire;
 mod lake;
@@ -32,6 +34,8 @@ mod open;
 mod read;
 mod records;
 mod replace;
+mod retain;
+mod retention;
 mod rollup_merge;
 mod rollup_store;
 mod successor;
@@ -60,6 +64,8 @@ pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};
 pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};
+pub use retain::{Retained, RetainedTable};
+pub use retention::{Kept, Retention, RetentionError, RetentionPolicy};
 pub use rollup_merge::FoldedDeltas;
 pub use rollup_store::{ChangedBucket, ChangedQuery, RollupQuery, RollupRow};
 pub use successor::{Another, Successor, SuccessorError, remove_unfinished, successor_file};

@@ -6,9 +6,12 @@ use std::time::Duration;
 use schemas::Timestamp;
 use schemas::rollups::{ALL_STORED, Grain, Rollup};
 
+use crate::cuts::cuts_of;
 use crate::database::{MAX_VALUES, Row, Statement, Task, Transaction, composed, sql};
 use crate::open::Warehouse;
 use crate::read::ReadError;
+use crate::retention::Kept;
+use crate::rollup_store::kept;
 
 /// Commits whose deltas are folded in one transaction, so that other writers need not wait long.
 const COMMITS_PER_STEP: i64 = 16;
@@ -69,19 +72,20 @@ async fn fold(transaction: &mut Transaction, rollup: &Rollup, last: i64) -> Resu
 }
 
 /// Folds deltas up to commit `$1`.
-fn fold_statement(rollup: &Rollup, grain: Grain) -> String {
+fn fold_statement(rollup: &Rollup, grain_of: Grain) -> String {
     let names = |columns: &[schemas::rollups::Column], form: &dyn Fn(&str) -> String| -> String {
         columns.iter().map(|column| form(column.name)).collect()
     };
     let keys = names(rollup.keys, &|key| format!(", {key}"));
     let measures = names(rollup.measures, &|measure| format!(", {measure}"));
     let sums = names(rollup.measures, &|measure| format!(", CAST(SUM({measure}) AS BIGINT)"));
-    let (name, length_us, grain) = (rollup.name, grain.length().as_micros(), grain.as_str());
+    let (name, length_us, grain) = (rollup.name, grain_of.length().as_micros(), grain_of.as_str());
+    let kept = kept(rollup, grain_of, &format!("{name}_delta.project"));
     let adds = names(rollup.measures, &|measure| format!("{measure} = {name}_merged.{measure} + excluded.{measure}, "));
     format!(
         "INSERT INTO {name}_merged (grain, project, bucket_us{keys}{measures}, last_commit) \
          SELECT '{grain}', project, bucket_us - bucket_us % {length_us} AS bucket{keys}{sums}, MAX(commit_id) \
-         FROM {name}_delta WHERE commit_id <= $1 GROUP BY project, bucket{keys} \
+         FROM {name}_delta WHERE commit_id <= $1{kept} GROUP BY project, bucket{keys} \
          ON CONFLICT (grain, project, bucket_us{keys}) \
          DO UPDATE SET {adds}last_commit = CASE WHEN {name}_merged.last_commit > excluded.last_commit \
          THEN {name}_merged.last_commit ELSE excluded.last_commit END"
@@ -121,8 +125,11 @@ async fn fold_bins(transaction: &mut Transaction, rollup: &Rollup, last: i64) ->
     ));
     let told = read_bins(told.bind(last), keys.len(), transaction).await?;
     let is_key: String = keys.iter().map(|key| format!(" AND merged.{key} = touched.{key}")).collect();
-    for grain in rollup.grains {
-        let (length_us, grain) = (grain.length().as_micros(), grain.as_str());
+    let cuts = cuts_of(transaction).await?;
+    for of_grain in rollup.grains {
+        let (length_us, grain) = (of_grain.length().as_micros(), of_grain.as_str());
+        let is_kept =
+            |(project, bucket_us, _): &Key| *bucket_us >= cuts.kept_from(project, Kept::of_grain(*of_grain)).micros();
         let merged = composed(format!(
             "SELECT merged.project, merged.bucket_us{}, CAST(merged.bins AS TEXT), merged.last_commit FROM (\
                SELECT DISTINCT project, bucket_us - bucket_us % {length_us} AS bucket{of_rows} \
@@ -134,7 +141,7 @@ async fn fold_bins(transaction: &mut Transaction, rollup: &Rollup, last: i64) ->
         let mut rows: HashMap<Key, Bins> = HashMap::new();
         let length_us = i64::try_from(length_us).unwrap_or(i64::MAX);
         let merged = read_bins(merged.bind(last).bind(grain), keys.len(), transaction).await?;
-        for ((project, bucket, keys), bins) in told.iter().chain(&merged) {
+        for ((project, bucket, keys), bins) in told.iter().filter(|(key, _)| is_kept(key)).chain(&merged) {
             rows.entry((project.clone(), bucket - bucket % length_us, keys.clone())).or_default().add(bins);
         }
         let insert =

@@ -6,6 +6,8 @@ use schemas::rollups::{Grain, Rollup};
 use crate::commit::CommitId;
 use crate::database::{Row, composed};
 use crate::read::{Read, ReadError};
+use crate::retain::has_retention;
+use crate::retention::Kept;
 
 /// What to read of a rollup.
 #[derive(Debug, Clone)]
@@ -79,15 +81,16 @@ impl<'a> RollupQuery<'a> {
             self.only.iter().map(|(key, values)| format!(" AND {key} IN ({})", list(values.len()))).collect();
         // A delta is in the bucket that its minute is floored to.
         let floored = format!("(bucket_us - bucket_us % {})", self.grain.length().as_micros());
+        let kept = kept(self.rollup, self.grain, "$2");
         let (of_merged, of_delta) = if self.as_one { ("$3", "$3") } else { ("bucket_us", floored.as_str()) };
         format!(
             "SELECT bucket_us{keys}{sums} FROM (\
                SELECT {of_merged} AS bucket_us{keys}{measures} FROM {merged} \
-               WHERE grain = $1 AND project = $2 AND bucket_us >= $3 AND bucket_us < $4{only} \
+               WHERE grain = $1 AND project = $2 AND bucket_us >= $3 AND bucket_us < $4{kept}{only} \
                UNION ALL \
                SELECT {of_delta} AS bucket_us{keys}{measures} FROM {deltas} \
                WHERE project = $2 AND bucket_us >= $3 AND bucket_us < $5 \
-               AND {floored} >= $3 AND {floored} < $4{only}) AS contributions \
+               AND {floored} >= $3 AND {floored} < $4{kept}{only}) AS contributions \
              {after} GROUP BY bucket_us{keys} HAVING {is_something} ORDER BY bucket_us{keys} LIMIT $6",
         )
     }
@@ -195,13 +198,14 @@ impl Read {
     pub async fn changed_buckets(&mut self, query: &ChangedQuery<'_>) -> Result<Vec<ChangedBucket>, ReadError> {
         let length_us = query.grain.length().as_micros();
         let name = query.rollup.name;
+        let kept = kept(query.rollup, query.grain, "$2");
         let text = format!(
             "SELECT bucket, MAX(changed) FROM (\
                SELECT bucket_us AS bucket, last_commit AS changed FROM {name}_merged \
-               WHERE grain = $1 AND project = $2 AND last_commit > $3 \
+               WHERE grain = $1 AND project = $2 AND last_commit > $3{kept} \
                UNION ALL \
                SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {name}_delta \
-               WHERE project = $2 AND commit_id > $3) AS changes \
+               WHERE project = $2 AND commit_id > $3{kept}) AS changes \
              WHERE bucket >= $4 AND bucket < $6 GROUP BY bucket ORDER BY bucket LIMIT $5"
         );
         let rows = composed(text)
@@ -219,4 +223,17 @@ impl Read {
         };
         Ok(rows.iter().map(bucket).collect())
     }
+}
+
+/// Leaves out buckets that are older than the retention of their grain: what a late event adds there is not the whole.
+pub(crate) fn kept(rollup: &Rollup, grain: Grain, project: &str) -> String {
+    if !has_retention(rollup) {
+        return String::new();
+    }
+    let kept = Kept::of_grain(grain);
+    // A cut is a midnight, so a minute is before it if its hour and its day are.
+    format!(
+        " AND bucket_us >= coalesce((SELECT kept_from_us FROM retention_cut \
+         WHERE retention_cut.project = {project} AND kept = '{kept}'), 0)"
+    )
 }

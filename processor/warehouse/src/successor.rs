@@ -18,9 +18,9 @@ use crate::lake::Lake;
 use crate::open::{OpenError, Warehouse, WarehouseConfig};
 use crate::read::ReadError;
 
-/// Tables that nothing can be concluded from again: whose projects there are, who may do what, and whose log it is. In
-/// an order that respects their references.
-const KEPT: [&str; 4] = ["log_identity", "projects", "upload_keys", "service_tokens"];
+/// Tables that nothing can be concluded from again: whose projects there are, who may do what, whose log it is, and
+/// what retention took away. In an order that respects their references.
+const KEPT: [&str; 5] = ["log_identity", "projects", "upload_keys", "service_tokens", "retention_cut"];
 
 /// Why a warehouse has no successor. It is as it was.
 #[derive(Debug, Error)]

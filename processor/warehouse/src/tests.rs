@@ -5,6 +5,7 @@ mod conformance;
 mod place;
 mod postgres;
 mod proxy;
+mod retention;
 mod writers;
 
 use crate::tables::EVENTS;
@@ -45,6 +46,14 @@ macro_rules! warehouse_conformance_suite {
             projects_keys_and_tokens_are_kept_and_revoked,
             keys_of_any_text_are_added_up_and_read_back_in_the_order_of_their_bytes,
             distributions_add_up_merged_or_not,
+        );
+        warehouse_conformance_suite!(@tests $kind, retention,
+            what_is_past_its_retention_goes_and_nothing_else_does,
+            an_audit_after_retention_still_names_what_was_removed_behind_its_back,
+            records_go_after_their_events_and_the_ledger_remains,
+            commits_and_merges_go_on_while_rows_are_taken_away,
+            buckets_of_a_grain_go_and_late_events_do_not_bring_back_parts_of_them,
+            facts_go_by_their_beginning,
         );
     };
     (@tests $kind:ident, $module:ident, $($test:ident,)+) => {

@@ -43,15 +43,30 @@ pub fn bin_of(value: i64) -> i32 {
     if value < 0 { -bin } else { bin }
 }
 
-/// The value that stands for a bin: at most [`RELATIVE_ERROR`] from every value in it.
+/// The value that stands for a bin: at most [`RELATIVE_ERROR`] from every value in it. Bins beyond the last one are it.
 #[must_use]
 pub fn value_of(bin: i32) -> f64 {
     if bin == 0 {
         return 0.0;
     }
-    let upper = (101.0_f64 / 99.0).powi(bin.abs() - 1);
-    let value = upper * 99.0 / 100.0;
-    if bin < 0 { -value } else { value }
+    let idx = usize::try_from(bin.unsigned_abs()).unwrap_or(BORDERS).min(BORDERS) - 1;
+    if bin < 0 { -VALUES[idx] } else { VALUES[idx] }
+}
+
+/// What stands for the bins from 1 on: γ^i · (1 − α), multiplied up in one order, so that it is the same number wherever
+/// it is looked at. A power function need not be.
+static VALUES: [f64; BORDERS] = values();
+
+const fn values() -> [f64; BORDERS] {
+    let mut table = [0.0; BORDERS];
+    let mut upper = 1.0;
+    let mut idx = 0;
+    while idx < BORDERS {
+        table[idx] = upper * 99.0 / 100.0;
+        upper = upper * 101.0 / 99.0;
+        idx += 1;
+    }
+    table
 }
 
 /// The `quantile` (0 to 1) of counted bins, which ascend; `None` if they count nothing.

@@ -115,6 +115,9 @@ pub fn all() -> impl Iterator<Item = &'static KindSpec> {
     [playback::KINDS, stream::KINDS, app::KINDS, workspace::KINDS].into_iter().flatten().chain(CMCD_KINDS)
 }
 
+/// Under this name events of kinds that are not in the vocabulary are counted, where one record has too many of them.
+pub const OTHER: &str = "other";
+
 /// The kind of that name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static KindSpec> {

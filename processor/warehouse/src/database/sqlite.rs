@@ -125,6 +125,7 @@ fn migrations() -> Migrator {
         migration(4, "layouts", include_str!("../../migrations/sqlite/0004_layouts.sql")),
         migration(5, "lookups", include_str!("../../migrations/sqlite/0005_lookups.sql")),
         migration(6, "bins", include_str!("../../migrations/sqlite/0006_bins.sql")),
+        migration(7, "retention", include_str!("../../migrations/sqlite/0007_retention.sql")),
     ])
 }
 

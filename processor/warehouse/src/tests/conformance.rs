@@ -40,7 +40,7 @@ impl Setup {
     }
 
     /// Closes the warehouse and opens it again.
-    async fn reopened(self) -> Self {
+    pub(crate) async fn reopened(self) -> Self {
         self.warehouse.close().await;
         Self { warehouse: self.place.open().await, place: self.place }
     }

@@ -1,0 +1,7 @@
+-- From when on rows are kept, by project and by what they are (the names of the settings): what is older is gone, or going.
+CREATE TABLE retention_cut (
+    project TEXT NOT NULL, kept TEXT NOT NULL,
+    kept_from_us INTEGER NOT NULL, -- a midnight; it never moves back
+    swept_us INTEGER NOT NULL, -- everything older than this is gone
+    PRIMARY KEY (project, kept)
+) WITHOUT ROWID;
