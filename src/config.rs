@@ -116,6 +116,7 @@ pub(crate) struct ProcessorConfig {
     pub(crate) commit_bytes: Size,
     pub(crate) hot_keys: usize,
     pub(crate) state_interval: Span,
+    pub(crate) open_sessions: usize,
 }
 
 impl ProcessorConfig {
@@ -127,6 +128,7 @@ impl ProcessorConfig {
             commit_bytes: self.commit_bytes.0,
             hot_keys: self.hot_keys,
             state_interval: self.state_interval.0,
+            open_sessions: self.open_sessions,
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct ProcessorConfig {
     pub hot_keys: usize,
     /// State files are written this often.
     pub state_interval: Duration,
+    /// Sessions in memory over all partitions. Beyond it those with the oldest last arrival are put away, and read back
+    /// from the lake when something arrives for them or they are over.
+    pub open_sessions: usize,
 }
 
 impl Default for ProcessorConfig {
@@ -35,6 +38,7 @@ impl Default for ProcessorConfig {
             commit_bytes: 64 << 20,
             hot_keys: 250_000,
             state_interval: Duration::from_secs(30),
+            open_sessions: 25_000,
         }
     }
 }
