@@ -273,9 +273,8 @@ impl Unit {
     /// Takes in what an input tells of its view, if it does. `has_gap` says that numbers are missing before it.
     fn take_view(&mut self, input: &Input, now_ms: i64, has_gap: bool, folded: &mut Folded) {
         let (Some(view_id), What::View(told)) = (&input.view_id, &input.what) else { return };
-        let is_silent =
-            |view: &Box<View>| view.live.as_ref().is_some_and(|part| now_ms - part.last_ms > VIEW_SILENCE_MS);
-        if self.views.get(view_id).is_some_and(is_silent) {
+        let live = self.views.get(view_id).and_then(|view| view.live.as_ref());
+        if live.is_some_and(|part| now_ms - part.last_ms > VIEW_SILENCE_MS) {
             self.time_out(view_id, folded);
         }
         self.with_part(view_id, folded, |part, around| {
