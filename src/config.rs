@@ -120,6 +120,7 @@ pub(crate) struct ProcessorConfig {
     pub(crate) commit_bytes: Size,
     pub(crate) hot_keys: usize,
     pub(crate) state_interval: Span,
+    pub(crate) open_sessions: usize,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -333,13 +334,15 @@ impl Config {
 
     /// The processor's, as it takes them.
     pub(crate) fn processor_settings(&self) -> processor::ProcessorConfig {
-        let ProcessorConfig { commit_interval, commit_rows, commit_bytes, hot_keys, state_interval } = self.processor;
+        let ProcessorConfig { commit_interval, commit_rows, commit_bytes, hot_keys, state_interval, open_sessions } =
+            self.processor;
         processor::ProcessorConfig {
             commit_interval: commit_interval.0,
             commit_rows,
             commit_bytes: commit_bytes.0,
             hot_keys,
             state_interval: state_interval.0,
+            open_sessions,
             retention: Arc::new(self.retention.policy()),
         }
     }

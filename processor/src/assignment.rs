@@ -79,9 +79,11 @@ impl Assignment {
             from.extend(restored_from.map(|position| (state.partition, position)));
             added.insert(state.partition, state);
         }
-        units::restore(warehouse, &mut added, from).await?;
+        let open: usize = self.partitions.values().map(|state| state.units.len()).sum();
+        units::restore(warehouse, &mut added, from, config.open_sessions.saturating_sub(open)).await?;
         self.committed.extend(added.values().map(|state| (state.partition, state.position)));
         self.partitions.extend(added);
+        units::make_room(&mut self.partitions, config.open_sessions);
         Ok(())
     }
 
@@ -180,7 +182,7 @@ impl Assignment {
         self.last_commit = Some(Instant::now());
         let mut pending = std::mem::replace(&mut self.pending, Pending::new());
         let advances = self.advances(&pending);
-        let facts = self.fold_units(warehouse, metrics, &mut pending).await?;
+        let facts = self.fold_units(warehouse, config, metrics, &mut pending).await?;
         if pending.rows.len() == 0 && facts.is_empty() {
             warehouse.advance(&advances).await?;
             self.note_committed(&advances);
@@ -235,6 +237,7 @@ impl Assignment {
     async fn fold_units(
         &mut self,
         warehouse: &Warehouse,
+        config: &ProcessorConfig,
         metrics: &ProcessorMetrics,
         pending: &mut Pending,
     ) -> Result<Facts, RunError> {
@@ -247,6 +250,7 @@ impl Assignment {
         metrics.refolded_sessions.inc_by(late.len() as u64);
         let open = units::refold(warehouse, late, pending, &mut facts).await?;
         units::keep_open(&mut self.partitions, open);
+        units::make_room(&mut self.partitions, config.open_sessions);
         Ok(facts)
     }
 
@@ -292,8 +296,9 @@ impl Assignment {
         Ok(())
     }
 
-    fn measure(&self, metrics: &ProcessorMetrics) {
-        let (mut hot, mut cold, mut memory, mut epochs, mut open) = (0, 0, 0, 0, 0);
+    /// Tells how much is in memory.
+    pub(crate) fn measure(&self, metrics: &ProcessorMetrics) {
+        let (mut hot, mut cold, mut memory, mut epochs, mut open, mut away) = (0, 0, 0, 0, 0, 0);
         for state in self.partitions.values() {
             let sizes = state.keys.sizes();
             hot += sizes.0;
@@ -301,6 +306,7 @@ impl Assignment {
             memory += sizes.2;
             epochs += state.clocks.len();
             open += state.units.len();
+            away += state.put_away.len();
         }
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         metrics.dedup_hot_keys.set(gauge(hot));
@@ -308,6 +314,7 @@ impl Assignment {
         metrics.dedup_memory_bytes.set(gauge(memory));
         metrics.clock_epochs.set(gauge(epochs));
         metrics.open_sessions.set(gauge(open));
+        metrics.put_away_sessions.set(gauge(away));
     }
 }
 
@@ -363,7 +370,7 @@ async fn open_partition(
     let replay = |source| RunError::Replay { log_partition: partition, source };
     let state = state.map(|state| files::read_state(&lake, &state)).transpose().map_err(replay)?.flatten();
     let restored_from = state.as_ref().map(|state| state.position);
-    let files::State { position: from, mut clocks, units } = state.unwrap_or_default();
+    let files::State { position: from, mut clocks, units, put_away } = state.unwrap_or_default();
     if from < checkpoint.position {
         let snapshot = warehouse.read().await?.snapshot().await?;
         for record in snapshot.records(&lake, partition, from).map_err(replay)? {
@@ -378,6 +385,7 @@ async fn open_partition(
         clocks,
         keys,
         units,
+        put_away,
     };
     Ok((state, restored_from))
 }

@@ -11,7 +11,7 @@ use warehouse::{FileName, Lake, NewFile, NewIdRun, ScanError, StateFile, encode_
 use crate::dedup::encode_run;
 use crate::fold::PartitionState;
 use crate::runner::RunError;
-use crate::units::Units;
+use crate::units::{PutAway, Units};
 
 /// A commit's files live for minutes until they are merged: the fastest level.
 const COMMIT_ZSTD_LEVEL: i32 = 1;
@@ -46,6 +46,7 @@ pub(crate) struct State {
     pub(crate) position: u64,
     pub(crate) clocks: Clocks,
     pub(crate) units: Units,
+    pub(crate) put_away: PutAway,
 }
 
 impl State {
@@ -53,8 +54,9 @@ impl State {
     fn from_bytes(bytes: &[u8], position: u64) -> Option<Self> {
         let (length, bytes) = bytes.split_first_chunk::<4>()?;
         let (clocks, units) = bytes.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        let units = units_from_bytes(units)?.into_iter().collect();
-        Some(Self { position, clocks: Clocks::from_bytes(clocks)?, units })
+        let (units, put_away) = units_from_bytes(units)?;
+        let (units, put_away) = (units.into_iter().collect(), put_away.into_iter().collect());
+        Some(Self { position, clocks: Clocks::from_bytes(clocks)?, units, put_away })
     }
 }
 
@@ -110,7 +112,8 @@ pub(crate) fn write_state<'a>(
         let path = format!("state/{}", name.path(&format!("{}.state", state.partition)));
         let clocks = state.clocks.to_bytes();
         let length = u32::try_from(clocks.len()).unwrap_or(u32::MAX);
-        let bytes = [&length.to_be_bytes()[..], &clocks, &units_to_bytes(state.units.iter())].concat();
+        let units = units_to_bytes(state.units.iter(), state.put_away.iter());
+        let bytes = [&length.to_be_bytes()[..], &clocks, &units].concat();
         contents.push((path.clone(), [&crc32fast::hash(&bytes).to_be_bytes()[..], &bytes].concat()));
         files.push(StateFile { log_partition: state.partition, position: state.position, path });
     }

@@ -18,7 +18,7 @@ use warehouse::{Delta, RetentionPolicy};
 use crate::dedup::{DedupError, KeyIndex};
 use crate::rows::{Address, OutcomeCounts, Rows, UNREADABLE_FORMAT, is_late};
 use crate::tallies::{Tally, ViewTallies, word};
-use crate::units::{Inputs, Units};
+use crate::units::{Inputs, PutAway, Units};
 
 /// What is known of one log partition at a position.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct PartitionState {
     pub(crate) keys: KeyIndex,
     /// Views and sessions that are not over.
     pub(crate) units: Units,
+    /// Those of them that are not in memory.
+    pub(crate) put_away: PutAway,
 }
 
 /// The content of the next commit.

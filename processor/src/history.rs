@@ -17,13 +17,13 @@ fn unit(rows: &EventRows, row: usize) -> Option<PartitionUnit> {
     Some((rows.partition(row), UnitKey::of(&rows.stored(row))?))
 }
 
-/// The units of these partitions that had an arrival at or after the partition's instant.
+/// The units of these partitions that had an arrival at or after the partition's instant, and the last of these.
 pub(crate) fn units_since(
     lake: &Lake,
     snapshot: &Snapshot,
     since: &HashMap<u16, Timestamp>,
-) -> Result<HashSet<PartitionUnit>, ScanError> {
-    let mut units = HashSet::new();
+) -> Result<HashMap<PartitionUnit, Timestamp>, ScanError> {
+    let mut units = HashMap::new();
     let Some(earliest) = since.values().min().copied().map(Timestamp::to_sql) else { return Ok(units) };
     let received_at = EVENTS.index_of("received_at");
     for file in snapshot.files(&EVENTS).iter() {
@@ -35,7 +35,12 @@ pub(crate) fn units_since(
             let rows = EventRows::of(&batch?);
             let is_recent =
                 |row: &usize| since.get(&rows.partition(*row)).is_some_and(|since| rows.received_at(*row) >= *since);
-            units.extend((0..rows.len()).filter(is_recent).filter_map(|row| unit(&rows, row)));
+            for row in (0..rows.len()).filter(is_recent) {
+                if let Some(unit) = unit(&rows, row) {
+                    let last_received = units.entry(unit).or_insert(Timestamp::MIN);
+                    *last_received = rows.received_at(row).max(*last_received);
+                }
+            }
         }
     }
     Ok(units)

@@ -108,6 +108,7 @@ impl Member {
         for (partition, position) in assignment.committed() {
             self.consumer.start_at(partition, position)?;
         }
+        assignment.measure(site.metrics);
         site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
         tracing::info!(?partitions, "took partitions of the log");
         Ok(assignment)
@@ -185,6 +186,7 @@ impl Member {
                 self.consumer.start_at(partition, position)?;
             }
         }
+        assignment.measure(site.metrics);
         site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
         tracing::info!(?partitions, "goes on with other partitions of the log");
         Ok(Step::Idle)

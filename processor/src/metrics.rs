@@ -24,6 +24,7 @@ pub struct ProcessorMetrics {
     pub(crate) dedup_memory_bytes: IntGauge,
     pub(crate) clock_epochs: IntGauge,
     pub(crate) open_sessions: IntGauge,
+    pub(crate) put_away_sessions: IntGauge,
     pub(crate) partitions: IntGauge,
     pub(crate) refolded_sessions: IntCounter,
     pub(crate) merged_files: IntCounter,
@@ -126,6 +127,10 @@ impl ProcessorMetrics {
                 "Memory of the runs' filters and fences.",
             )?,
             clock_epochs: IntGauge::new("streamgauge_clock_epochs", "Devices and boots whose clocks are followed.")?,
+            put_away_sessions: IntGauge::new(
+                "streamgauge_put_away_sessions",
+                "Sessions under way that are not in memory.",
+            )?,
             open_sessions: IntGauge::new("streamgauge_open_sessions", "Sessions whose views are followed in memory.")?,
             partitions: IntGauge::new(
                 "streamgauge_processor_partitions",
@@ -187,6 +192,7 @@ impl ProcessorMetrics {
             Box::new(self.dedup_memory_bytes.clone()),
             Box::new(self.clock_epochs.clone()),
             Box::new(self.open_sessions.clone()),
+            Box::new(self.put_away_sessions.clone()),
             Box::new(self.partitions.clone()),
             Box::new(self.refolded_sessions.clone()),
             Box::new(self.merged_files.clone()),

@@ -27,6 +27,9 @@ pub struct ProcessorConfig {
     pub state_interval: Duration,
     /// Events that are older when they arrive are left out.
     pub retention: Arc<RetentionPolicy>,
+    /// Sessions in memory over all partitions. Beyond it those with the oldest last arrival are put away, and read back
+    /// from the lake when something arrives for them or they are over.
+    pub open_sessions: usize,
 }
 
 impl Default for ProcessorConfig {
@@ -38,6 +41,7 @@ impl Default for ProcessorConfig {
             hot_keys: 250_000,
             state_interval: Duration::from_secs(30),
             retention: Arc::default(),
+            open_sessions: 25_000,
         }
     }
 }

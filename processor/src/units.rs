@@ -1,8 +1,12 @@
 //! Views and sessions: the open units of a partition, and what a commit adds to them.
 //!
-//! A unit is in memory from its first input until nothing has arrived for it for an hour of log time. Inputs that do not
+//! A unit is open from its first input until nothing has arrived for it for an hour of log time. Inputs that do not
 //! continue what is in memory (late ones, or of a unit that was closed) have the unit read back from the lake and folded
 //! without and with them, in the same commit: the difference is what they change.
+//!
+//! Open units are in memory up to a number. Beyond it those that are quiet for the longest time are put away: only their
+//! names and last arrivals are kept. They are read back in the same way, also to close them: without inputs, the
+//! difference is the closing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +14,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use schemas::Timestamp;
 use schemas::dedup::EventKey;
-use schemas::fold::{Folded, Input, SessionFact, Unit, UnitKey, VIEW_SILENCE_MS, ViewFact};
+use schemas::fold::{Folded, Input, SessionFact, Unit, UnitKey, VIEW_SILENCE_MS, ViewFact, is_silent};
 use warehouse::tables::{APP_SESSIONS, VIEWS};
 use warehouse::{Lake, MergeError, Replacement, ScanError, Snapshot, Warehouse, row_name};
 
@@ -20,8 +24,14 @@ use crate::history::{PartitionUnit, inputs_from, inputs_of, units_since};
 use crate::rows::FactRows;
 use crate::runner::RunError;
 
-/// The open units of one partition.
+/// Units that are read back at once: bounds the memory that it takes.
+const UNITS_READ: usize = 8_192;
+
+/// The open units of one partition that are in memory.
 pub(crate) type Units = HashMap<UnitKey, Unit, RandomState>;
+
+/// The open units of one partition that are not, and their last arrivals.
+pub(crate) type PutAway = HashMap<UnitKey, Timestamp, RandomState>;
 
 /// New inputs by unit.
 pub(crate) type Inputs = HashMap<UnitKey, Vec<Input>, RandomState>;
@@ -35,7 +45,7 @@ pub(crate) struct Facts {
     gone_sessions: HashSet<String>,
 }
 
-/// A unit whose inputs do not continue what is in memory.
+/// A unit whose inputs do not continue what is in memory, or that is over and not in memory.
 #[derive(Debug)]
 pub(crate) struct Late {
     unit: PartitionUnit,
@@ -75,6 +85,7 @@ pub(crate) fn fold_open(
     let was_begun = state.keys.take_in(&event_keys)?;
     for ((key, inputs), was_begun) in unknown.into_iter().zip(was_begun) {
         if was_begun {
+            state.put_away.remove(&key);
             late.push((key, inputs));
             continue;
         }
@@ -93,6 +104,8 @@ pub(crate) fn fold_open(
         }
     }
     let (partition, committed, log_time) = (state.partition, state.committed_log_time, state.log_time);
+    let over = state.put_away.extract_if(|_, last_received| is_silent(*last_received, log_time));
+    late.extend(over.map(|(key, _)| (key, Vec::new())));
     let late = late.into_iter().map(|(key, inputs)| Late { unit: (partition, key), inputs, committed, log_time });
     Ok(late.collect())
 }
@@ -101,48 +114,52 @@ pub(crate) fn fold_open(
 /// open now.
 pub(crate) async fn refold(
     warehouse: &Warehouse,
-    late: Vec<Late>,
+    mut late: Vec<Late>,
     pending: &mut Pending,
     facts: &mut Facts,
 ) -> Result<Vec<(PartitionUnit, Unit)>, RunError> {
-    if late.is_empty() {
-        return Ok(Vec::new());
-    }
-    let wanted: HashSet<PartitionUnit> = late.iter().map(|late| late.unit.clone()).collect();
-    let mut stored = read_back(warehouse, move |lake, snapshot| inputs_of(lake, snapshot, &wanted)).await?;
     let mut open = Vec::new();
-    for Late { unit: name, inputs, committed, log_time } in late {
-        let mut all = stored.remove(&name).unwrap_or_default();
-        let (_, before) = fold_all(&name.1, &all, committed);
-        all.extend(inputs);
-        all.sort_unstable_by_key(|input| input.place);
-        let (unit, after) = fold_all(&name.1, &all, log_time);
-        add_difference(pending, facts, &name.1, before, after);
-        open.extend(unit.map(|unit| (name, unit)));
+    while !late.is_empty() {
+        let some = late.split_off(late.len().saturating_sub(UNITS_READ));
+        let wanted: HashSet<PartitionUnit> = some.iter().map(|late| late.unit.clone()).collect();
+        let mut stored = read_back(warehouse, move |lake, snapshot| inputs_of(lake, snapshot, &wanted)).await?;
+        for Late { unit: name, inputs, committed, log_time } in some {
+            let mut all = stored.remove(&name).unwrap_or_default();
+            let (_, before) = fold_all(&name.1, &all, committed);
+            all.extend(inputs);
+            all.sort_unstable_by_key(|input| input.place);
+            let (unit, after) = fold_all(&name.1, &all, log_time);
+            add_difference(pending, facts, &name.1, before, after);
+            open.extend(unit.map(|unit| (name, unit)));
+        }
     }
     Ok(open)
 }
 
 /// Brings the open units of partitions to their checkpoints, from what the lake holds: where there was a state file from
-/// its position on (`from`), else from the beginning of the units that had an arrival of late.
+/// its position on (`from`), else from the beginning of the units that had an arrival of late. Of these at most `room` are
+/// read back, the others are put away.
 pub(crate) async fn restore(
     warehouse: &Warehouse,
     partitions: &mut BTreeMap<u16, PartitionState>,
     from: HashMap<u16, u64>,
+    room: usize,
 ) -> Result<(), RunError> {
     let is_unread = |state: &&PartitionState| state.position > 0 && !from.contains_key(&state.partition);
     let since = partitions.values().filter(is_unread);
     let since = since.map(|state| (state.partition, state.log_time.plus_millis(-VIEW_SILENCE_MS))).collect();
-    let (news, mut unknown) = read_back(warehouse, move |lake, snapshot| {
+    let (news, recent) = read_back(warehouse, move |lake, snapshot| {
         Ok((inputs_from(lake, snapshot, &from)?, units_since(lake, snapshot, &since)?))
     })
     .await?;
+    let mut unknown = put_away_but(partitions, recent, room);
     for ((partition, key), inputs) in news {
         let Some(state) = partitions.get_mut(&partition) else { continue };
         match state.units.get_mut(&key) {
             Some(unit) if unit.continues_with(&inputs) => unit.fold(&inputs, &mut Folded::default()),
             _ => {
                 state.units.remove(&key);
+                state.put_away.remove(&key);
                 unknown.insert((partition, key));
             }
         }
@@ -160,8 +177,46 @@ pub(crate) async fn restore(
     for state in partitions.values_mut() {
         // These were closed by a commit.
         state.units.retain(|_, unit| !unit.is_silent(state.log_time));
+        state.put_away.retain(|_, last_received| !is_silent(*last_received, state.log_time));
     }
     Ok(())
+}
+
+/// Puts away all of these units but `room` with the newest last arrivals. Returns those.
+fn put_away_but(
+    partitions: &mut BTreeMap<u16, PartitionState>,
+    units: HashMap<PartitionUnit, Timestamp>,
+    room: usize,
+) -> HashSet<PartitionUnit> {
+    let mut by_age: Vec<(PartitionUnit, Timestamp)> = units.into_iter().collect();
+    by_age.sort_unstable_by_key(|(_, last_received)| std::cmp::Reverse(*last_received));
+    for ((partition, key), last_received) in by_age.split_off(by_age.len().min(room)) {
+        if let Some(state) = partitions.get_mut(&partition) {
+            state.put_away.insert(key, last_received);
+        }
+    }
+    by_age.into_iter().map(|(unit, _)| unit).collect()
+}
+
+/// Puts away the open units with the oldest last arrivals if there are more than `most`; an eighth more than must be, so
+/// that this is not done with every commit.
+pub(crate) fn make_room(partitions: &mut BTreeMap<u16, PartitionState>, most: usize) {
+    let open: usize = partitions.values().map(|state| state.units.len()).sum();
+    if open <= most {
+        return;
+    }
+    let units = partitions.values().flat_map(|state| state.units.values());
+    let mut arrivals: Vec<Timestamp> = units.map(Unit::last_received).collect();
+    let mut surplus = open - (most - most / 8);
+    let (_, newest, _) = arrivals.select_nth_unstable(surplus - 1);
+    for state in partitions.values_mut() {
+        let away = state.units.extract_if(|_, unit| {
+            let is_away = surplus > 0 && unit.last_received() <= *newest;
+            surplus -= usize::from(is_away);
+            is_away
+        });
+        state.put_away.extend(away.map(|(key, unit)| (key, unit.last_received())));
+    }
 }
 
 /// Puts units that were read back among the open ones of their partitions.

@@ -1,5 +1,7 @@
 //! `streamgauge rebuild`: what is folded again from the lake is what was there.
 
+mod renaming;
+
 use std::process::Output;
 use std::time::{Duration, Instant};
 

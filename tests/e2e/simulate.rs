@@ -101,3 +101,40 @@ async fn the_answers_are_the_truth_if_all_is_sent_twice_in_any_order_and_the_ser
     }
     assert_true(simulation).await;
 }
+
+#[tokio::test]
+async fn the_answers_are_the_truth_if_there_is_no_room_for_the_sessions_that_are_open() {
+    const ROOM: f64 = 2.0;
+    let cramped = server().variable("STREAMGAUGE_PROCESSOR__OPEN_SESSIONS", "2");
+    let mut server = cramped.start().await.unwrap();
+    let disturb = "duplicates,recut,reorder,offline,clocks,lost";
+    // Slowly, so that there are many commits.
+    let simulation = simulate(&server, &["--seed", "15", "--disturb", disturb, "--rate", "500"]);
+    let metric = async |server: &Server, name: &str| server.metric(&format!("streamgauge_{name}")).await.unwrap();
+    let mut read_back = 0.0;
+    // What was put away must be so after a crash: from the state file, and without any.
+    for (events, has_state) in [(1_500, true), (3_000, false)] {
+        let trouble = || format!("{events} events are not there: {}", server.log());
+        let are_put_away = async || {
+            metric(&server, "put_away_sessions").await >= 2.0
+                && server.number("SELECT count(*) FROM events").await >= events
+        };
+        wait_until(Duration::from_secs(60), trouble, are_put_away).await;
+        assert!(metric(&server, "open_sessions").await <= ROOM);
+        read_back += metric(&server, "refolded_sessions_total").await;
+        let stopped = server.kill().await;
+        let state = stopped.data_dir().join("lake/state");
+        assert!(state.read_dir().unwrap().next().is_some(), "no state was written");
+        if !has_state {
+            std::fs::remove_dir_all(state).unwrap();
+        }
+        server = stopped.start().await.unwrap();
+    }
+    assert_true(simulation).await;
+    read_back += metric(&server, "refolded_sessions_total").await;
+    assert!(read_back > 20.0, "only {read_back} sessions were read back");
+    // Those that let log time pass are still under way.
+    let (open, put_away) = (metric(&server, "open_sessions").await, metric(&server, "put_away_sessions").await);
+    assert!(open <= ROOM && open + put_away >= 64.0, "{open} open, {put_away} put away");
+    assert_eq!(server.metric("streamgauge_unaccounted_events").await, Some(0.0));
+}

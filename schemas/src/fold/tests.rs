@@ -448,8 +448,11 @@ proptest! {
             prop_assert!(unit.continues_with(&inputs));
             unit.fold(&inputs, &mut parts);
             // Also when it was put away in between.
-            let bytes = units_to_bytes(std::iter::once((&key, &unit)));
-            unit = units_from_bytes(&bytes).unwrap().remove(0).1;
+            let last_received = unit.last_received();
+            let bytes = units_to_bytes(std::iter::once((&key, &unit)), std::iter::once((&key, &last_received)));
+            let (mut units, put_away) = units_from_bytes(&bytes).unwrap();
+            prop_assert_eq!(put_away, [(key.clone(), last_received)]);
+            unit = units.remove(0).1;
             rest = later;
         }
         unit.close(&mut parts);

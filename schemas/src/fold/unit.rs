@@ -27,21 +27,40 @@ const LAYOUTS_MAX: usize = 64;
 
 /// The first byte of units as bytes: another one for every change of the rules or of the state. Bytes of another version
 /// are no state, and the units are folded again from their events.
-const STATE_VERSION: u8 = 4;
+const STATE_VERSION: u8 = 5;
+/// The version before, with the same rules: nothing was put away then.
+const STATE_VERSION_BEFORE: u8 = 4;
 
-/// Units as bytes.
+/// Whether a unit with this last arrival is over at a log time.
 #[must_use]
-pub fn units_to_bytes<'a>(units: impl Iterator<Item = (&'a UnitKey, &'a Unit)>) -> Vec<u8> {
+pub fn is_silent(last_received: Timestamp, log_time: Timestamp) -> bool {
+    log_time.millis_since(last_received) >= VIEW_SILENCE_MS
+}
+
+/// Units as bytes, and those that were put away with their last arrivals.
+#[must_use]
+pub fn units_to_bytes<'a>(
+    units: impl Iterator<Item = (&'a UnitKey, &'a Unit)>,
+    put_away: impl Iterator<Item = (&'a UnitKey, &'a Timestamp)>,
+) -> Vec<u8> {
     let units: Vec<(&UnitKey, &Unit)> = units.collect();
+    let put_away: Vec<(&UnitKey, &Timestamp)> = put_away.collect();
     let mut bytes = vec![STATE_VERSION];
-    bytes.extend(postcard::to_stdvec(&units).unwrap_or_default());
+    bytes.extend(postcard::to_stdvec(&(units, put_away)).unwrap_or_default());
     bytes
 }
 
+/// Units, and those that were put away with their last arrivals.
+pub type StoredUnits = (Vec<(UnitKey, Unit)>, Vec<(UnitKey, Timestamp)>);
+
 /// The units of these bytes; `None` if they are not units of this version.
 #[must_use]
-pub fn units_from_bytes(bytes: &[u8]) -> Option<Vec<(UnitKey, Unit)>> {
-    postcard::from_bytes(bytes.strip_prefix(&[STATE_VERSION])?).ok()
+pub fn units_from_bytes(bytes: &[u8]) -> Option<StoredUnits> {
+    match bytes.split_first()? {
+        (&STATE_VERSION, bytes) => postcard::from_bytes(bytes).ok(),
+        (&STATE_VERSION_BEFORE, bytes) => Some((postcard::from_bytes(bytes).ok()?, Vec::new())),
+        _ => None,
+    }
 }
 
 /// What folding gives: sums to add, facts to write.
@@ -63,7 +82,8 @@ pub struct Unit {
     clock: UnitClock,
     last: Option<Place>,
     session: Arc<Dims>,
-    views: BTreeMap<Box<str>, View>,
+    /// Boxed: a node of the map has room for eleven, and most sessions have a few.
+    views: BTreeMap<Box<str>, Box<View>>,
     live: usize,
     time: SessionTime,
     together: Together,
@@ -110,7 +130,13 @@ impl Unit {
     /// Whether nothing arrived for so long, in log time, that the unit is to be [closed](Self::close).
     #[must_use]
     pub fn is_silent(&self, log_time: Timestamp) -> bool {
-        log_time.millis_since(self.last_received) >= VIEW_SILENCE_MS
+        is_silent(self.last_received, log_time)
+    }
+
+    /// Its last arrival.
+    #[must_use]
+    pub const fn last_received(&self) -> Timestamp {
+        self.last_received
     }
 
     /// The newest part of a view and its state; `None` before its first part.
@@ -247,8 +273,8 @@ impl Unit {
     /// Takes in what an input tells of its view, if it does. `has_gap` says that numbers are missing before it.
     fn take_view(&mut self, input: &Input, now_ms: i64, has_gap: bool, folded: &mut Folded) {
         let (Some(view_id), What::View(told)) = (&input.view_id, &input.what) else { return };
-        let is_silent = |view: &View| view.live.as_ref().is_some_and(|part| now_ms - part.last_ms > VIEW_SILENCE_MS);
-        if self.views.get(view_id).is_some_and(is_silent) {
+        let live = self.views.get(view_id).and_then(|view| view.live.as_ref());
+        if live.is_some_and(|part| now_ms - part.last_ms > VIEW_SILENCE_MS) {
             self.time_out(view_id, folded);
         }
         self.with_part(view_id, folded, |part, around| {

@@ -96,6 +96,7 @@ impl Upload {
             bucket: bucket.floor(grain.length()),
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
             measures: measures.to_vec(),
+            bins: Vec::new(),
         };
         let lines = [(self.stored, "stored", ""), (self.quarantined, "quarantined", "invalid_json")];
         let (mut ledger, mut quality) = (Vec::new(), Vec::new());
