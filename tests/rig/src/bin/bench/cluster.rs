@@ -11,15 +11,18 @@ use rig::cluster::Cluster;
 
 use crate::audience::DEVICES;
 use crate::drive::{Bodies, Load, Measured, Pace, Taken, Watch, measure, middle};
-use crate::e2e::{EVENTS_PER_POST, HOLD_ABOVE_RECORDS, WAITING_S};
+use crate::e2e::{COMMITTED_PER_S, EVENTS_PER_POST, HOLD_ABOVE_RECORDS, WAITING_S};
 use crate::machine::Neighbours;
 use crate::subject::Subject;
 use crate::table::{Table, float, percentile_ms};
 use crate::{Options, progress};
 
+/// The variants, and the figure to reach.
+pub(crate) const VARIANTS: [&str; 2] = ["one processor", "two processors"];
+
 const FIGURES: [&str; 13] = [
     "events acknowledged/s",
-    "events/s from the first post to the last commit",
+    COMMITTED_PER_S,
     "records waiting: median",
     "records waiting: at the end",
     WAITING_S,
@@ -39,10 +42,10 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
     let seconds = options.measured(30).as_secs_f64();
     let mut table = Table::new("cluster", "The cluster profile", &FIGURES);
     for run in 1..=options.runs {
-        for processors in [1, 2] {
+        for (variant, processors) in VARIANTS.into_iter().zip(1..) {
             progress(&format!("cluster, run {run} of {}: {processors} processors", options.runs));
             let figures = one(options, processors).await?;
-            table.add(if processors == 1 { "one processor" } else { "two processors" }, figures);
+            table.add(variant, figures);
         }
     }
     table.notes.push(format!(
@@ -58,6 +61,12 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
         .notes
         .push(format!("Others, Kafka and Postgres among them, kept {:.2} cores busy meanwhile.", neighbours.cores()));
     Ok(table)
+}
+
+/// Whether there are servers to measure it on.
+pub(crate) fn has_servers() -> bool {
+    let is_named = |name| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    is_named("STREAMGAUGE_TEST_KAFKA") && is_named("STREAMGAUGE_TEST_POSTGRES")
 }
 
 /// CPU-seconds of all processes of this name.

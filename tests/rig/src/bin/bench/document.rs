@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::table::{Table, grid, show};
-use crate::{Options, e2e, embedded, ingest, machine, now, processor, query, rollups};
+use crate::{Options, cluster, e2e, embedded, ingest, machine, now, processor, query, rollups};
 
 /// From here on the document is written by people, and kept.
 const KEPT_FROM: &str = "## Where the time goes";
@@ -81,6 +81,8 @@ fn goals(tables: &[Table]) -> String {
     };
     let at_least = |name, what, wanted, unit, measured| Goal { name, what, wanted, unit, at_most: false, measured };
     let at_most = |name, what, wanted, unit, measured| Goal { name, what, wanted, unit, at_most: true, measured };
+    let of_cluster = cluster::VARIANTS.map(|variant| median("cluster", variant, e2e::COMMITTED_PER_S));
+    let of_cluster = of_cluster.into_iter().flatten().max_by(f64::total_cmp);
     let embedded = |figure| median("embedded", embedded::DEFAULTS, figure);
     let of_rollups = |variant| median("rollup-reads", variant, rollups::P99_MS);
     let of_ten = |variant| median("query", variant, query::SUM);
@@ -107,6 +109,7 @@ fn goals(tables: &[Table]) -> String {
             "events per CPU-s",
             median("processor", processor::NO_COPIES, processor::EVENTS_PER_CPU_S),
         ),
+        at_least("G5", "the cluster, everything on the same machine", 100_000.0, "events/s", of_cluster),
         at_most("G6", "event visible in SQL after its 2xx, p99", 2_000.0, "ms", embedded(embedded::SQL_P99_MS)),
         at_most("G6", "event visible in rollups after its 2xx, p99", 2_000.0, "ms", embedded(embedded::ROLLUP_P99_MS)),
         at_most("G8", "ten statements, CPU over that of DuckDB on the same files", query::GOAL_RATIO, "", of_duckdb),

@@ -101,7 +101,7 @@ enum Name {
         #[arg(long, default_value_t = 2_000_000)]
         events: usize,
     },
-    /// All of them; writes the document.
+    /// All of them, the cluster where its servers are named; writes the document.
     All {
         /// The document.
         #[arg(long, value_name = "FILE")]
@@ -179,6 +179,9 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
             tables.push(embedded::run(options).await?);
             tables.extend(rollups::run(options, 200, 3).await?);
             tables.extend(query::run(options, 2_000_000).await?);
+            if cluster::has_servers() {
+                tables.push(cluster::run(options).await?);
+            }
             document::write(output.as_deref(), &tables, options)?;
             Ok(tables)
         }
