@@ -50,15 +50,17 @@ def sample():
         f" (2, 'default', {BUCKET}, 'twitch:a', 'twitch', 30, 5, 4, 0, 1800000, 1800000, 9000, 30000),"
         f" (3, 'default', {BUCKET}, 'twitch:b', 'twitch', 10, 1, 0, 0, 1800000, 1800000, 9000, 0)",
     ]
+    merged, delta = {}, {}
     for value in range(1, 101):
-        key = f"'default', {BUCKET}, 'twitch:a', 'twitch', 'startup_ms', '{bin_of(value * 10)}', 1"
-        rows.append(
-            f"INSERT INTO stream_bins_delta (commit_id, project, bucket_us, stream_id, stream_platform, metric, bin, n) VALUES (2, {key})"
-            if value % 2
-            else "INSERT INTO stream_bins_merged (grain, project, bucket_us, stream_id, stream_platform, metric, bin, n, last_commit)"
-            f" VALUES ('minute', {key}, 1) ON CONFLICT (grain, project, bucket_us, stream_id, stream_platform, metric, bin)"
-            " DO UPDATE SET n = stream_bins_merged.n + 1"
-        )
+        bins, name = (delta if value % 2 else merged), f"startup_ms:{bin_of(value * 10)}"
+        bins[name] = bins.get(name, 0) + 1
+    key = f"'default', {BUCKET}, 'twitch:a', 'twitch'"
+    rows += [
+        "INSERT INTO stream_bins_merged (grain, project, bucket_us, stream_id, stream_platform, bins, last_commit)"
+        f" VALUES ('minute', {key}, '{json.dumps(merged)}', 1)",
+        "INSERT INTO stream_bins_delta (commit_id, project, bucket_us, stream_id, stream_platform, bins)"
+        f" VALUES (2, {key}, '{json.dumps(delta)}')",
+    ]
     return ";\n".join(rows) + ";\n"
 
 
@@ -70,7 +72,7 @@ KNOWN = {
     ("Stalled time", "stalled time"): 0.005,
     ("Hours watched", "hours"): 2,
     ("Startup time", "95 %"): 950,
-    ("Startup time", "50 %"): 505,
+    ("Startup time", "50 %"): 500,
     ("Tiles playing at once", "tiles"): 2,
 }
 

@@ -30,9 +30,52 @@ pub struct ProcessorMetrics {
     pub(crate) merged_files: IntCounter,
     pub(crate) collected_files: IntCounter,
     pub(crate) expired_files: IntCounter,
-    retained_rows: IntCounterVec,
-    retained_files: IntCounterVec,
+    retention: RetentionMetrics,
+}
+
+/// What retention took away, and how old what is left is, by table.
+#[derive(Debug, Clone)]
+struct RetentionMetrics {
+    rows: IntCounterVec,
+    files: IntCounterVec,
     oldest_seconds: IntGaugeVec,
+}
+
+impl RetentionMetrics {
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            rows: IntCounterVec::new(
+                Opts::new(
+                    "streamgauge_retention_rows_total",
+                    "Rows that were taken away after their retention, by table; rollup: buckets of rollups.",
+                ),
+                &["table"],
+            )?,
+            files: IntCounterVec::new(
+                Opts::new(
+                    "streamgauge_retention_files_total",
+                    "Files that ended or were written again because rows were past their retention, by table.",
+                ),
+                &["table"],
+            )?,
+            oldest_seconds: IntGaugeVec::new(
+                Opts::new(
+                    "streamgauge_oldest_row_age_seconds",
+                    "Age of the oldest row that is kept, by table of the lake; 0 while it has none.",
+                ),
+                &["table"],
+            )?,
+        })
+    }
+
+    fn reset(&self) {
+        for table in LAKE_TABLES.iter().map(|table| table.name) {
+            self.rows.with_label_values(&[table]).reset();
+            self.files.with_label_values(&[table]).reset();
+            self.oldest_seconds.with_label_values(&[table]).set(0);
+        }
+        self.rows.with_label_values(&[ROLLUP]).reset();
+    }
 }
 
 const LANE: &str = "events";
@@ -60,12 +103,7 @@ impl ProcessorMetrics {
         for reason in Reason::ALL {
             metrics.quarantined.with_label_values(&[reason.as_str()]).reset();
         }
-        for table in LAKE_TABLES.iter().map(|table| table.name) {
-            metrics.retained_rows.with_label_values(&[table]).reset();
-            metrics.retained_files.with_label_values(&[table]).reset();
-            metrics.oldest_seconds.with_label_values(&[table]).set(0);
-        }
-        metrics.retained_rows.with_label_values(&[ROLLUP]).reset();
+        metrics.retention.reset();
         Ok(metrics)
     }
 
@@ -74,6 +112,7 @@ impl ProcessorMetrics {
         let seconds = |name: &str, help: &str| {
             HistogramOpts::new(name, help).buckets(vec![0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0])
         };
+        let counted_by = |label: &str, name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         Ok(Self {
             lag_records: IntGaugeVec::new(
                 Opts::new(
@@ -86,9 +125,10 @@ impl ProcessorMetrics {
                 "streamgauge_commit_age_seconds",
                 "Now minus the least committed log time over the partitions.",
             )?,
-            commits: IntCounterVec::new(
-                Opts::new("streamgauge_commits_total", "Commits by result: landed, ticks, fenced, failed."),
-                &["result"],
+            commits: counted_by(
+                "result",
+                "streamgauge_commits_total",
+                "Commits by result: landed, ticks, fenced, failed.",
             )?,
             commit_duration_seconds: Histogram::with_opts(seconds(
                 "streamgauge_commit_duration_seconds",
@@ -101,17 +141,12 @@ impl ProcessorMetrics {
                 ),
                 &["stage"],
             )?,
-            events: IntCounterVec::new(
-                Opts::new(
-                    "streamgauge_processor_events_total",
-                    "Committed events by outcome; erased: taken away later by retention.",
-                ),
-                &["outcome"],
+            events: counted_by(
+                "outcome",
+                "streamgauge_processor_events_total",
+                "Committed events by outcome; erased: taken away later by retention.",
             )?,
-            quarantined: IntCounterVec::new(
-                Opts::new("streamgauge_quarantined_events_total", "Quarantined events by reason."),
-                &["reason"],
-            )?,
+            quarantined: counted_by("reason", "streamgauge_quarantined_events_total", "Quarantined events by reason.")?,
             unaccounted_events: IntGauge::new(
                 "streamgauge_unaccounted_events",
                 "Events that the ledger and the files disagree about. Anything but 0 is a fault.",
@@ -152,27 +187,7 @@ impl ProcessorMetrics {
                 "streamgauge_expired_files_total",
                 "Files that were merged into others, are in no snapshot that can still be asked, and were deleted.",
             )?,
-            retained_rows: IntCounterVec::new(
-                Opts::new(
-                    "streamgauge_retention_rows_total",
-                    "Rows that were taken away after their retention, by table; rollup: buckets of rollups.",
-                ),
-                &["table"],
-            )?,
-            retained_files: IntCounterVec::new(
-                Opts::new(
-                    "streamgauge_retention_files_total",
-                    "Files that ended or were written again because rows were past their retention, by table.",
-                ),
-                &["table"],
-            )?,
-            oldest_seconds: IntGaugeVec::new(
-                Opts::new(
-                    "streamgauge_oldest_row_age_seconds",
-                    "Age of the oldest row that is kept, by table of the lake; 0 while it has none.",
-                ),
-                &["table"],
-            )?,
+            retention: RetentionMetrics::new()?,
         })
     }
 
@@ -198,21 +213,21 @@ impl ProcessorMetrics {
             Box::new(self.merged_files.clone()),
             Box::new(self.collected_files.clone()),
             Box::new(self.expired_files.clone()),
-            Box::new(self.retained_rows.clone()),
-            Box::new(self.retained_files.clone()),
-            Box::new(self.oldest_seconds.clone()),
+            Box::new(self.retention.rows.clone()),
+            Box::new(self.retention.files.clone()),
+            Box::new(self.retention.oldest_seconds.clone()),
         ]
     }
 
     /// What retention took away, and how old what is left is.
     pub(crate) fn observe_retained(&self, retained: &Retained, now: Timestamp) {
         for table in &retained.tables {
-            self.retained_rows.with_label_values(&[table.table]).inc_by(table.rows);
-            self.retained_files.with_label_values(&[table.table]).inc_by(table.files);
+            self.retention.rows.with_label_values(&[table.table]).inc_by(table.rows);
+            self.retention.files.with_label_values(&[table.table]).inc_by(table.files);
             let age_ms = table.oldest.map_or(0, |oldest| now.millis_since(oldest).max(0));
-            self.oldest_seconds.with_label_values(&[table.table]).set(age_ms / 1000);
+            self.retention.oldest_seconds.with_label_values(&[table.table]).set(age_ms / 1000);
         }
-        self.retained_rows.with_label_values(&[ROLLUP]).inc_by(retained.rollup_rows);
+        self.retention.rows.with_label_values(&[ROLLUP]).inc_by(retained.rollup_rows);
         self.events.with_label_values(&[Outcome::Erased.as_str()]).inc_by(retained.erased());
     }
 

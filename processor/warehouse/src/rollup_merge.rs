@@ -200,7 +200,7 @@ async fn write_bins(
         let mut statement = composed(format!("{text} {conflict}"));
         for ((project, bucket, keys), bins) in rows {
             statement = statement.bind(grain).bind(project).bind(*bucket);
-            statement = keys.iter().fold(statement, |statement, key| statement.bind(key));
+            statement = keys.iter().fold(statement, Statement::bind);
             let counts: BTreeMap<&str, i64> =
                 bins.counts.iter().filter(|(_, count)| **count != 0).map(|(bin, count)| (&**bin, *count)).collect();
             let json = serde_json::to_string(&counts).map_err(|error| sqlx::Error::Encode(error.into()))?;

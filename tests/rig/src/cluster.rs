@@ -34,6 +34,12 @@ fn server(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether the environment names servers.
+#[must_use]
+pub fn has_servers() -> bool {
+    server("STREAMGAUGE_TEST_KAFKA").is_some() && server("STREAMGAUGE_TEST_POSTGRES").is_some()
+}
+
 impl Cluster {
     /// A fresh cluster without any process yet; `None` where there are no servers.
     ///

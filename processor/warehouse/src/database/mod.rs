@@ -272,7 +272,7 @@ impl Transaction {
 
 /// The table of a rollup's deltas, and its columns in the order of their values.
 fn delta_columns(rollup: &Rollup) -> String {
-    let bins = rollup.is_distribution().then_some(", bins").unwrap_or_default();
+    let bins = if rollup.is_distribution() { ", bins" } else { "" };
     let measures = if rollup.is_distribution() { &[] } else { rollup.measures };
     let columns: String =
         rollup.stored_keys().iter().chain(measures).map(|column| format!(", {}", column.name)).collect();

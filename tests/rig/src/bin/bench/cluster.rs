@@ -63,12 +63,6 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
     Ok(table)
 }
 
-/// Whether there are servers to measure it on.
-pub(crate) fn has_servers() -> bool {
-    let is_named = |name| std::env::var(name).is_ok_and(|value| !value.is_empty());
-    is_named("STREAMGAUGE_TEST_KAFKA") && is_named("STREAMGAUGE_TEST_POSTGRES")
-}
-
 /// CPU-seconds of all processes of this name.
 fn cpu_of(name: &str) -> f64 {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -179,7 +179,7 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
             tables.push(embedded::run(options).await?);
             tables.extend(rollups::run(options, 200, 3).await?);
             tables.extend(query::run(options, 2_000_000).await?);
-            if cluster::has_servers() {
+            if rig::cluster::has_servers() {
                 tables.push(cluster::run(options).await?);
             }
             document::write(output.as_deref(), &tables, options)?;

@@ -112,8 +112,8 @@ impl Script {
 
 /// When an event happens, ms after the session's begin.
 fn instant(number: usize) -> i64 {
-    let number = i64::try_from(number).unwrap_or(0);
-    if number < OPENING as i64 { number * OPENING_MS } else { number * SPACING_MS }
+    let spacing_ms = if number < OPENING { OPENING_MS } else { SPACING_MS };
+    i64::try_from(number).unwrap_or(0) * spacing_ms
 }
 
 /// Writes the events of one session in their order.
