@@ -106,6 +106,11 @@ mod tests {
 
     #[test]
     fn a_quantile_is_the_value_of_the_lower_rank() {
+        // Values are told by their bins: the last digit of a power depends on who computes it, compiler or processor.
+        let bin_at = |bins: &[(i32, i64)], share| {
+            let value = quantile(bins, share)?;
+            bins.iter().map(|(bin, _)| *bin).find(|bin| (value_of(*bin) - value).abs() < 1e-9)
+        };
         let shares = [0.5, 0.9, 0.95, 0.99, 1.0];
         for (n, expected) in [
             (1, [1, 1, 1, 1, 1]),
@@ -115,15 +120,14 @@ mod tests {
             (101, [51, 91, 96, 100, 101]),
         ] {
             let bins: Vec<(i32, i64)> = (1..=n).map(|bin| (bin, 1)).collect();
-            let found = shares.map(|share| quantile(&bins, share));
-            assert_eq!(found, expected.map(|bin| Some(value_of(bin))), "{n} values");
+            assert_eq!(shares.map(|share| bin_at(&bins, share)), expected.map(Some), "{n} values");
         }
         let hundred_one: Vec<(i32, i64)> = (0..=100).map(|bin| (bin, 1)).collect();
         for percent in 0..=100 {
-            assert_eq!(quantile(&hundred_one, f64::from(percent) / 100.0), Some(value_of(percent)), "{percent} %");
+            assert_eq!(bin_at(&hundred_one, f64::from(percent) / 100.0), Some(percent), "{percent} %");
         }
         let counted = [(3, 7_000_000_000), (4, 0), (5, 1)];
-        assert_eq!((quantile(&counted, 0.999_999), quantile(&counted, 1.0)), (Some(value_of(3)), Some(value_of(5))));
+        assert_eq!((bin_at(&counted, 0.999_999), bin_at(&counted, 1.0)), (Some(3), Some(5)));
         assert_eq!((quantile(&[], 0.5), quantile(&[(1, 0)], 0.5)), (None, None));
     }
 
