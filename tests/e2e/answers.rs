@@ -182,7 +182,7 @@ async fn ratios_are_divided_at_read_and_percentiles_are_within_one_percent() {
     let percentiles = "startup_ms_p50,startup_ms_p95,startup_ms_p99,latency_ms_p95,rebuffer_ratio";
     let answer = json(&server, &format!("{path}&measures={percentiles}")).await;
     let row = &answer["data"][0];
-    assert_near(&row["startup_ms_p50"], 510.0);
+    assert_near(&row["startup_ms_p50"], 500.0);
     assert_near(&row["startup_ms_p95"], 950.0);
     assert_near(&row["startup_ms_p99"], 990.0);
     assert_eq!((&row["latency_ms_p95"], &row["rebuffer_ratio"]), (&Value::Null, &json!(0.0)));
