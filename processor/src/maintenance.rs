@@ -69,14 +69,13 @@ impl Maintenance {
 
     /// Does everything once. What fails is logged and tried again at the next pass.
     pub async fn pass(&self, now: Timestamp) {
-        // First: what goes need not be merged.
-        self.retain(now).await;
         self.merge_files(now).await;
         match self.warehouse.merge_rollups(now, self.config.rollup_delta_age).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "folded rollup deltas"),
             Err(error) => tracing::warn!(error = %chain(&error), "rollup deltas were not folded"),
         }
+        self.retain(now).await;
         self.collect(self.config.orphan_grace).await;
         self.expire(now).await;
         self.forget_log(now).await;

@@ -29,9 +29,52 @@ pub struct ProcessorMetrics {
     pub(crate) merged_files: IntCounter,
     pub(crate) collected_files: IntCounter,
     pub(crate) expired_files: IntCounter,
-    retained_rows: IntCounterVec,
-    retained_files: IntCounterVec,
+    retention: RetentionMetrics,
+}
+
+/// What retention took away, and how old what is left is, by table.
+#[derive(Debug, Clone)]
+struct RetentionMetrics {
+    rows: IntCounterVec,
+    files: IntCounterVec,
     oldest_seconds: IntGaugeVec,
+}
+
+impl RetentionMetrics {
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            rows: IntCounterVec::new(
+                Opts::new(
+                    "streamgauge_retention_rows_total",
+                    "Rows that were taken away after their retention, by table; rollup: buckets of rollups.",
+                ),
+                &["table"],
+            )?,
+            files: IntCounterVec::new(
+                Opts::new(
+                    "streamgauge_retention_files_total",
+                    "Files that ended or were written again because rows were past their retention, by table.",
+                ),
+                &["table"],
+            )?,
+            oldest_seconds: IntGaugeVec::new(
+                Opts::new(
+                    "streamgauge_oldest_row_age_seconds",
+                    "Age of the oldest row that is kept, by table of the lake; 0 while it has none.",
+                ),
+                &["table"],
+            )?,
+        })
+    }
+
+    fn reset(&self) {
+        for table in LAKE_TABLES.iter().map(|table| table.name) {
+            self.rows.with_label_values(&[table]).reset();
+            self.files.with_label_values(&[table]).reset();
+            self.oldest_seconds.with_label_values(&[table]).set(0);
+        }
+        self.rows.with_label_values(&[ROLLUP]).reset();
+    }
 }
 
 const LANE: &str = "events";
@@ -59,12 +102,7 @@ impl ProcessorMetrics {
         for reason in Reason::ALL {
             metrics.quarantined.with_label_values(&[reason.as_str()]).reset();
         }
-        for table in LAKE_TABLES.iter().map(|table| table.name) {
-            metrics.retained_rows.with_label_values(&[table]).reset();
-            metrics.retained_files.with_label_values(&[table]).reset();
-            metrics.oldest_seconds.with_label_values(&[table]).set(0);
-        }
-        metrics.retained_rows.with_label_values(&[ROLLUP]).reset();
+        metrics.retention.reset();
         Ok(metrics)
     }
 
@@ -147,27 +185,7 @@ impl ProcessorMetrics {
                 "streamgauge_expired_files_total",
                 "Files that were merged into others, are in no snapshot that can still be asked, and were deleted.",
             )?,
-            retained_rows: IntCounterVec::new(
-                Opts::new(
-                    "streamgauge_retention_rows_total",
-                    "Rows that were taken away after their retention, by table; rollup: buckets of rollups.",
-                ),
-                &["table"],
-            )?,
-            retained_files: IntCounterVec::new(
-                Opts::new(
-                    "streamgauge_retention_files_total",
-                    "Files that ended or were written again because rows were past their retention, by table.",
-                ),
-                &["table"],
-            )?,
-            oldest_seconds: IntGaugeVec::new(
-                Opts::new(
-                    "streamgauge_oldest_row_age_seconds",
-                    "Age of the oldest row that is kept, by table of the lake; 0 while it has none.",
-                ),
-                &["table"],
-            )?,
+            retention: RetentionMetrics::new()?,
         })
     }
 
@@ -192,21 +210,21 @@ impl ProcessorMetrics {
             Box::new(self.merged_files.clone()),
             Box::new(self.collected_files.clone()),
             Box::new(self.expired_files.clone()),
-            Box::new(self.retained_rows.clone()),
-            Box::new(self.retained_files.clone()),
-            Box::new(self.oldest_seconds.clone()),
+            Box::new(self.retention.rows.clone()),
+            Box::new(self.retention.files.clone()),
+            Box::new(self.retention.oldest_seconds.clone()),
         ]
     }
 
     /// What retention took away, and how old what is left is.
     pub(crate) fn observe_retained(&self, retained: &Retained, now: Timestamp) {
         for table in &retained.tables {
-            self.retained_rows.with_label_values(&[table.table]).inc_by(table.rows);
-            self.retained_files.with_label_values(&[table.table]).inc_by(table.files);
+            self.retention.rows.with_label_values(&[table.table]).inc_by(table.rows);
+            self.retention.files.with_label_values(&[table.table]).inc_by(table.files);
             let age_ms = table.oldest.map_or(0, |oldest| now.millis_since(oldest).max(0));
-            self.oldest_seconds.with_label_values(&[table.table]).set(age_ms / 1000);
+            self.retention.oldest_seconds.with_label_values(&[table.table]).set(age_ms / 1000);
         }
-        self.retained_rows.with_label_values(&[ROLLUP]).inc_by(retained.rollup_rows);
+        self.retention.rows.with_label_values(&[ROLLUP]).inc_by(retained.rollup_rows);
         self.events.with_label_values(&[Outcome::Erased.as_str()]).inc_by(retained.erased());
     }
 

@@ -47,10 +47,8 @@ async fn fifty_kills_under_load_lose_nothing_and_count_nothing_twice() {
     assert!(books.acked.len() > 10_000 && books.unanswered.is_empty(), "{} acknowledged", books.acked.len());
     server.settle().await;
     check(&server, &books).await;
-    assert!(
-        server.number("SELECT count(*) FROM commits WHERE lane = 'maintenance'").await > 10,
-        "merges ran beside it"
-    );
+    let merges = server.number("SELECT count(*) FROM commits WHERE lane = 'maintenance'").await;
+    assert!(merges > 10, "only {merges} merges ran beside it");
     assert!(!server.log().contains("were not merged"), "{:?}", server.log_lines("WARN"));
     assert!(slowest < Duration::from_secs(1), "ready after {slowest:?}");
 

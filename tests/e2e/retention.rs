@@ -74,6 +74,12 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     let first = session(&mut device, base());
     let told = results(&server, &first, base() + TimeDelta::minutes(5), "first").await;
     assert!(told.iter().all(|result| result == "stored"), "{told:?}");
+    // More unknown kinds in one record than the ledger counts by name.
+    let at = base() + TimeDelta::minutes(6);
+    let unknown: Vec<Value> = (0..60).map(|n| device.event(&format!("custom.kind{n}"), at, json!({}))).collect();
+    upload_at(&server, &unknown, at).await;
+    server.settle().await;
+    assert_eq!(server.number("SELECT sum(events) FROM ledger WHERE type = 'other'").await, 10);
     upload_at(&server, &session(&mut Device::new(), base() + days(15)), base() + days(15) + TimeDelta::minutes(5))
         .await;
 
@@ -94,10 +100,13 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     let end = base() + days(23);
     pass_time(&server, end).await;
     let trouble = || format!("nothing was taken away: {}", server.log());
-    let erased = i64::try_from(first.len()).unwrap() + 1;
+    let erased = i64::try_from(first.len()).unwrap() + 60 + 1;
     wait_until(Duration::from_secs(20), trouble, async || of_outcome(&server, "erased", "expired").await == erased)
         .await;
     assert_eq!(server.number("SELECT count(*) FROM events").await, stored + 64 - erased);
+    let of_then =
+        "SELECT count(*) FROM ledger WHERE events < 0 OR (outcome = 'stored' AND hour < '2026-03-03T00:00:00Z')";
+    assert_eq!(server.number(of_then).await, 0);
     assert_eq!(server.number("SELECT sum(events) FROM rollup_usage_day").await, usage + 64, "rollups are kept");
     assert!(server.number("SELECT count(*) FROM views").await >= views);
     let told = receipt(&server, "first").await;
@@ -107,8 +116,14 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     assert!(again.iter().all(|result| result == "suppressed expired"), "{again:?}");
     assert_eq!(server.number("SELECT count(*) FROM events").await, stored + 64 - erased);
 
-    assert_eq!(server.metric("streamgauge_retention_rows_total{table=\"events\"}").await, Some(erased as f64));
-    assert_eq!(server.metric("streamgauge_processor_events_total{outcome=\"erased\"}").await, Some(erased as f64));
+    assert_eq!(
+        server.metric("streamgauge_retention_rows_total{table=\"events\"}").await,
+        Some(f64::from(u16::try_from(erased).unwrap()))
+    );
+    assert_eq!(
+        server.metric("streamgauge_processor_events_total{outcome=\"erased\"}").await,
+        Some(f64::from(u16::try_from(erased).unwrap()))
+    );
     assert_eq!(server.metric("streamgauge_unaccounted_events").await, Some(0.0));
     assert!(server.metric("streamgauge_oldest_row_age_seconds{table=\"events\"}").await.unwrap() > 0.0);
     assert_audit_balances(&server).await;
@@ -123,4 +138,29 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     }
     assert_audit_balances(&server).await;
     assert_eq!(server.log_lines("ERROR"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn once_records_are_gone_a_rebuild_is_refused_and_changes_nothing() {
+    let start = how()
+        .variable("STREAMGAUGE_RETENTION__RECORDS", "14d")
+        .variable("STREAMGAUGE_RETENTION__EVENTS", "7d")
+        .variable("STREAMGAUGE_RETENTION__QUARANTINE", "7d");
+    let server = start.start().await.unwrap();
+    let events = session(&mut Device::new(), base());
+    upload_at(&server, &events, base() + TimeDelta::minutes(5)).await;
+    pass_time(&server, base() + TimeDelta::days(10)).await;
+    pass_time(&server, base() + TimeDelta::days(16)).await;
+    let of_then = "SELECT count(*) FROM records WHERE received_at < '2026-03-03T00:00:00Z'";
+    let trouble = || format!("records were not taken away: {}", server.log());
+    wait_until(Duration::from_secs(20), trouble, async || server.number(of_then).await == 0).await;
+    assert_eq!(of_outcome(&server, "erased", "expired").await, i64::try_from(events.len()).unwrap());
+    assert_audit_balances(&server).await;
+    let before = numbers(&server).await;
+    let stopped = server.stop().await.1;
+    let output = stopped.command().args(["rebuild", "--json"]).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("records of project `default` from before 2026-03-"), "{said}");
+    let server = stopped.start().await.unwrap();
+    assert_eq!(numbers(&server).await, before);
 }

@@ -51,7 +51,7 @@ impl Erased {
     /// Adds those rows of a batch that go.
     pub(crate) fn add(&mut self, table: &LakeTable, batch: &RecordBatch, gone: &BooleanArray) {
         let Some(outcome) = outcome(table) else { return };
-        let text = |name: &str| batch.column_by_name(name).map(|column| column.as_string::<i32>());
+        let text = |name: &str| batch.column_by_name(name).map(AsArray::as_string::<i32>);
         let value = |column: Option<&StringArray>, row: usize| {
             column.filter(|column| column.is_valid(row)).map_or_else(String::new, |column| column.value(row).to_owned())
         };

@@ -25,6 +25,7 @@ use crate::merge::{Failure, MergeError, read_whole, write_again};
 use crate::open::Warehouse;
 use crate::read::{DataFile, Read, ReadError};
 use crate::retention::{Kept, RetentionPolicy};
+use crate::rollup_store::RollupQuery;
 use crate::tables::{EVENTS, LAKE_TABLES, LakeTable, QUARANTINE, RECORDS};
 
 /// At most so many files are written again by one commit: bounds how much is done in vain if one of them was replaced
@@ -99,16 +100,23 @@ impl Warehouse {
         self.sweep(&cuts, now).await
     }
 
-    /// A project whose oldest records retention took away, and from when on it has all of them; `None` if there is none.
+    /// A project whose oldest records retention took away, and from when on it has all of them; `None` if there is none. The
+    /// ledger tells: it has events of before then.
     ///
     /// # Errors
     ///
     /// [`ReadError::Database`].
     pub async fn records_kept_from(&self) -> Result<Option<(Arc<str>, Timestamp)>, ReadError> {
-        let cuts = self.read().await?.cuts().await?.all();
-        let mut of_records: Vec<Cut> = cuts.into_iter().filter(|cut| cut.kept == Kept::Records).collect();
-        of_records.sort_by(|one, other| one.project.cmp(&other.project));
-        Ok(of_records.into_iter().next().map(|cut| (cut.project, cut.kept_from)))
+        let mut read = self.read().await?;
+        for cut in read.cuts().await?.all().into_iter().filter(|cut| cut.kept == Kept::Records) {
+            let before = (Timestamp::from_micros(0), cut.kept_from);
+            let mut query = RollupQuery::new(&LEDGER, Grain::Hour, &cut.project, before);
+            query.limit = 1;
+            if !read.rollup(&query).await?.is_empty() {
+                return Ok(Some((cut.project, cut.kept_from)));
+            }
+        }
+        Ok(None)
     }
 
     async fn sweep(&self, cuts: &[Cut], now: Timestamp) -> Result<Retained, MergeError> {

@@ -217,7 +217,9 @@ mod tests {
 
     fn retention(days: &[(Kept, u32)]) -> Retention {
         let mut retention = Retention::default();
-        days.iter().for_each(|(kept, days)| retention.set(*kept, Some(*days)));
+        for (kept, days) in days {
+            retention.set(*kept, Some(*days));
+        }
         retention
     }
 

@@ -308,8 +308,10 @@ pub(crate) async fn records_go_after_their_events_and_the_ledger_remains(place: 
     let uploads = [upload("p", day(1), 3, 2), upload("p", day(40), 1, 1), upload("q", day(1), 1, 0)];
     setup.arrive(0, &uploads, day(50)).await;
     let retention = [("p", Kept::Records, 30), ("p", Kept::Events, 20), ("p", Kept::Quarantine, 25)];
+    assert_eq!(setup.warehouse.records_kept_from().await.unwrap(), None);
     let retained = setup.warehouse.retain(day(50), &policy(&retention)).await.unwrap();
     assert_eq!(gone(&retained), [("events", 3, 1), ("quarantine", 2, 1), ("records", 1, 1)]);
+    assert_eq!(setup.warehouse.records_kept_from().await.unwrap(), Some(("p".into(), day(20))));
     assert_eq!(setup.outcomes("p").await, outcomes(&[("erased", 5), ("quarantined", 1), ("stored", 1)]));
     setup.assert_books_balance().await;
 }
