@@ -17,7 +17,7 @@ use warehouse::{BackupSet, DatabaseKind, TakenIn, Warehouse};
 use crate::cli::print;
 use crate::clock::Clock;
 use crate::config::{Config, Profile};
-use crate::data_dir::{self, Credentials, DataDir, read_run};
+use crate::data_dir::{self, DataDir, read_run};
 use crate::serve::OpenLog;
 use crate::stores::{self, warehouse_config};
 
@@ -82,10 +82,7 @@ pub(crate) async fn backup(config: &Config, options: &BackupOptions) -> Result<(
 /// Returns once everything that the log has now is committed.
 async fn cover(config: &Config, warehouse: &Warehouse, wait: Duration) -> Result<()> {
     let log = match config.profile()? {
-        Profile::Cluster => {
-            let log = stores::open_log(config.clone()).await?;
-            OpenLog { identity: log.identity().to_owned(), high: log.ranges().iter().map(|range| range.high).collect() }
-        }
+        Profile::Cluster => OpenLog::of(&*stores::open_log(config.clone()).await?),
         Profile::Embedded => match DataDir::take(&config.data_dir) {
             Ok(data_dir) => return commit_rest(config, warehouse, data_dir).await,
             Err(taken) => ask_for_log(config).await.map_err(|error| taken.context(format!("{error:#}")))?,
@@ -125,8 +122,8 @@ async fn commit_rest(config: &Config, warehouse: &Warehouse, data_dir: DataDir) 
     let folder = config.log_folder();
     ensure!(folder.exists(), "there is no log at `{}`", folder.display());
     let log = stores::open_log(config.clone()).await?;
-    warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
-    let high: Vec<u64> = log.ranges().iter().map(|range| range.high).collect();
+    let OpenLog { identity, high } = OpenLog::of(&*log);
+    warehouse.bind_log(EVENTS_TOPIC, &identity).await?;
     // Nobody scrapes them.
     let metrics = ProcessorMetrics::register(&Registry::new())?;
     let mut processor = Processor::new(log, warehouse.clone(), config.processor_settings(), metrics);
@@ -240,7 +237,6 @@ async fn put(
             warehouse.follow_log(EVENTS_TOPIC, &identity).await?;
         }
         if let Some(credentials) = data_dir::read_credentials(&options.folder)? {
-            let credentials: Credentials = credentials;
             data_dir.write_credentials(&credentials)?;
         }
         data_dir.restored()?;

@@ -162,7 +162,7 @@ struct Digest {
 }
 
 async fn digest(warehouse: &Warehouse, snapshot: Arc<Snapshot>, log_partition: u16) -> Result<Digest, RebuildError> {
-    let digest = warehouse.scan(move |lake, _| {
+    let digest = warehouse.scan_at(snapshot, move |lake, snapshot| {
         let (mut records, mut crc) = (0, crc32fast::Hasher::new());
         for record in snapshot.records(lake, log_partition, 0)? {
             let StoredRecord { position, log_time, format, body } = record?;
@@ -174,5 +174,5 @@ async fn digest(warehouse: &Warehouse, snapshot: Arc<Snapshot>, log_partition: u
         }
         Ok(Digest { records, crc: crc.finalize() })
     });
-    Ok(digest.await??)
+    Ok(digest.await?)
 }

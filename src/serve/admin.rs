@@ -152,6 +152,13 @@ pub(crate) struct OpenLog {
     pub(crate) high: Vec<u64>,
 }
 
+impl OpenLog {
+    /// What a log holds now.
+    pub(crate) fn of(log: &dyn EventLog) -> Self {
+        Self { identity: log.identity().to_owned(), high: log.ranges().iter().map(|range| range.high).collect() }
+    }
+}
+
 /// The routes of the admin port.
 pub(super) fn router(state: AdminState) -> Router {
     Router::new()
@@ -190,8 +197,7 @@ async fn readyz(State(state): State<AdminState>) -> Response {
 /// Everything acknowledged before the answer is below its positions.
 async fn log(State(state): State<AdminState>) -> Response {
     let Some(log) = &state.log else { return StatusCode::NOT_FOUND.into_response() };
-    let high = log.ranges().iter().map(|range| range.high).collect();
-    Json(OpenLog { identity: log.identity().to_owned(), high }).into_response()
+    Json(OpenLog::of(&**log)).into_response()
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {

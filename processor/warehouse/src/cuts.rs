@@ -75,28 +75,22 @@ pub(crate) async fn cuts_of(transaction: &mut Transaction) -> Result<Cuts, sqlx:
 
 /// Records cuts, in the transaction that begins with them.
 pub(crate) async fn record(transaction: &mut Transaction, cuts: &[Cut]) -> Result<(), sqlx::Error> {
-    for cut in cuts {
-        sql("INSERT INTO retention_cut (project, kept, kept_from_us, swept_us) VALUES ($1, $2, $3, 0) \
-             ON CONFLICT (project, kept) DO UPDATE SET kept_from_us = excluded.kept_from_us \
-             WHERE excluded.kept_from_us > retention_cut.kept_from_us")
-        .bind(&*cut.project)
-        .bind(cut.kept.as_str())
-        .bind(cut.kept_from.micros())
-        .run(transaction)
-        .await?;
-    }
-    Ok(())
+    let insert = "INSERT INTO retention_cut (project, kept, kept_from_us, swept_us) VALUES ($1, $2, $3, 0) \
+                  ON CONFLICT (project, kept) DO UPDATE SET kept_from_us = excluded.kept_from_us \
+                  WHERE excluded.kept_from_us > retention_cut.kept_from_us";
+    for_each(cuts, insert, transaction).await
 }
 
 /// Notes that nothing older than these is there any more.
 pub(crate) async fn note_swept(transaction: &mut Transaction, cuts: &[Cut]) -> Result<(), sqlx::Error> {
-    for cut in cuts {
-        sql("UPDATE retention_cut SET swept_us = $3 WHERE project = $1 AND kept = $2 AND swept_us < $3")
-            .bind(&*cut.project)
-            .bind(cut.kept.as_str())
-            .bind(cut.kept_from.micros())
-            .run(transaction)
-            .await?;
+    let update = "UPDATE retention_cut SET swept_us = $3 WHERE project = $1 AND kept = $2 AND swept_us < $3";
+    for_each(cuts, update, transaction).await
+}
+
+/// Runs a statement for each cut, with its project, what is kept, and from when on.
+async fn for_each(cuts: &[Cut], text: &'static str, transaction: &mut Transaction) -> Result<(), sqlx::Error> {
+    for Cut { project, kept, kept_from } in cuts {
+        sql(text).bind(&**project).bind(kept.as_str()).bind(kept_from.micros()).run(transaction).await?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod audit;
 mod backup;
 mod books;
 mod catalogue;
+mod checkpoints;
 mod collect;
 mod commit;
 mod cuts;
@@ -47,6 +48,7 @@ pub use access::{Access, AccessError, Project, ServiceToken, UploadKey};
 pub use audit::{Audit, Finding};
 pub use backup::{BackedUp, BackupError, BackupSet, DatabaseKind, SetFile, TakenIn, find_place, restore};
 pub use books::Books;
+pub use checkpoints::Checkpoint;
 pub use collect::Collected;
 pub use commit::{
     Advance, Commit, CommitError, CommitId, Committed, Delta, DeltaRow, IdRun, Lane, NewIdRun, StateFile,
@@ -61,7 +63,7 @@ pub use lake::{
 };
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};
-pub use read::{Checkpoint, CommitRow, DataFile, Read, ReadError, Snapshot};
+pub use read::{CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};
 pub use retain::{Retained, RetainedTable};

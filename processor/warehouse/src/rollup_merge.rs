@@ -7,7 +7,7 @@ use schemas::Timestamp;
 use schemas::rollups::{ALL_STORED, Grain, Rollup};
 
 use crate::cuts::cuts_of;
-use crate::database::{MAX_VALUES, Row, Statement, Task, Transaction, composed, sql};
+use crate::database::{MAX_VALUES, Row, Statement, Task, Transaction, composed, places, sql};
 use crate::open::Warehouse;
 use crate::read::ReadError;
 use crate::retention::Kept;
@@ -50,8 +50,12 @@ impl Warehouse {
                 let first = composed(format!("SELECT MIN(commit_id) FROM {}_delta", rollup.name));
                 let first = first.value::<Option<i64>>(&mut transaction).await?.filter(|first| *first <= last);
                 let Some(first) = first else { break };
-                folded.deltas += fold(&mut transaction, rollup, last.min(first + COMMITS_PER_STEP)).await?;
+                let step = last.min(first + COMMITS_PER_STEP - 1);
+                folded.deltas += fold(&mut transaction, rollup, step).await?;
                 transaction.commit().await?;
+                if step == last {
+                    break;
+                }
             }
         }
         Ok(folded)
@@ -144,13 +148,11 @@ async fn fold_bins(transaction: &mut Transaction, rollup: &Rollup, last: i64) ->
         for ((project, bucket, keys), bins) in told.iter().filter(|(key, _)| is_kept(key)).chain(&merged) {
             rows.entry((project.clone(), bucket - bucket % length_us, keys.clone())).or_default().add(bins);
         }
-        let insert =
-            format!("INSERT INTO {name}_merged (grain, project, bucket_us{of_rows}, bins, last_commit) VALUES");
-        let conflict = format!(
-            "ON CONFLICT (grain, project, bucket_us{of_rows}) \
-             DO UPDATE SET bins = excluded.bins, last_commit = excluded.last_commit"
-        );
-        write_bins(rows, grain, (&insert, &conflict), transaction).await?;
+        // What was added and taken away again is nothing.
+        for bins in rows.values_mut() {
+            bins.counts.retain(|_, count| *count != 0);
+        }
+        write_bins(rows, rollup, grain, transaction).await?;
     }
     Ok(())
 }
@@ -176,34 +178,32 @@ async fn read_bins(
     }
 }
 
+/// Writes merged rows of a grain, in the place of those that are there.
 async fn write_bins(
     rows: HashMap<Key, Bins>,
+    rollup: &Rollup,
     grain: &str,
-    (insert, conflict): (&str, &str),
     transaction: &mut Transaction,
 ) -> Result<(), ReadError> {
     let mut rows: Vec<(Key, Bins)> = rows.into_iter().collect();
     rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let as_json = transaction.as_json();
-    for rows in rows.chunks(MAX_VALUES / 16) {
-        let (mut text, mut place) = (String::from(insert), 1..);
-        for (idx, ((_, _, keys), _)) in rows.iter().enumerate() {
-            let places: Vec<String> = place.by_ref().take(5 + keys.len()).map(|place| format!("${place}")).collect();
-            let (last_commit, others) = places.split_last().unwrap_or((&places[0], &[]));
-            text.push_str(if idx == 0 { " (" } else { ", (" });
-            text.push_str(&others.join(", "));
-            text.push_str(as_json);
-            text.push_str(", ");
-            text.push_str(last_commit);
-            text.push(')');
-        }
-        let mut statement = composed(format!("{text} {conflict}"));
+    let keys: String = rollup.stored_keys().iter().map(|key| format!(", {}", key.name)).collect();
+    let columns = 5 + rollup.stored_keys().len();
+    let names: String = (1..columns - 1).map(|column| format!("column{column}, ")).collect();
+    let (name, as_json) = (rollup.name, transaction.as_json());
+    for rows in rows.chunks(MAX_VALUES / columns) {
+        let mut statement = composed(format!(
+            "INSERT INTO {name}_merged (grain, project, bucket_us{keys}, bins, last_commit) \
+             SELECT {names}column{}{as_json}, column{columns} FROM (VALUES {}) AS folded WHERE true \
+             ON CONFLICT (grain, project, bucket_us{keys}) \
+             DO UPDATE SET bins = excluded.bins, last_commit = excluded.last_commit",
+            columns - 1,
+            places(rows.len(), columns, 1)
+        ));
         for ((project, bucket, keys), bins) in rows {
             statement = statement.bind(grain).bind(project).bind(*bucket);
             statement = keys.iter().fold(statement, Statement::bind);
-            let counts: BTreeMap<&str, i64> =
-                bins.counts.iter().filter(|(_, count)| **count != 0).map(|(bin, count)| (&**bin, *count)).collect();
-            let json = serde_json::to_string(&counts).map_err(|error| sqlx::Error::Encode(error.into()))?;
+            let json = serde_json::to_string(&bins.counts).map_err(|error| sqlx::Error::Encode(error.into()))?;
             statement = statement.bind(json).bind(bins.changed);
         }
         statement.run(transaction).await?;

@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
             _ if number == of - 1 => ("session.ended", json!({"reason": "background"}), None),
             _ if number + ENDING >= of => {
                 let tile = number + ENDING - of;
-                let mut data = self.players[tile].count(at);
+                let mut data = self.players[tile].count(at).totals();
                 data["reason"] = "user_choice".into();
                 ("playback.view_ended", data, Some(tile))
             }
@@ -221,7 +221,7 @@ impl<'a> Writer<'a> {
         let player = &mut self.players[tile];
         player.dropped += dropped;
         player.rendered += 599;
-        let mut data = player.count(at);
+        let mut data = player.count(at).totals();
         let more = json!({
             "period_ms": 10_000, "state": "playing", "dropped_frames": player.dropped, "rendered_frames": player.rendered,
             "playhead_ms": player.playing_ms, "buffer_ms": buffer, "bitrate_kbps": player.kbps,
@@ -236,11 +236,16 @@ impl<'a> Writer<'a> {
 }
 
 impl Player {
-    /// Counts up to an instant; returns the totals as a player tells them.
-    fn count(&mut self, at: i64) -> Value {
+    /// Counts up to an instant.
+    const fn count(&mut self, at: i64) -> &Self {
         let passed = at - self.told_ms;
         self.told_ms = at;
         *if self.is_stalled { &mut self.rebuffer_ms } else { &mut self.playing_ms } += passed;
+        self
+    }
+
+    /// As a player tells them.
+    fn totals(&self) -> Value {
         json!({
             "playing_ms": self.playing_ms, "rebuffer_ms": self.rebuffer_ms, "rebuffer_count": self.rebuffers, "seek_ms": 0,
             "paused_ms": 0,
