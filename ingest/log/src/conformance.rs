@@ -196,6 +196,8 @@ pub(crate) async fn a_poll_is_bounded_and_partitions_take_turns<B: Backend>() {
     let mut consumer = reader(&*log, &[0, 0]).await;
     let mut of_the_full = 0;
     loop {
+        // Slower than any way to the other partition, which another broker may lead: what is judged is whose turn it is.
+        tokio::time::sleep(Duration::from_millis(25)).await;
         let Polled::Records(records) = consumer.poll(20_000, AT_LAST).await.unwrap() else {
             panic!("records are there")
         };
