@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::input::word;
 use crate::event::{Event, Format};
+use crate::json;
 use crate::kinds::{AppCrashed, AppError, PlaybackError};
 
 /// Origin, code, domain and severity of an error event; `None` for other events. What is not told is empty.
@@ -37,5 +38,5 @@ pub fn error_keys(event: &Event<'_>) -> Option<[String; 4]> {
 }
 
 fn typed<T: DeserializeOwned>(event: &Event<'_>) -> Option<T> {
-    serde_json::from_str(&event.data).ok()
+    json::typed(&event.data)
 }

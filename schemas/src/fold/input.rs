@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::dedup::{EventKey, IdTime};
 use crate::event::{Format, stream_platform};
+use crate::json;
 use crate::kinds::{self, ErrorDomain, Network, PlayerState, RebufferEnd, RenditionReason, Severity, TelemetryLevel};
 use crate::time::Timestamp;
 
@@ -315,7 +316,7 @@ fn device_platform(name: &str) -> &'static str {
 }
 
 fn typed<T: DeserializeOwned + Default>(data: &str) -> T {
-    serde_json::from_str(data).unwrap_or_default()
+    json::typed(data).unwrap_or_default()
 }
 
 fn what(event: &Stored<'_>) -> What {

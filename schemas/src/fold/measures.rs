@@ -259,11 +259,10 @@ pub struct SumKey {
 
 impl Hash for SumKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Few of a unit's keys share these; equality looks at the rest.
-        self.minute_ms.hash(state);
-        self.band.hash(state);
-        self.dims.view_id.hash(state);
-        self.dims.part.hash(state);
+        // Few of a unit's keys share these; equality looks at the rest. Of a view's id the end, which is random in a UUID.
+        let end = self.dims.view_id.as_bytes().last_chunk::<8>().copied().unwrap_or_default();
+        state.write_u64(u64::from_le_bytes(end).wrapping_add(self.dims.part.into()));
+        state.write_i64(self.minute_ms.wrapping_add(self.band.0.into()));
     }
 }
 
@@ -288,8 +287,13 @@ impl Default for Cell {
 }
 
 impl Cell {
+    /// Adds to a measure.
+    pub(super) fn add(&mut self, measure: Measure, value: i64) {
+        self.values[measure as usize] += value;
+    }
+
     /// Adds to a bin.
-    fn add_bin(&mut self, (metric, bin, count): Bin) {
+    pub(super) fn add_bin(&mut self, (metric, bin, count): Bin) {
         // A key has a few of them: what a view tells in a minute.
         match self.bins.iter_mut().find(|known| (known.0, known.1) == (metric, bin)) {
             Some(known) => known.2 += count,
@@ -306,20 +310,16 @@ pub struct Sums {
 }
 
 impl Sums {
-    fn cell(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64) -> &mut Cell {
+    /// What is counted in the minute of an instant.
+    pub(super) fn cell(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64) -> &mut Cell {
         let minute_ms = at_ms - at_ms.rem_euclid(MINUTE_MS);
         self.cells.entry(SumKey { dims: Arc::clone(dims), band, minute_ms }).or_default()
-    }
-
-    /// The values at an instant.
-    pub(super) fn at(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64) -> &mut Values {
-        &mut self.cell(dims, band, at_ms).values
     }
 
     /// Adds to a measure.
     pub(super) fn add(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64, measure: Measure, value: i64) {
         if value != 0 {
-            self.at(dims, band, at_ms)[measure as usize] += value;
+            self.cell(dims, band, at_ms).add(measure, value);
         }
     }
 

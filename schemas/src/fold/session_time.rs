@@ -128,14 +128,16 @@ fn count(sums: &mut Sums, dims: &Arc<Dims>, tiles: Tiles, (from_ms, to_ms): (i64
     let (of_playing, of_both) = (Band::of(tiles.playing), Band::of(tiles.playing + tiles.stalled));
     for (at, ms) in minutes(from_ms, to_ms) {
         if tiles.playing > 0 {
-            sums.add(dims, of_playing, at, Measure::ViewerMs, times * ms);
-            sums.add_bin(dims, of_playing, at, (Metric::TileCount, bin, times * ms));
+            let cell = sums.cell(dims, of_playing, at);
+            cell.add(Measure::ViewerMs, times * ms);
+            cell.add_bin((Metric::TileCount, bin, times * ms));
         }
         if tiles.stalled > 0 {
-            sums.add(dims, of_both, at, Measure::AnyStallMs, times * ms);
-        }
-        if tiles.stalled > 0 && tiles.playing == 0 {
-            sums.add(dims, of_both, at, Measure::AllStallMs, times * ms);
+            let cell = sums.cell(dims, of_both, at);
+            cell.add(Measure::AnyStallMs, times * ms);
+            if tiles.playing == 0 {
+                cell.add(Measure::AllStallMs, times * ms);
+            }
         }
     }
 }

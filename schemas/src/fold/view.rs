@@ -476,7 +476,7 @@ impl Part {
         if ms == 0 {
             return;
         }
-        let values = around.sums.at(&self.dims, around.band, at_ms);
+        let values = &mut around.sums.cell(&self.dims, around.band, at_ms).values;
         let mut add = |measure: Measure| {
             self.own[measure as usize] += ms;
             values[measure as usize] += ms;

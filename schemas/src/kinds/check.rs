@@ -131,6 +131,8 @@ struct Walk {
     kind: Option<&'static KindSpec>,
     fields: &'static [FieldSpec],
     strictness: Strictness,
+    /// The field behind the one that was met last.
+    next: usize,
     /// Fields that were met, one bit each.
     met: u64,
     /// Fields that were met with a value, one bit each.
@@ -146,6 +148,7 @@ impl Walk {
             kind,
             fields: kind.map_or(&[], |kind| kind.fields),
             strictness,
+            next: 0,
             met: 0,
             present: 0,
             edits: Vec::new(),
@@ -156,7 +159,7 @@ impl Walk {
 
     /// Takes in one member of the object.
     fn take(&mut self, name: &str, scalar: &Scalar<'_>) -> Result<(), Broken> {
-        let Some(idx) = self.fields.iter().position(|field| field.name == name) else {
+        let Some(idx) = self.position(name) else {
             if let Some(name) = self.never_stored(name) {
                 self.edits.push((name, Edit::Remove));
             } else {
@@ -177,6 +180,16 @@ impl Walk {
         }
         self.present |= 1 << idx;
         Ok(())
+    }
+
+    /// The field of that name. Most senders keep to the order of the declaration, so the search begins behind the last.
+    fn position(&mut self, name: &str) -> Option<usize> {
+        let (before, behind) = self.fields.split_at(self.next.min(self.fields.len()));
+        let is_it = |field: &FieldSpec| field.name == name;
+        let idx =
+            behind.iter().position(is_it).map(|idx| before.len() + idx).or_else(|| before.iter().position(is_it))?;
+        self.next = idx + 1;
+        Some(idx)
     }
 
     /// The name, if it may not be stored. That is no fault of the event, so it gets no flag `range`: none of its fields

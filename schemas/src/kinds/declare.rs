@@ -116,7 +116,11 @@ macro_rules! kinds {
         #[cfg(test)]
         pub(super) fn through_its_type(name: &str, data: &str) -> Option<serde_json::Result<serde_json::Value>> {
             match name {
-                $($name => Some(serde_json::from_str::<$kind>(data).and_then(|typed| serde_json::to_value(&typed))),)+
+                $($name => {
+                    let typed = serde_json::from_str::<$kind>(data);
+                    assert_eq!($crate::json::typed::<$kind>(data), typed.as_ref().ok().cloned(), "{data}");
+                    Some(typed.and_then(|typed| serde_json::to_value(&typed)))
+                })+
                 _ => None,
             }
         }

@@ -15,8 +15,14 @@ pub(super) fn uuid(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
 
 /// A text of 1 to `max_chars` characters without control characters.
 pub(super) fn opaque(text: Cow<'_, str>, max_chars: usize) -> Option<Cow<'_, str>> {
-    let fits = !text.is_empty() && event::has_at_most_chars(&text, max_chars) && !text.chars().any(char::is_control);
-    fits.then_some(text)
+    let fits = !text.is_empty() && event::has_at_most_chars(&text, max_chars);
+    (fits && (is_printed_ascii(&text) || !text.chars().any(char::is_control))).then_some(text)
+}
+
+/// Whether all characters are of ASCII, and none is a control character or a space. All bytes are looked at, without a
+/// way out: so they are looked at many at a time.
+fn is_printed_ascii(text: &str) -> bool {
+    text.bytes().fold(true, |is_printed, byte| is_printed & (0x21..0x7f).contains(&byte))
 }
 
 /// An event id: 1 to 64 of `[A-Za-z0-9._:-]`.
@@ -45,7 +51,7 @@ pub(super) fn as_kind_name(name: &str) -> String {
 
 /// A source: a URI reference of 1 to 128 characters, that is without white space.
 pub(super) fn source(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    opaque(text, 128).filter(|text| !text.chars().any(char::is_whitespace))
+    opaque(text, 128).filter(|text| is_printed_ascii(text) || !text.chars().any(char::is_whitespace))
 }
 
 /// A device platform of the list, in any case.

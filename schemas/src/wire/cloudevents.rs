@@ -36,30 +36,37 @@ enum Name {
     Appversion,
 }
 
-const NAMES: [(&str, Name); 17] = [
-    ("specversion", Name::Specversion),
-    ("id", Name::Id),
-    ("source", Name::Source),
-    ("type", Name::Type),
-    ("time", Name::Time),
-    ("installid", Name::Installid),
-    ("sessionid", Name::Sessionid),
-    ("seq", Name::Seq),
-    ("bootid", Name::Bootid),
-    ("mono", Name::Mono),
-    ("anonid", Name::Anonid),
-    ("userid", Name::Userid),
-    ("viewid", Name::Viewid),
-    ("layoutid", Name::Layoutid),
-    ("slot", Name::Slot),
-    ("platform", Name::Platform),
-    ("appversion", Name::Appversion),
-];
+impl Name {
+    const COUNT: usize = Self::Appversion as usize + 1;
+
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "specversion" => Self::Specversion,
+            "id" => Self::Id,
+            "source" => Self::Source,
+            "type" => Self::Type,
+            "time" => Self::Time,
+            "installid" => Self::Installid,
+            "sessionid" => Self::Sessionid,
+            "seq" => Self::Seq,
+            "bootid" => Self::Bootid,
+            "mono" => Self::Mono,
+            "anonid" => Self::Anonid,
+            "userid" => Self::Userid,
+            "viewid" => Self::Viewid,
+            "layoutid" => Self::Layoutid,
+            "slot" => Self::Slot,
+            "platform" => Self::Platform,
+            "appversion" => Self::Appversion,
+            _ => return None,
+        })
+    }
+}
 
 /// The attributes of one event as sent (null too, so that a second value is noticed), and its data still as text.
 #[derive(Default)]
 struct Envelope<'a> {
-    values: [Option<Scalar<'a>>; NAMES.len()],
+    values: [Option<Scalar<'a>>; Name::COUNT],
     data: Option<Cow<'a, str>>,
 }
 
@@ -70,17 +77,18 @@ struct Fault {
 }
 
 impl<'a> Envelope<'a> {
-    fn from_json(text: &'a str) -> Result<Self, Fault> {
+    /// Reads an event whose attributes break no rule; its data is only found.
+    fn at_once(text: &'a str) -> Option<Self> {
         let mut envelope = Self::default();
         let is_data = |name: &str| name == "data" || name == "data_base64";
         let is_read = json::read_once(text, is_data, |name, value| match value {
-            json::Value::Text(raw) => envelope.data.replace(Cow::Borrowed(raw.get())).is_none(),
+            json::Value::Text(text) => envelope.data.replace(Cow::Borrowed(text)).is_none(),
             json::Value::Scalar(value) => envelope.set(name, value).is_ok(),
         });
-        if is_read { Ok(envelope) } else { Self::value_by_value(text) }
+        is_read.then_some(envelope)
     }
 
-    /// The same, and which rule is broken by which attribute.
+    /// Reads any event, and says which rule is broken by which attribute.
     fn value_by_value(text: &'a str) -> Result<Self, Fault> {
         let members = Members::parse(text).map_err(|reason| Fault { reason, field: None })?;
         let mut envelope = Self::default();
@@ -115,8 +123,8 @@ impl<'a> Envelope<'a> {
     }
 
     fn set(&mut self, name: &str, value: Scalar<'a>) -> Result<(), Reason> {
-        let Some((_, known)) = NAMES.iter().find(|(known, _)| *known == name) else { return Ok(()) };
-        let slot = &mut self.values[*known as usize];
+        let Some(known) = Name::of(name) else { return Ok(()) };
+        let slot = &mut self.values[known as usize];
         if slot.is_some() {
             return Err(Reason::DuplicateAttribute);
         }
@@ -151,7 +159,12 @@ pub(super) fn structured<'a>(received: &Received<'a>, bytes: &'a [u8]) -> Verdic
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Verdict::Quarantine(unreadable(received.wire, Reason::InvalidJson, bytes));
     };
-    judge(received, bytes, Envelope::from_json(text.trim_start_matches('\u{feff}')))
+    let text = text.trim_start_matches('\u{feff}');
+    match Envelope::at_once(text).map(|envelope| judge(received, bytes, Ok(envelope))) {
+        Some(Verdict::Accept(event)) => Verdict::Accept(event),
+        // Whatever is not accepted is judged by what reads value by value, and knows the reason.
+        _ => judge(received, bytes, Envelope::value_by_value(text)),
+    }
 }
 
 /// One event in binary mode.

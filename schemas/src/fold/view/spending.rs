@@ -29,7 +29,7 @@ impl Part {
         let upscale = self.upscale();
         for (at, ms) in minutes(from, to) {
             let media_ms = ms * self.rate_milli / 1000;
-            let values = around.sums.at(&self.dims, around.band, at);
+            let values = &mut around.sums.cell(&self.dims, around.band, at).values;
             let mut add = |measure: Measure, value: i64| {
                 self.own[measure as usize] += value;
                 values[measure as usize] += value;
