@@ -13,7 +13,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use schemas::fold::measures::Bin;
+use schemas::fold::measures::{Bin, MEASURE_COUNT};
 use schemas::rollups::Rollup;
 use serde::{Deserialize, Serialize};
 use sqlx::SqlStr;
@@ -270,10 +270,18 @@ impl Transaction {
     }
 }
 
-/// The table of a rollup's deltas, and its columns in the order of their values.
-fn delta_columns(rollup: &Rollup) -> String {
+/// Places of the measures that are written of a delta; of a distribution none. The tables of views have some 60, each with
+/// a default: those that nothing happened to are left to it.
+fn written_measures(delta: &Delta) -> Vec<usize> {
+    let measures = if delta.rollup.is_distribution() { 0 } else { delta.rollup.measures.len() };
+    let is_written = |place: &usize| measures < MEASURE_COUNT || delta.rows.iter().any(|row| row.measures[*place] != 0);
+    (0..measures).filter(is_written).collect()
+}
+
+/// The table of a rollup's deltas, and its columns in the order of their values: those of all keys and of these measures.
+fn delta_columns(rollup: &Rollup, measures: &[usize]) -> String {
     let bins = if rollup.is_distribution() { ", bins" } else { "" };
-    let measures = if rollup.is_distribution() { &[] } else { rollup.measures };
+    let measures = measures.iter().map(|place| &rollup.measures[*place]);
     let columns: String =
         rollup.stored_keys().iter().chain(measures).map(|column| format!(", {}", column.name)).collect();
     format!("{}_delta (commit_id, project, bucket_us{columns}{bins})", rollup.name)

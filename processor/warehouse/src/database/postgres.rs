@@ -344,14 +344,17 @@ impl Session {
     pub(super) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
         let rollup = delta.rollup;
         let (keys, is_distribution) = (rollup.stored_keys().len(), rollup.is_distribution());
-        let measures = if is_distribution { 0 } else { rollup.measures.len() };
-        let numbers = std::iter::repeat_n("bigint[]", measures);
+        let measures = super::written_measures(delta);
+        let numbers = std::iter::repeat_n("bigint[]", measures.len());
         let texts = std::iter::repeat_n("text[]", keys);
         let bins = is_distribution.then_some("jsonb[]");
         let types = ["text[]", "bigint[]"].into_iter().chain(texts).chain(numbers).chain(bins);
         let arrays: Vec<String> = types.zip(2..).map(|(ty, place)| format!("${place}::{ty}")).collect();
-        let insert =
-            format!("INSERT INTO {} SELECT $1, * FROM unnest({})", super::delta_columns(rollup), arrays.join(", "));
+        let insert = format!(
+            "INSERT INTO {} SELECT $1, * FROM unnest({})",
+            super::delta_columns(rollup, &measures),
+            arrays.join(", ")
+        );
         for rows in delta.rows.chunks(APPENDED_ROWS) {
             let mut query = sqlx::query(AssertSqlSafe(insert.clone()))
                 .bind(commit_id)
@@ -360,8 +363,8 @@ impl Session {
             for place in 0..keys {
                 query = query.bind(column(rows, |row| kept(&row.keys[place])));
             }
-            for place in 0..measures {
-                query = query.bind(column(rows, |row| row.measures[place]));
+            for place in &measures {
+                query = query.bind(column(rows, |row| row.measures[*place]));
             }
             if is_distribution {
                 query = query.bind(column(rows, |row| super::bins_to_json(&row.bins)));

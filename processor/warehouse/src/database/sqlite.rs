@@ -151,11 +151,12 @@ pub(super) async fn append(
     delta: &Delta,
 ) -> Result<(), sqlx::Error> {
     let is_distribution = delta.rollup.is_distribution();
-    let insert = format!("INSERT INTO {} VALUES ", super::delta_columns(delta.rollup));
+    let measures = super::written_measures(delta);
+    let insert = format!("INSERT INTO {} VALUES ", super::delta_columns(delta.rollup, &measures));
     let mut text = Arc::new(String::new());
     let mut rows_of_text = 0;
     for rows in delta.rows.chunks(APPENDED_ROWS) {
-        let values = 3 + rows[0].keys.len() + rows[0].measures.len() + usize::from(is_distribution);
+        let values = 3 + rows[0].keys.len() + measures.len() + usize::from(is_distribution);
         if rows_of_text != rows.len() {
             let row = format!("({})", vec!["?"; values].join(","));
             text = Arc::new(insert.clone() + &vec![row; rows.len()].join(","));
@@ -167,8 +168,8 @@ pub(super) async fn append(
             for key in &row.keys {
                 query = query.bind(key.as_str());
             }
-            for measure in &row.measures {
-                query = query.bind(*measure);
+            for place in &measures {
+                query = query.bind(row.measures[*place]);
             }
             if is_distribution {
                 query = query.bind(super::bins_to_json(&row.bins));

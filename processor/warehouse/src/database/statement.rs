@@ -33,6 +33,27 @@ pub(crate) fn places(rows: usize, columns: usize, first: usize) -> String {
 /// At most that many values are bound in one statement: `SQLite` takes 32 766, Postgres 65 535.
 pub(crate) const MAX_VALUES: usize = 32_766;
 
+/// Statements with more values than this are not kept prepared: their texts are as many as the numbers of their rows.
+const KEPT_VALUES: usize = 512;
+
+/// The same text with parameters that have no numbers. `SQLite` looks numbered ones up by name, one after the other, when
+/// it prepares them and again when they are bound: with thousands of them that takes longer than all else. `None` unless
+/// each is there once, in order.
+fn unnumbered(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut parts = text.split('$');
+    plain.push_str(parts.next()?);
+    for (number, part) in (1_usize..).zip(parts) {
+        let rest = part.strip_prefix(&number.to_string())?;
+        if rest.starts_with(|next: char| next.is_ascii_digit()) {
+            return None;
+        }
+        plain.push('?');
+        plain.push_str(rest);
+    }
+    Some(plain)
+}
+
 /// One statement and the values of its parameters.
 #[must_use = "a statement does nothing until it is run"]
 #[derive(Debug)]
@@ -126,7 +147,10 @@ impl Statement {
     }
 
     fn for_sqlite(self) -> Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
-        let query = sqlx::query(self.text);
+        let is_kept = self.values.len() <= KEPT_VALUES;
+        let text = Some(&self.text).filter(|_| !is_kept).and_then(|text| unnumbered(text.as_str()));
+        let text = text.map_or(self.text, |text| AssertSqlSafe(text).into_sql_str());
+        let query = sqlx::query(text).persistent(is_kept);
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Number(number) => query.bind(number),
             Value::Text(text) => query.bind(text),
@@ -138,7 +162,7 @@ impl Statement {
     }
 
     fn for_postgres(self) -> Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
-        let query = sqlx::query(self.text);
+        let query = sqlx::query(self.text).persistent(self.values.len() <= KEPT_VALUES);
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Number(number) => query.bind(number),
             Value::Text(text) => query.bind(kept(&text)),
@@ -241,6 +265,21 @@ impl Column for Option<Timestamp> {
         match row {
             Row::Sqlite(row) => row.get::<Option<&str>, _>(idx).and_then(Timestamp::parse_sql),
             Row::Postgres(row) => row.get::<Option<chrono::DateTime<chrono::Utc>>, _>(idx).map(Timestamp::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_lose_their_numbers_only_where_each_is_there_once_in_order() {
+        let places = format!("VALUES {}", places(6, 2, 1));
+        assert_eq!(unnumbered(&places).unwrap(), "VALUES (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), (?, ?)");
+        assert_eq!(unnumbered("SELECT 1").unwrap(), "SELECT 1");
+        for text in ["$1, $1", "$2, $1", "$1, $3", "$12", "$name"] {
+            assert_eq!(unnumbered(text), None, "{text}");
         }
     }
 }
