@@ -22,7 +22,7 @@ use crate::units::{self, Facts};
 /// How long the first event after a pause waits for company.
 const LINGER: Duration = Duration::from_millis(40);
 /// Plain bytes per fold: bounds its time and memory, whatever a record inflates to.
-const FOLD_BYTES: usize = 8 << 20;
+const FOLD_BYTES: usize = 1 << 20;
 /// Id runs are merged so often per commit at most: what has piled up must not hold up the next commits.
 const RUN_MERGES: usize = 4;
 

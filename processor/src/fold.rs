@@ -8,7 +8,7 @@ use event_log::LogRecord;
 use schemas::clock::{Clocks, Correction, Stamp, Transmission};
 use schemas::dedup::{EventKey, IdTime};
 use schemas::fold::measures::Sums;
-use schemas::fold::{Input, Stored, error_keys};
+use schemas::fold::{Input, Stored, UnitName, error_keys};
 use schemas::kinds;
 use schemas::record::{self, Item, Record, Upload};
 use schemas::rollups::{ERROR, LEDGER, QUALITY, USAGE};
@@ -247,6 +247,41 @@ impl<'a> Place<'a> {
         Settling { place: self, pending, outcomes, lines: Vec::new(), unknown_kinds }
     }
 
+    /// The event as the fold of views and sessions sees it.
+    fn stored<'e>(
+        self,
+        index: usize,
+        event: &'e Event<'_>,
+        correction: &Correction,
+        person_id: Option<&'e str>,
+    ) -> Stored<'e>
+    where
+        'a: 'e,
+    {
+        Stored {
+            project: self.upload.project,
+            format: event.format,
+            kind: &event.kind,
+            seq: event.seq,
+            boot_id: event.boot_id.as_deref(),
+            mono_ms: event.mono_ms.and_then(|ms| i64::try_from(ms).ok()),
+            occurred_at: event.occurred_at,
+            corrected_at: correction.corrected_at,
+            received_at: self.upload.received_at,
+            install_id: event.install_id.as_deref(),
+            session_id: event.session_id.as_deref(),
+            view_id: event.view_id.as_deref(),
+            layout_id: event.layout_id.as_deref(),
+            person_id,
+            stream_id: event.stream_id.as_deref(),
+            stream_platform: event.stream_platform,
+            device_platform: event.device_platform,
+            app_version: event.app_version.as_deref(),
+            data: &event.data,
+            address: (self.log_record.position, u32::try_from(index).unwrap_or(u32::MAX)),
+        }
+    }
+
     fn settle(
         self,
         state: &mut PartitionState,
@@ -359,9 +394,15 @@ impl Settling<'_, '_> {
         let late = is_late(upload.received_at, correction);
         let person_id = person_of(upload, event);
         self.pending.rows.event(upload, event, correction, person_id.as_deref(), self.address(index));
-        if let Some((unit, input)) = Input::of(&self.stored(index, event, correction, person_id.as_deref())) {
+        let stored = self.place.stored(index, event, correction, person_id.as_deref());
+        if let Some(unit) = UnitName::of(&stored) {
             let inputs = self.pending.inputs.entry(self.place.log_record.partition).or_default();
-            inputs.entry(unit).or_default().push(input);
+            match inputs.get_mut(&unit) {
+                Some(inputs) => inputs.extend(Input::behind(&stored, unit.order(), inputs)),
+                None => {
+                    _ = inputs.insert((&unit).into(), Input::behind(&stored, unit.order(), &[]).into_iter().collect())
+                }
+            }
         }
         if let Some([origin, code, domain, severity]) = error_keys(event) {
             let app_version = event.app_version.as_deref().unwrap_or_default();
@@ -374,38 +415,6 @@ impl Settling<'_, '_> {
         let measures =
             [late.into(), correction.future_clamped.into(), (correction.quality != TimeQuality::Device).into()];
         self.line(event.format, kind, Outcome::Stored, None, measures);
-    }
-
-    /// The event as the fold of views and sessions sees it.
-    fn stored<'e>(
-        &'e self,
-        index: usize,
-        event: &'e Event<'_>,
-        correction: &Correction,
-        person_id: Option<&'e str>,
-    ) -> Stored<'e> {
-        Stored {
-            project: self.place.upload.project,
-            format: event.format,
-            kind: &event.kind,
-            seq: event.seq,
-            boot_id: event.boot_id.as_deref(),
-            mono_ms: event.mono_ms.and_then(|ms| i64::try_from(ms).ok()),
-            occurred_at: event.occurred_at,
-            corrected_at: correction.corrected_at,
-            received_at: self.place.upload.received_at,
-            install_id: event.install_id.as_deref(),
-            session_id: event.session_id.as_deref(),
-            view_id: event.view_id.as_deref(),
-            layout_id: event.layout_id.as_deref(),
-            person_id,
-            stream_id: event.stream_id.as_deref(),
-            stream_platform: event.stream_platform,
-            device_platform: event.device_platform,
-            app_version: event.app_version.as_deref(),
-            data: &event.data,
-            address: (self.place.log_record.position, u32::try_from(index).unwrap_or(u32::MAX)),
-        }
     }
 
     /// Quarantines an event that is counted under `kind`.

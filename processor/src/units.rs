@@ -34,7 +34,7 @@ pub(crate) type Units = HashMap<UnitKey, Unit, RandomState>;
 pub(crate) type PutAway = HashMap<UnitKey, Timestamp, RandomState>;
 
 /// New inputs by unit.
-pub(crate) type Inputs = HashMap<UnitKey, Vec<Input>, RandomState>;
+pub(crate) type Inputs = hashbrown::HashMap<UnitKey, Vec<Input>, RandomState>;
 
 /// Facts that a commit writes, and the names of those that they replace.
 #[derive(Debug, Default)]

@@ -111,7 +111,7 @@ fn folded(key: &UnitKey, view_id: &str, told: &[Told]) -> OneView {
         let mut step = Folded::default();
         unit.fold(std::slice::from_ref(input), &mut step);
         facts.append(&mut step.views);
-        if input.view_id.as_deref() == Some(view_id) {
+        if input.about.view_id.as_deref() == Some(view_id) {
             let after = unit.view_state(view_id);
             timeline.push(Step {
                 at: Timestamp::from_millis(input.corrected_ms).unwrap_or_default(),

@@ -2,6 +2,9 @@
 
 mod cmcd;
 
+use std::sync::Arc;
+
+use hashbrown::Equivalent;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,10 +39,19 @@ pub enum Order {
     Clock,
 }
 
-impl UnitKey {
+/// The same, borrowed from an event: a unit is looked up by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UnitName<'a> {
+    project: &'a str,
+    order: Order,
+    install_id: &'a str,
+    session_id: &'a str,
+}
+
+impl<'a> UnitName<'a> {
     /// The unit of a stored event; `None` for events that are in none.
     #[must_use]
-    pub fn of(event: &Stored<'_>) -> Option<Self> {
+    pub fn of(event: &Stored<'a>) -> Option<Self> {
         let (order, install_id, session_id) = match event.format {
             Format::Native if event.seq.is_some() => (Order::Session, event.install_id?, event.session_id?),
             Format::Cmcd2 if event.seq.is_some() => {
@@ -50,12 +62,42 @@ impl UnitKey {
             Format::StreamyyyLegacy => (Order::Clock, "", event.session_id?),
             _ => return None,
         };
-        Some(Self {
-            project: event.project.into(),
-            order,
-            install_id: install_id.into(),
-            session_id: session_id.into(),
-        })
+        Some(Self { project: event.project, order, install_id, session_id })
+    }
+
+    /// What orders its inputs.
+    #[must_use]
+    pub const fn order(&self) -> Order {
+        self.order
+    }
+}
+
+impl Equivalent<UnitKey> for UnitName<'_> {
+    fn equivalent(&self, key: &UnitKey) -> bool {
+        let UnitKey { project, order, install_id, session_id } = key;
+        self.session_id == &**session_id
+            && self.install_id == &**install_id
+            && self.order == *order
+            && self.project == &**project
+    }
+}
+
+impl From<&UnitName<'_>> for UnitKey {
+    fn from(name: &UnitName<'_>) -> Self {
+        Self {
+            project: name.project.into(),
+            order: name.order,
+            install_id: name.install_id.into(),
+            session_id: name.session_id.into(),
+        }
+    }
+}
+
+impl UnitKey {
+    /// The unit of a stored event; `None` for events that are in none.
+    #[must_use]
+    pub fn of(event: &Stored<'_>) -> Option<Self> {
+        UnitName::of(event).as_ref().map(Into::into)
     }
 
     /// A key of its own among those of events: whether the unit was ever begun.
@@ -115,19 +157,35 @@ pub struct Stored<'a> {
     pub address: (u64, u32),
 }
 
+impl<'a> Stored<'a> {
+    /// The boot, if its clock is monotonic.
+    fn monotonic_boot(&self) -> Option<&'a str> {
+        self.boot_id.filter(|_| self.mono_ms.is_some())
+    }
+}
+
 /// One input of a unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     /// Where it stands among the inputs of its unit (CMCD: of its view).
     pub place: Place,
-    /// The boot, if its clock is monotonic.
-    pub boot: Option<Box<str>>,
     /// The clock: monotonic or of the wall, ms.
     pub clock_ms: i64,
     /// Corrected time, ms.
     pub corrected_ms: i64,
     /// When it arrived.
     pub received_at: Timestamp,
+    /// Who says it, and of what.
+    pub about: Arc<About>,
+    /// What it tells.
+    pub what: What,
+}
+
+/// Who says something, and of what: the same for most inputs of a view, which share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The boot, if its clock is monotonic.
+    pub boot: Option<Box<str>>,
     /// The view.
     pub view_id: Option<Box<str>>,
     /// The layout on screen.
@@ -142,8 +200,33 @@ pub struct Input {
     pub device_platform: &'static str,
     /// Version of the app.
     pub app_version: Box<str>,
-    /// What it tells.
-    pub what: What,
+}
+
+impl About {
+    fn of(event: &Stored<'_>) -> Self {
+        Self {
+            boot: event.monotonic_boot().map(Into::into),
+            view_id: event.view_id.map(Into::into),
+            layout_id: event.layout_id.map(Into::into),
+            person_id: event.person_id.unwrap_or_default().into(),
+            stream_id: event.stream_id.unwrap_or_default().into(),
+            stream_platform: event.stream_platform.map_or("", stream_platform),
+            device_platform: event.device_platform.map_or("", device_platform),
+            app_version: event.app_version.unwrap_or_default().into(),
+        }
+    }
+
+    /// Whether it is what the event says. One with a platform that is not in the list is never taken for another's.
+    fn is_of(&self, event: &Stored<'_>) -> bool {
+        self.view_id.as_deref() == event.view_id
+            && self.boot.as_deref() == event.monotonic_boot()
+            && self.layout_id.as_deref() == event.layout_id
+            && *self.person_id == *event.person_id.unwrap_or_default()
+            && *self.stream_id == *event.stream_id.unwrap_or_default()
+            && self.stream_platform == event.stream_platform.unwrap_or_default()
+            && self.device_platform == event.device_platform.unwrap_or_default()
+            && *self.app_version == *event.app_version.unwrap_or_default()
+    }
 }
 
 /// Order of inputs: the sender's number, then the address in the log.
@@ -281,33 +364,36 @@ pub enum Act {
     End(Box<str>),
 }
 
+/// An input may share what it is about with so many before it: the tiles of a layout take turns.
+const SHARED_WITH: usize = 16;
+
 impl Input {
     /// The unit and the input that a stored event is; `None` for events that are in no unit.
     #[must_use]
     pub fn of(event: &Stored<'_>) -> Option<(UnitKey, Self)> {
         let key = UnitKey::of(event)?;
-        let number = match key.order {
+        let input = Self::behind(event, key.order, &[])?;
+        Some((key, input))
+    }
+
+    /// The input that an event of a unit with this order is, behind others of the unit.
+    #[must_use]
+    pub fn behind(event: &Stored<'_>, order: Order, others: &[Self]) -> Option<Self> {
+        let number = match order {
             Order::Clock => event.occurred_at.millis(),
             Order::Session | Order::View => event.seq?.into(),
         };
-        let boot = event.boot_id.filter(|_| event.mono_ms.is_some());
-        let clock_ms = boot.and(event.mono_ms).unwrap_or_else(|| event.occurred_at.millis());
-        let input = Self {
+        let clock_ms = event.monotonic_boot().and(event.mono_ms).unwrap_or_else(|| event.occurred_at.millis());
+        let mut shared = others.iter().rev().take(SHARED_WITH).map(|other| &other.about);
+        let about = shared.find(|about| about.is_of(event)).map_or_else(|| Arc::new(About::of(event)), Arc::clone);
+        Some(Self {
             place: Place { number, address: event.address },
-            boot: boot.map(Into::into),
             clock_ms,
             corrected_ms: event.corrected_at.millis(),
             received_at: event.received_at,
-            view_id: event.view_id.map(Into::into),
-            layout_id: event.layout_id.map(Into::into),
-            person_id: event.person_id.unwrap_or_default().into(),
-            stream_id: event.stream_id.unwrap_or_default().into(),
-            stream_platform: event.stream_platform.map_or("", stream_platform),
-            device_platform: event.device_platform.map_or("", device_platform),
-            app_version: event.app_version.unwrap_or_default().into(),
+            about,
             what: what(event),
-        };
-        Some((key, input))
+        })
     }
 }
 

@@ -19,7 +19,7 @@ pub mod view;
 
 pub use errors::error_keys;
 pub use facts::{SessionFact, ViewFact};
-pub use input::{Input, Order, Place, Stored, UnitKey};
+pub use input::{Input, Order, Place, Stored, UnitKey, UnitName};
 pub use unit::{Folded, StoredUnits, Unit, VIEW_SILENCE_MS, is_silent, units_from_bytes, units_to_bytes};
 pub use view::State;
 

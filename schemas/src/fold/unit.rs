@@ -155,7 +155,7 @@ impl Unit {
         match self.order {
             Order::View => {
                 let is_behind = |input: &Input| {
-                    let view = input.view_id.as_ref().and_then(|view_id| self.views.get(view_id));
+                    let view = input.about.view_id.as_ref().and_then(|view_id| self.views.get(view_id));
                     view.is_none_or(|view| view.last < Some(input.place))
                 };
                 inputs.iter().all(is_behind)
@@ -184,7 +184,7 @@ impl Unit {
 
     fn take(&mut self, input: &Input, folded: &mut Folded) {
         if self.order == Order::View {
-            if let Some(view_id) = &input.view_id {
+            if let Some(view_id) = &input.about.view_id {
                 let view = self.views.entry(view_id.clone()).or_default();
                 let has_gap = view.last.is_some_and(|last| last.number + 1 < input.place.number);
                 view.last = Some(input.place);
@@ -217,14 +217,14 @@ impl Unit {
     fn know(&mut self, input: &Input) {
         let session = &mut self.session;
         let differs = |known: &str, told: &str| !told.is_empty() && known != told;
-        if differs(&session.person_id, &input.person_id) {
-            Arc::make_mut(session).person_id = input.person_id.clone();
+        if differs(&session.person_id, &input.about.person_id) {
+            Arc::make_mut(session).person_id = input.about.person_id.clone();
         }
-        if differs(&session.app_version, &input.app_version) {
-            Arc::make_mut(session).app_version = input.app_version.clone();
+        if differs(&session.app_version, &input.about.app_version) {
+            Arc::make_mut(session).app_version = input.about.app_version.clone();
         }
-        if differs(session.device_platform, input.device_platform) {
-            Arc::make_mut(session).device_platform = input.device_platform;
+        if differs(session.device_platform, input.about.device_platform) {
+            Arc::make_mut(session).device_platform = input.about.device_platform;
         }
         match &input.what {
             What::Device { os_major, device_class, network } => {
@@ -272,7 +272,7 @@ impl Unit {
 
     /// Takes in what an input tells of its view, if it does. `has_gap` says that numbers are missing before it.
     fn take_view(&mut self, input: &Input, now_ms: i64, has_gap: bool, folded: &mut Folded) {
-        let (Some(view_id), What::View(told)) = (&input.view_id, &input.what) else { return };
+        let (Some(view_id), What::View(told)) = (&input.about.view_id, &input.what) else { return };
         let live = self.views.get(view_id).and_then(|view| view.live.as_ref());
         if live.is_some_and(|part| now_ms - part.last_ms > VIEW_SILENCE_MS) {
             self.time_out(view_id, folded);
@@ -329,22 +329,22 @@ impl Unit {
         let dims = Dims {
             view_id: view_id.into(),
             part: view.parts,
-            person_id: input.person_id.clone(),
-            stream_id: input.stream_id.clone(),
-            stream_platform: input.stream_platform,
+            person_id: input.about.person_id.clone(),
+            stream_id: input.about.stream_id.clone(),
+            stream_platform: input.about.stream_platform,
             category: told.category.clone().unwrap_or_default(),
-            app_version: input.app_version.clone(),
-            device_platform: input.device_platform,
+            app_version: input.about.app_version.clone(),
+            device_platform: input.about.device_platform,
             ..(*self.session).clone()
         };
         let counters = std::mem::take(&mut view.counters);
-        let mut part = Part::new(Arc::new(dims), input.layout_id.clone(), now_ms, counters);
+        let mut part = Part::new(Arc::new(dims), input.about.layout_id.clone(), now_ms, counters);
         part.totals_gap = told.act != Some(Act::Start);
         view.parts += 1;
         view.has_ended = false;
         view.live = Some(Box::new(part));
         self.live += 1;
-        if let Some(layout_id) = input.layout_id.as_ref().filter(|_| self.order == Order::Session) {
+        if let Some(layout_id) = input.about.layout_id.as_ref().filter(|_| self.order == Order::Session) {
             let is_first = self.on_screen(layout_id) == 1;
             self.openings.begin(layout_id, view_id, is_first, now_ms, &self.session);
         }

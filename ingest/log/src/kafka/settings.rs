@@ -171,7 +171,7 @@ impl KafkaLogConfig {
 }
 
 /// Properties that promises of the log depend on, under all their names.
-const OURS: [&str; 40] = [
+const OURS: [&str; 41] = [
     "acks",
     "auto.commit.enable",
     "auto.commit.interval.ms",

@@ -82,7 +82,7 @@ impl AppSession {
     pub(super) fn take_in(&mut self, input: &Input, now_ms: i64, sums: &mut Sums) {
         self.last_ms = self.last_ms.max(now_ms);
         self.ended = None;
-        if let Some(layout_id) = &input.layout_id
+        if let Some(layout_id) = &input.about.layout_id
             && !self.layouts.contains(layout_id)
             && self.layouts.len() < LAYOUTS_MAX
         {

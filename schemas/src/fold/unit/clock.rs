@@ -21,7 +21,7 @@ pub(super) struct UnitClock {
 impl UnitClock {
     /// Takes in an input; its time, ms.
     pub(super) fn advance(&mut self, input: &Input, has_step_back: bool) -> i64 {
-        let boot = input.boot.as_deref().unwrap_or_default();
+        let boot = input.about.boot.as_deref().unwrap_or_default();
         let is_wall = boot.is_empty();
         let is_same = self.boot.as_deref() == Some(boot)
             && !(is_wall && has_step_back && input.clock_ms + STEP_BACK_MS < self.highest_ms);
