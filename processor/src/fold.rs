@@ -363,7 +363,7 @@ impl Settling<'_, '_> {
             let inputs = self.pending.inputs.entry(self.place.log_record.partition).or_default();
             inputs.entry(unit).or_default().push(input);
         }
-        if let Some([origin, code, domain, severity]) = error_keys(event) {
+        if let Some([origin, code, domain, severity]) = error_keys(&event.kind, event.format, &event.data) {
             let app_version = event.app_version.as_deref().unwrap_or_default();
             let keys = [&*origin, &code, &domain, &severity, app_version];
             self.pending.error.add(upload.project, correction.corrected_at, &keys, [1]);
