@@ -1,8 +1,8 @@
 //! The log: the boundary between ingest, which appends, and the processor, which polls.
 //!
 //! A topic has a fixed number of partitions. A record is opaque bytes; its place is (partition, position), and
-//! positions of a partition rise by one, from 0 unless it goes on for another log. Every range is half-open, and a position always names *the next record*
-//! to append or to read.
+//! positions of a partition rise by one, from 0 unless the log goes on for another one. Every range is half-open, and a
+//! position always names *the next record* to append or to read.
 //!
 //! Two backends: [`DiskLog`] in this process, and [`KafkaLog`] for several. Invariants, whatever the backend (the conformance
 //! suite in `conformance.rs` is their executable form):

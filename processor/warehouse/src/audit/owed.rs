@@ -130,7 +130,7 @@ mod tests {
                 assert!(owed.rows.len() <= 8);
             }
         }
-        let (mut findings, mut ranges) = (Vec::new(), vec![owed.from..owed.to]);
+        let (mut findings, mut ranges) = (Vec::new(), vec![(owed.from, owed.to)]);
         while let Some(mut further) = owed.settle(&mut findings) {
             for position in 0..20 {
                 for partition in 0..2 {
@@ -139,11 +139,11 @@ mod tests {
                     }
                 }
             }
-            ranges.push(further.from..further.to);
+            ranges.push((further.from, further.to));
             owed = further;
         }
         assert_eq!(findings.len(), 40);
-        assert!(ranges.len() > 4 && ranges.windows(2).all(|two| two[0].end == two[1].start), "{ranges:?}");
+        assert!(ranges.len() > 4 && ranges.windows(2).all(|two| two[0].1 == two[1].0), "{ranges:?}");
         // More partitions than fit have one position in common.
         let mut owed = Owed::all(2);
         for partition in 0..5 {
