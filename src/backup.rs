@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use event_log::rebased;
 use processor::{EVENTS_TOPIC, Processor, ProcessorMetrics, Step};
 use prometheus::Registry;
 use reqwest::Client;
@@ -46,7 +47,8 @@ pub(crate) struct RestoreOptions {
     /// Only compare every file of the backup with its manifest.
     #[arg(long)]
     check: bool,
-    /// On a cluster: also where the topic is lost. What was stored can be read then, and nothing can be added.
+    /// On a cluster: also where the topic is lost. What was stored can be read then; nothing is added before `adopt` names
+    /// the log that is lost.
     #[arg(long)]
     without_log: bool,
     /// Print JSON.
@@ -82,7 +84,7 @@ pub(crate) async fn backup(config: &Config, options: &BackupOptions) -> Result<(
 /// Returns once everything that the log has now is committed.
 async fn cover(config: &Config, warehouse: &Warehouse, wait: Duration) -> Result<()> {
     let log = match config.profile()? {
-        Profile::Cluster => OpenLog::of(&*stores::open_log(config.clone()).await?),
+        Profile::Cluster => OpenLog::of(&*stores::open_followed_log(config, warehouse).await?),
         Profile::Embedded => match DataDir::take(&config.data_dir) {
             Ok(data_dir) => return commit_rest(config, warehouse, data_dir).await,
             Err(taken) => ask_for_log(config).await.map_err(|error| taken.context(format!("{error:#}")))?,
@@ -121,9 +123,8 @@ async fn ask_for_log(config: &Config) -> Result<OpenLog> {
 async fn commit_rest(config: &Config, warehouse: &Warehouse, data_dir: DataDir) -> Result<()> {
     let folder = config.log_folder();
     ensure!(folder.exists(), "there is no log at `{}`", folder.display());
-    let log = stores::open_log(config.clone()).await?;
-    let OpenLog { identity, high } = OpenLog::of(&*log);
-    warehouse.bind_log(EVENTS_TOPIC, &identity).await?;
+    let log = stores::open_followed_log(config, warehouse).await?;
+    let high = OpenLog::of(&*log).high;
     // Nobody scrapes them.
     let metrics = ProcessorMetrics::register(&Registry::new())?;
     let mut processor = Processor::new(log, warehouse.clone(), config.processor_settings(), metrics);
@@ -184,15 +185,23 @@ async fn same_topic(config: &Config, taken_in: &TakenIn) -> Result<()> {
         ensure!(
             log.identity() == identity,
             "the topic is {} and the backup's positions are of topic {identity}: a topic cannot begin at the positions of \
-             another one. `--without-log` restores what was stored, to be read only",
+             another one. `--without-log` restores what was stored, to be read; `streamgauge adopt` then lets it go on with \
+             another topic",
             log.identity()
         );
     }
+    ensure!(
+        taken_in.positions.len() == usize::from(log.partitions()),
+        "the backup has {} partitions, and the topic {}",
+        taken_in.positions.len(),
+        log.partitions()
+    );
+    let log = rebased(log, taken_in.bases.clone());
     for ((partition, range), position) in log.ranges().iter().enumerate().zip(&taken_in.positions) {
         ensure!(
             (range.low..=range.high).contains(position),
             "the backup ends at {position} of partition {partition}, and the topic has {}..{}: records between are lost. \
-             `--without-log` restores what was stored, to be read only",
+             `--without-log` restores what was stored, to be read; `streamgauge adopt` then lets it go on with another topic",
             range.low,
             range.high
         );

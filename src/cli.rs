@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::adopt::{self, AdoptOptions};
 use crate::audit;
 use crate::backup::{self, BackupOptions, RestoreOptions};
 use crate::client;
@@ -99,6 +100,11 @@ enum Verb {
     Restore {
         #[command(flatten)]
         options: RestoreOptions,
+    },
+    /// Let a new log take the place of one that is lost.
+    Adopt {
+        #[command(flatten)]
+        options: AdoptOptions,
     },
     /// Fold all kept records again: while no server runs, or beside a cluster into another place.
     Rebuild {
@@ -214,6 +220,10 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
                 Err(error) => return Ok(refuse(&error)),
             };
             block_on(backup::restore(&config, &options, place))?;
+        }
+        Verb::Adopt { options } => {
+            telemetry::start(config.log_format, rust_log.or(Some("warn")));
+            block_on(adopt::adopt(&config, &options))?;
         }
         Verb::Audit { json } => {
             if !block_on(audit::audit(&config, json))? {

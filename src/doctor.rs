@@ -210,8 +210,7 @@ async fn log(config: &Config, warehouse: &Warehouse, runs: bool, checks: &mut Ch
         return checks.skip("log", "there is none yet: the first start makes it");
     }
     let looking = async {
-        let log = stores::open_log(config.clone()).await?;
-        warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
+        let log = stores::open_followed_log(config, warehouse).await?;
         let positions = warehouse.read().await?.positions(EVENTS_TOPIC).await?;
         let ranges = log.ranges();
         for ((partition, range), position) in ranges.iter().enumerate().zip(&positions) {

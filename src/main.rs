@@ -1,6 +1,7 @@
 //! The program: command line, configuration, wiring of the roles. The only code that knows all parts, reads the
 //! environment and installs signal handlers.
 
+mod adopt;
 mod audit;
 mod auth;
 mod backup;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use event_log::{DiskLog, DiskLogConfig, EventLog, KafkaLog, KafkaLogConfig};
+use event_log::{DiskLog, DiskLogConfig, EventLog, KafkaLog, KafkaLogConfig, rebased};
 use processor::EVENTS_TOPIC;
 use schemas::Timestamp;
 use warehouse::{LakeLocation, PostgresConfig, S3Location, Warehouse, WarehouseConfig, successor_file};
@@ -29,7 +29,7 @@ pub(crate) async fn create_log(config: &Config, positions: Vec<u64>, log_time: T
     Ok(tokio::task::spawn_blocking(creating).await??)
 }
 
-/// Opens the log, or creates it.
+/// Opens the log, or creates it. Its positions are its own.
 pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
     match config.profile()? {
         Profile::Embedded => {
@@ -38,6 +38,18 @@ pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
         }
         Profile::Cluster => Ok(Arc::new(KafkaLog::open(kafka(&config)).await?)),
     }
+}
+
+/// Opens the log, which must be the one that the warehouse follows.
+pub(crate) async fn open_followed_log(config: &Config, warehouse: &Warehouse) -> Result<Arc<dyn EventLog>> {
+    follow(open_log(config.clone()).await?, warehouse).await
+}
+
+/// Asserts that the warehouse follows this log, or that it has not begun; from then on it does. The log's positions are those
+/// of the warehouse.
+pub(crate) async fn follow(log: Arc<dyn EventLog>, warehouse: &Warehouse) -> Result<Arc<dyn EventLog>> {
+    let bases = warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
+    Ok(rebased(log, bases))
 }
 
 fn kafka(config: &Config) -> KafkaLogConfig {

@@ -404,7 +404,7 @@ impl Settling<'_, '_> {
                 }
             }
         }
-        if let Some([origin, code, domain, severity]) = error_keys(event) {
+        if let Some([origin, code, domain, severity]) = error_keys(&event.kind, event.format, &event.data) {
             let app_version = event.app_version.as_deref().unwrap_or_default();
             let keys = [&*origin, &code, &domain, &severity, app_version];
             self.pending.error.add(upload.project, correction.corrected_at, &keys, [1]);

@@ -10,6 +10,7 @@ use event_log::{LogConsumer, Polled};
 use schemas::Timestamp;
 use warehouse::Warehouse;
 
+use crate::EVENTS_TOPIC;
 use crate::assignment::Assignment;
 use crate::metrics::ProcessorMetrics;
 use crate::runner::{ProcessorConfig, RunError, Step};
@@ -38,15 +39,17 @@ impl Site<'_> {
 pub(crate) struct Member {
     consumer: Box<dyn LogConsumer>,
     log_partitions: u16,
+    /// The log's name; `None` for one that is nobody else's.
+    identity: Option<String>,
     /// What the log gave to this member; `None` until it said so.
     partitions: Option<Vec<u16>>,
     assignment: Option<Assignment>,
 }
 
 impl Member {
-    /// A member that reads a log of `log_partitions`.
-    pub(crate) fn new(consumer: Box<dyn LogConsumer>, log_partitions: u16) -> Self {
-        Self { consumer, log_partitions, partitions: None, assignment: None }
+    /// A member that reads a log of `log_partitions`. Of a log with a name it reads on as long as the warehouse follows it.
+    pub(crate) fn new(consumer: Box<dyn LogConsumer>, log_partitions: u16, identity: Option<String>) -> Self {
+        Self { consumer, log_partitions, identity, partitions: None, assignment: None }
     }
 
     /// How many positions of the log are folded, over its partitions.
@@ -105,6 +108,7 @@ impl Member {
 
     async fn take(&mut self, partitions: &[u16], site: &Site<'_>) -> Result<Assignment, RunError> {
         let assignment = Assignment::take(partitions, self.log_partitions, site.warehouse, site.config).await?;
+        self.check_log(site).await?;
         for (partition, position) in assignment.committed() {
             self.consumer.start_at(partition, position)?;
         }
@@ -112,6 +116,14 @@ impl Member {
         site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
         tracing::info!(?partitions, "took partitions of the log");
         Ok(assignment)
+    }
+
+    /// Positions that were just read from the warehouse mean nothing in a log that has lost its place to another.
+    async fn check_log(&self, site: &Site<'_>) -> Result<(), RunError> {
+        if let Some(identity) = &self.identity {
+            site.warehouse.still_follows(EVENTS_TOPIC, identity).await?;
+        }
+        Ok(())
     }
 
     async fn step_with(
@@ -182,6 +194,7 @@ impl Member {
         let added: Vec<u16> = partitions.iter().copied().filter(|partition| !before.contains(partition)).collect();
         if !added.is_empty() {
             assignment.add(&added, self.log_partitions, site.warehouse, site.config).await?;
+            self.check_log(site).await?;
             for (partition, position) in assignment.committed().filter(|(partition, _)| added.contains(partition)) {
                 self.consumer.start_at(partition, position)?;
             }

@@ -86,7 +86,7 @@ pub async fn rebuild(
     let log_partitions = u16::try_from(checkpoints.len()).unwrap_or(u16::MAX);
     // Nobody waits for a commit: each is as large as it may be.
     let config = ProcessorConfig { commit_interval: Duration::MAX, ..config.clone() };
-    let mut member = Member::new(Box::new(log), log_partitions);
+    let mut member = Member::new(Box::new(log), log_partitions, None);
     let mut rebuilt = Rebuilt::default();
     loop {
         let site = Site { warehouse: next, config: &config, metrics: &metrics, now: now() };

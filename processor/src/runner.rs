@@ -144,7 +144,8 @@ impl Processor {
     /// Not cancel safe: a step may be a commit. Ask for a short `wait` instead of dropping the future.
     pub async fn step(&mut self, now: Timestamp, wait: Duration) -> Result<Step, RunError> {
         let Self { log, warehouse, config, metrics, member } = self;
-        let member = member.get_or_insert_with(|| Member::new(log.subscribe(), log.partitions()));
+        let join = || Member::new(log.subscribe(), log.partitions(), Some(log.identity().to_owned()));
+        let member = member.get_or_insert_with(join);
         let result = member.step(&Site { warehouse, config, metrics, now }, wait).await;
         self.count_failure(&result);
         result

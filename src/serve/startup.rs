@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use event_log::EventLog;
 use ingest::{Ingest, IngestMetrics};
-use processor::{EVENTS_TOPIC, ProcessorMetrics};
+use processor::ProcessorMetrics;
 use prometheus::Registry;
 use query::{Query, QueryMetrics};
 use tokio_util::sync::CancellationToken;
@@ -50,11 +50,7 @@ impl Parts {
         let opening = role.has_log().then(|| tokio::spawn(stores::open_log(config.clone())));
         let warehouse = stores::open_warehouse(config).await?;
         let log = match opening {
-            Some(opening) => {
-                let log = opening.await??;
-                warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
-                Some(log)
-            }
+            Some(opening) => Some(stores::follow(opening.await??, &warehouse).await?),
             None => None,
         };
         let fresh_credentials = match role {

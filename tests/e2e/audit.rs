@@ -41,6 +41,8 @@ async fn stopped() -> Start {
         let mut events = session(&mut device, base() + chrono::TimeDelta::minutes(7 * n));
         events.push(events[0].clone());
         events.push(json!({ "specversion": "1.0", "id": format!("bad-{n}"), "source": "/x" }));
+        let at = base() + chrono::TimeDelta::minutes(7 * n);
+        events.push(device.event("app.error", at, json!({ "code": "E42", "domain": "net", "message": "no way" })));
         assert_eq!(server.upload(&events).await.status, 202);
         server.settle().await;
     }
@@ -63,6 +65,44 @@ async fn what_is_removed_behind_its_back_is_named_with_its_place() {
     assert_eq!(code, 1);
     assert!(!found.is_empty() && found.iter().all(|(compared, _)| compared.starts_with("events and rollup usage by")));
     assert!(found.iter().all(|(_, place)| place.starts_with("project default, ")), "{found:?}");
+
+    // Errors, and a value of a distribution that is in another bin than it was.
+    let start = stopped().await;
+    tamper(&start, "UPDATE error_delta SET errors = errors + 1 WHERE rowid = (SELECT max(rowid) FROM error_delta)")
+        .await;
+    let (code, said) = run(&start, "audit").await;
+    let found = findings(&said);
+    assert_eq!((code, found.len()), (1, 3), "{found:?}");
+    for (finding, (grain, word)) in found.iter().zip([("minute", "hour"), ("hour", "hour"), ("day", "day")]) {
+        assert_eq!(finding.0, format!("events and rollup error by {grain}, errors"));
+        assert!(finding.1.starts_with(&format!("project default, {word} 2026-")), "{found:?}");
+    }
+    for (rollup, other) in [("stream", "release"), ("layout", "release"), ("release", "layout")] {
+        let start = stopped().await;
+        let of_startup = format!("(SELECT max(rowid) FROM {rollup}_bins_delta WHERE bins LIKE '%startup_ms:%')");
+        let moved = "replace(bins, 'startup_ms:', 'startup_ms:1')";
+        tamper(&start, &format!("UPDATE {rollup}_bins_delta SET bins = {moved} WHERE rowid = {of_startup}")).await;
+        let (code, said) = run(&start, "audit").await;
+        let found = findings(&said);
+        assert_eq!(code, 1, "{rollup}");
+        let is_named = |(compared, place): &(String, String)| {
+            let both = [rollup, other].iter().all(|of| compared.contains(&format!("rollup {of}_bins")));
+            both && compared.ends_with(" by hour, startup_ms") && place.starts_with("project default, hour 2026-")
+        };
+        assert!(found.iter().any(is_named), "{rollup}: {found:?}");
+        assert!(found.iter().all(|(compared, _)| compared.contains(&format!("rollup {rollup}_bins"))), "{found:?}");
+        assert!(found.iter().all(|(_, place)| place.contains(", bin ")), "{found:?}");
+    }
+    // A bin that is gone is missing among the values that the lake knows of as well.
+    let start = stopped().await;
+    for rollup in ["stream", "release", "layout"] {
+        tamper(&start, &format!("UPDATE {rollup}_bins_delta SET bins = '{{}}' WHERE bins LIKE '%startup_ms:%'")).await;
+    }
+    let (code, said) = run(&start, "audit").await;
+    let found = findings(&said);
+    assert_eq!(code, 1);
+    let of_slices = "slices and rollup release_bins, added up by hour, startup_valid";
+    assert!(found.iter().any(|(compared, _)| compared == of_slices), "{found:?}");
 
     // The records of a file, with their file.
     let start = stopped().await;

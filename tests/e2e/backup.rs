@@ -27,18 +27,18 @@ fn how() -> Start {
         .variable("STREAMGAUGE_MAINTENANCE__ORPHAN_GRACE", "1s")
 }
 
-fn path(folder: &Path) -> &str {
+pub(crate) fn path(folder: &Path) -> &str {
     folder.to_str().unwrap()
 }
 
-async fn succeed(start: &Start, arguments: &[&str]) -> Value {
+pub(crate) async fn succeed(start: &Start, arguments: &[&str]) -> Value {
     let (code, said) = run(start, arguments).await;
     assert_eq!(code, 0, "{arguments:?}: {said}");
     said
 }
 
 /// Runs a command that is refused or fails; what it complained of.
-async fn fail(start: &Start, arguments: &[&str], with: i32) -> String {
+pub(crate) async fn fail(start: &Start, arguments: &[&str], with: i32) -> String {
     let (code, said) = run(start, arguments).await;
     assert_eq!(code, with, "{arguments:?}: {said}");
     said.as_str().unwrap_or_else(|| panic!("{arguments:?}: {said}")).to_owned()

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test has a clock and an environment of its own")]
 #![expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 
+mod adopt;
 mod answers;
 mod audit;
 mod backup;

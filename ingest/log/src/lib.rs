@@ -1,8 +1,8 @@
 //! The log: the boundary between ingest, which appends, and the processor, which polls.
 //!
 //! A topic has a fixed number of partitions. A record is opaque bytes; its place is (partition, position), and
-//! positions of a partition rise by one from 0. Every range is half-open, and a position always names *the next record*
-//! to append or to read.
+//! positions of a partition rise by one, from 0 unless the log goes on for another one. Every range is half-open, and a
+//! position always names *the next record* to append or to read.
 //!
 //! Two backends: [`DiskLog`] in this process, and [`KafkaLog`] for several. Invariants, whatever the backend (the conformance
 //! suite in `conformance.rs` is their executable form):
@@ -20,6 +20,7 @@
 mod conformance;
 mod disk;
 mod kafka;
+mod rebased;
 
 use std::fmt;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use thiserror::Error;
 
 pub use disk::{DiskLog, DiskLogConfig, OpenError};
 pub use kafka::{Compression, KafkaLog, KafkaLogConfig, KafkaOpenError, is_secret_property};
+pub use rebased::rebased;
 
 /// Number of a partition, from 0.
 pub type Partition = u16;

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use warehouse::{CommitError, WarehouseConfig};
 
 use super::*;
-use crate::{EVENTS_TOPIC, Processor};
+use crate::Processor;
 
 /// A log that tells what a test has written down, one thing a poll. Which partitions a real one gives to whom, and when, is
 /// not in a test's hand.

@@ -1,16 +1,12 @@
-//! Where a processor goes on: how far each partition was taken in, of which log, and what is known of what came before.
+//! Where a processor goes on: how far each partition was taken in, and what is known of what came before.
 
 use schemas::Timestamp;
 
 use crate::commit::{CommitError, IdRun, NewIdRun, StateFile, insert_id_runs};
-use crate::database::{Row, Statement, Transaction, composed, places, sql};
+use crate::database::{Row, Statement, composed, places, sql};
 use crate::lake::{FileName, Origin};
 use crate::open::Warehouse;
 use crate::read::{Read, ReadError, unsigned};
-
-/// Those of one topic, as [`Checkpoint::of`] takes them.
-const CHECKPOINTS: &str =
-    "SELECT log_partition, position, log_time_us FROM checkpoint WHERE topic = $1 ORDER BY log_partition";
 
 /// How far a log partition has been taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +20,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Those of one topic, as [`Self::of`] takes them.
+    pub(crate) const SELECT: &str =
+        "SELECT log_partition, position, log_time_us FROM checkpoint WHERE topic = $1 ORDER BY log_partition";
+
     /// From partition, position and log time.
-    fn of(row: &Row) -> Self {
+    pub(crate) fn of(row: &Row) -> Self {
         Self {
             log_partition: u16::try_from(row.get::<i64>(0)).unwrap_or(u16::MAX),
             position: unsigned(row.get(1)),
@@ -52,46 +52,10 @@ impl Warehouse {
             let bind = |insert: Statement, partition: &u16| insert.bind(topic).bind(*partition).bind(0_i64).bind(0_i64);
             some.iter().fold(composed(insert), bind).run(&mut transaction).await?;
         }
-        let select = format!("{CHECKPOINTS}{}", transaction.for_update());
+        let select = format!("{}{}", Checkpoint::SELECT, transaction.for_update());
         let rows = composed(select).bind(topic).rows(&mut transaction).await?;
         transaction.commit().await?;
         Ok(rows.iter().map(Checkpoint::of).collect())
-    }
-
-    /// Ties a topic's checkpoints to the log of this identity. While nothing was taken in yet any log will do.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::OtherLog`] if records of another log were taken in; [`ReadError::Database`].
-    pub async fn bind_log(&self, topic: &'static str, identity: &str) -> Result<(), ReadError> {
-        let mut transaction = self.shared.database.write().await?;
-        let known =
-            sql("SELECT identity FROM log_identity WHERE topic = $1").bind(topic).first(&mut transaction).await?;
-        let known: Option<String> = known.map(|row| row.get(0));
-        let has_begun: bool = sql("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = $1 AND position > 0)")
-            .bind(topic)
-            .value(&mut transaction)
-            .await?;
-        if known.as_deref() == Some(identity) {
-            return Ok(());
-        }
-        if has_begun {
-            return Err(ReadError::OtherLog { topic });
-        }
-        name_log(&mut transaction, topic, identity).await?;
-        Ok(transaction.commit().await?)
-    }
-
-    /// From now on the topic's checkpoints are positions of the log of this identity. For who knows that they are: after a
-    /// restore, whose log begins where the warehouse ends.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Database`].
-    pub async fn follow_log(&self, topic: &str, identity: &str) -> Result<(), ReadError> {
-        let mut transaction = self.shared.database.write().await?;
-        name_log(&mut transaction, topic, identity).await?;
-        Ok(transaction.commit().await?)
     }
 
     /// The runs of event keys of a partition, oldest first.
@@ -164,16 +128,6 @@ impl Warehouse {
     }
 }
 
-/// Notes which log the positions of a topic are of.
-async fn name_log(transaction: &mut Transaction, topic: &str, identity: &str) -> Result<(), sqlx::Error> {
-    sql("INSERT INTO log_identity VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET identity = excluded.identity")
-        .bind(topic)
-        .bind(identity)
-        .run(transaction)
-        .await?;
-    Ok(())
-}
-
 impl Read {
     /// The next record of each partition of a topic that the warehouse has not taken in.
     ///
@@ -190,6 +144,6 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn checkpoints(&mut self, topic: &str) -> Result<Vec<Checkpoint>, ReadError> {
-        Ok(sql(CHECKPOINTS).bind(topic).rows(&mut self.transaction).await?.iter().map(Checkpoint::of).collect())
+        Ok(sql(Checkpoint::SELECT).bind(topic).rows(&mut self.transaction).await?.iter().map(Checkpoint::of).collect())
     }
 }

@@ -28,6 +28,7 @@ mod database;
 mod erased;
 mod event_rows;
 mod expire;
+mod followed_log;
 mod lake;
 mod listing;
 mod merge;
@@ -57,6 +58,7 @@ pub use database::CopiedTable;
 pub use database::postgres::{PostgresConfig, PostgresUrlError};
 pub use event_rows::EventRows;
 pub use expire::Expired;
+pub use followed_log::{AdoptError, NewLog};
 pub use lake::{
     AccessKeys, ColumnBounds, EncodedFile, FileName, Lake, LakeFile, LakeLocation, LakeRead, LakeRequests,
     LocationError, NewFile, Origin, S3Location, ScanError, encode_parquet, may_hold_text, scan_parquet, sorted,

@@ -23,11 +23,16 @@ pub enum ReadError {
     Lake(#[source] std::io::Error),
     /// The checkpoints are of another log. Going on would skip or repeat records.
     #[error(
-        "the warehouse took in records of another log than this one (topic `{topic}`): restore the log that belongs to it"
+        "the warehouse took in records of another log than this one (topic `{topic}`: of log `{followed}`, and this one is \
+         `{found}`): restore the log that belongs to it, or adopt this one"
     )]
     OtherLog {
         /// The topic.
         topic: &'static str,
+        /// The log that the checkpoints are of; empty if it was never named.
+        followed: String,
+        /// The other one.
+        found: String,
     },
     /// There is no such commit, or its files may be gone already.
     #[error("commit {commit} does not exist or has expired; {oldest} to {newest} can be read")]

@@ -17,7 +17,7 @@ mod together;
 mod unit;
 pub mod view;
 
-pub use errors::error_keys;
+pub use errors::{error_keys, is_error};
 pub use facts::{SessionFact, ViewFact};
 pub use input::{Input, Order, Place, Stored, UnitKey, UnitName};
 pub use unit::{Folded, StoredUnits, Unit, VIEW_SILENCE_MS, is_silent, units_from_bytes, units_to_bytes};

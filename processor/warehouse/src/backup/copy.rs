@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{BackupError, BackupSet, DATABASE, DatabaseKind, FORMAT, LAKE, MANIFEST, MARKER, SetFile, TakenIn};
 use super::{about, files, flush, make_folder, write};
 use crate::database::{Task, Transaction, sql};
+use crate::followed_log::{Followed, followed};
 use crate::lake::Lake;
 use crate::open::Warehouse;
 use crate::read::unsigned;
@@ -123,20 +124,19 @@ async fn about_database(copy: &mut Transaction) -> Result<(i64, i64), BackupErro
 }
 
 async fn taken_in(copy: &mut Transaction) -> Result<Vec<TakenIn>, BackupError> {
-    let rows = sql("SELECT checkpoint.topic, identity, position, log_time_us FROM checkpoint \
-         LEFT JOIN log_identity ON log_identity.topic = checkpoint.topic ORDER BY checkpoint.topic, log_partition")
-    .rows(copy)
-    .await?;
+    let rows =
+        sql("SELECT topic, position, log_time_us FROM checkpoint ORDER BY topic, log_partition").rows(copy).await?;
     let mut topics: Vec<TakenIn> = Vec::new();
     for row in &rows {
         let topic: String = row.get(0);
         if topics.last().is_none_or(|last| last.topic != topic) {
-            let identity = row.get(1);
-            topics.push(TakenIn { topic, identity, positions: Vec::new(), log_time: Timestamp::from_micros(0) });
+            let Followed { identity, bases, .. } = followed(copy, &topic).await?;
+            let log_time = Timestamp::from_micros(0);
+            topics.push(TakenIn { topic, identity, bases, positions: Vec::new(), log_time });
         }
         if let Some(of_topic) = topics.last_mut() {
-            of_topic.positions.push(unsigned(row.get(2)));
-            of_topic.log_time = of_topic.log_time.max(Timestamp::from_micros(row.get(3)));
+            of_topic.positions.push(unsigned(row.get(1)));
+            of_topic.log_time = of_topic.log_time.max(Timestamp::from_micros(row.get(2)));
         }
     }
     Ok(topics)

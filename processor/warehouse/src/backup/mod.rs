@@ -156,6 +156,9 @@ pub struct TakenIn {
     pub topic: String,
     /// The log's identity; `None` if the warehouse was never bound to one.
     pub identity: Option<String>,
+    /// The position of that log's first record, by partition; empty if that is 0 in all of them.
+    #[serde(default)]
+    pub bases: Vec<u64>,
     /// The next position of each partition.
     pub positions: Vec<u64>,
     /// The greatest log time.

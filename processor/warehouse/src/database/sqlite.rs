@@ -126,6 +126,7 @@ fn migrations() -> Migrator {
         migration(5, "lookups", include_str!("../../migrations/sqlite/0005_lookups.sql")),
         migration(6, "bins", include_str!("../../migrations/sqlite/0006_bins.sql")),
         migration(7, "retention", include_str!("../../migrations/sqlite/0007_retention.sql")),
+        migration(8, "adopted logs", include_str!("../../migrations/sqlite/0008_adopted_logs.sql")),
     ])
 }
 

@@ -296,7 +296,10 @@ pub(crate) async fn an_audit_after_retention_still_names_what_was_removed_behind
         .tamper(format!("UPDATE ducklake_data_file SET end_snapshot = begin_snapshot WHERE data_file_id = {file}"))
         .await;
     let setup = setup.reopened().await;
-    let findings = setup.warehouse.audit().await.unwrap().findings;
+    let audit = setup.warehouse.audit().await.unwrap();
+    // With few addresses at a time it finds the same.
+    assert_eq!(setup.warehouse.audit_by(1).await.unwrap(), audit);
+    let findings = audit.findings;
     let hour = (day(20) + noon).to_chrono().format("%Y-%m-%dT%H:00:00Z");
     let named = findings.iter().find(|finding| finding.compared == "ledger and rows").unwrap();
     assert_eq!(named.place, format!("project p, hour {hour}, partition 0, stored"));

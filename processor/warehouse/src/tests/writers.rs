@@ -8,10 +8,11 @@ use schemas::{Scope, Timestamp};
 
 use super::conformance::{Setup, TOPIC, advance, at, delta};
 use super::place::Place;
+use crate::database::sql;
 use crate::tables::QUARANTINE;
 use crate::{
-    AccessError, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, MergeError, MergePolicy, NewIdRun, Origin,
-    ReadError, RollupQuery, StateFile,
+    AccessError, AdoptError, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, MergeError, MergePolicy,
+    NewIdRun, NewLog, Origin, ReadError, RollupQuery, StateFile, restore,
 };
 
 pub(crate) async fn of_two_writers_of_one_partition_one_is_fenced(place: Place) {
@@ -169,6 +170,65 @@ pub(crate) async fn a_log_is_bound_once_records_were_taken_in(place: Place) {
     setup.land(0, 1, at(0)).await;
     setup.warehouse.bind_log(TOPIC, "two").await.unwrap();
     assert!(matches!(setup.warehouse.bind_log(TOPIC, "one").await, Err(ReadError::OtherLog { .. })));
+}
+
+pub(crate) async fn another_log_goes_on_where_the_one_before_was_taken_in_to(place: Place) {
+    let setup = Setup::new(place).await;
+    let warehouse = &setup.warehouse;
+    let positions = async || {
+        let checkpoints = warehouse.checkpoints(TOPIC, 2).await.unwrap();
+        checkpoints.iter().map(|checkpoint| checkpoint.position).collect::<Vec<_>>()
+    };
+    let new = |identity, instead_of| NewLog { identity, low: vec![0, 0], instead_of };
+    assert!(warehouse.bind_log(TOPIC, "one").await.unwrap().is_empty());
+    let refused = warehouse.adopt_log(TOPIC, &new("two", "one")).await;
+    assert!(matches!(refused, Err(AdoptError::NothingTakenIn)), "{refused:?}");
+    for from in 0..3 {
+        setup.land(from, 1, at(0)).await;
+    }
+    // A processor that stands still with what it took of the first log.
+    let frozen = setup.commit(3, 1, at(1));
+    let refused = warehouse.adopt_log(TOPIC, &new("two", "other")).await.unwrap_err().to_string();
+    assert_eq!(refused, "the warehouse follows log `one`, and not `other`");
+    let narrow = NewLog { low: vec![0], ..new("two", "one") };
+    let refused = warehouse.adopt_log(TOPIC, &narrow).await;
+    assert!(matches!(refused, Err(AdoptError::Partitions { found: 1, wanted: 2 })), "{refused:?}");
+    let refused = warehouse.adopt_log(TOPIC, &new("one", "one")).await;
+    assert!(matches!(refused, Err(AdoptError::Known { .. })), "{refused:?}");
+    assert_eq!((positions().await, warehouse.bind_log(TOPIC, "one").await.unwrap()), (vec![3, 0], vec![]));
+
+    warehouse.adopt_log(TOPIC, &new("two", "one")).await.unwrap();
+    assert_eq!((positions().await, warehouse.bind_log(TOPIC, "two").await.unwrap()), (vec![4, 1], vec![4, 1]));
+    assert!(matches!(warehouse.commit(&frozen).await, Err(CommitError::Fenced { expected: 3, .. })));
+    let said = warehouse.still_follows(TOPIC, "one").await.unwrap_err().to_string();
+    assert!(said.contains("of log `two`, and this one is `one`"), "{said}");
+    warehouse.still_follows(TOPIC, "two").await.unwrap();
+    assert!(matches!(warehouse.bind_log(TOPIC, "one").await, Err(ReadError::OtherLog { .. })));
+    // A version that knows of one log only knows of none.
+    let mut read = warehouse.shared.database.read().await.unwrap();
+    assert_eq!(sql("SELECT count(*) FROM log_identity").value::<i64>(&mut read).await.unwrap(), 0);
+    drop(read);
+    setup.land(4, 1, at(2)).await;
+
+    // Once more, with a log whose beginning is gone.
+    let refused = warehouse.adopt_log(TOPIC, &new("one", "two")).await;
+    assert!(matches!(refused, Err(AdoptError::Known { .. })), "{refused:?}");
+    let three = NewLog { low: vec![10, 0], ..new("three", "two") };
+    warehouse.adopt_log(TOPIC, &three).await.unwrap();
+    assert_eq!((positions().await, warehouse.bind_log(TOPIC, "three").await.unwrap()), (vec![16, 2], vec![6, 2]));
+    // It is all in a backup.
+    let folder = setup.place.folder().join("set");
+    let set = warehouse.back_up(&folder, Vec::new(), at(9)).await.unwrap().set;
+    assert_eq!((set.taken_in[0].identity.as_deref(), &set.taken_in[0].bases[..]), (Some("three"), &[6, 2][..]));
+    let another = setup.place.another().await;
+    restore(&folder, &set, &another.config()).await.unwrap();
+    let restored = another.open().await;
+    assert_eq!(restored.bind_log(TOPIC, "three").await.unwrap(), [6, 2]);
+    let rows = sql("SELECT log_partition, base, identity FROM adopted_log ORDER BY log_partition, base");
+    let rows = rows.rows(&mut restored.shared.database.read().await.unwrap()).await.unwrap();
+    let rows: Vec<(i64, i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let expected = [(0, 0, "one"), (0, 4, "two"), (0, 6, "three"), (1, 0, "one"), (1, 1, "two"), (1, 2, "three")];
+    assert_eq!(rows, expected.map(|(partition, base, identity)| (partition, base, identity.to_owned())));
 }
 
 pub(crate) async fn projects_keys_and_tokens_are_kept_and_revoked(place: Place) {

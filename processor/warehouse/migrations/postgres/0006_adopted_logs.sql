@@ -1,0 +1,6 @@
+-- Logs that positions are of, where one took the place of another: from `base` on, up to the next base of the partition, a
+-- position is `base` + the position in log `identity`. A topic that has rows here has none in log_identity.
+CREATE TABLE adopted_log (
+    topic TEXT COLLATE "C" NOT NULL, log_partition BIGINT NOT NULL, base BIGINT NOT NULL, identity TEXT NOT NULL,
+    PRIMARY KEY (topic, log_partition, base)
+);
