@@ -442,5 +442,6 @@ pub(super) fn migrations() -> Migrator {
         migration(4, "bins", include_str!("../../migrations/postgres/0004_bins.sql")),
         migration(5, "retention", include_str!("../../migrations/postgres/0005_retention.sql")),
         migration(6, "adopted logs", include_str!("../../migrations/postgres/0006_adopted_logs.sql")),
+        migration(7, "delta commits", include_str!("../../migrations/postgres/0007_delta_commits.sql")),
     ])
 }

@@ -127,6 +127,7 @@ fn migrations() -> Migrator {
         migration(6, "bins", include_str!("../../migrations/sqlite/0006_bins.sql")),
         migration(7, "retention", include_str!("../../migrations/sqlite/0007_retention.sql")),
         migration(8, "adopted logs", include_str!("../../migrations/sqlite/0008_adopted_logs.sql")),
+        migration(9, "delta commits", include_str!("../../migrations/sqlite/0009_delta_commits.sql")),
     ])
 }
 
