@@ -29,6 +29,14 @@ pub(crate) async fn create_log(config: &Config, positions: Vec<u64>, log_time: T
     Ok(tokio::task::spawn_blocking(creating).await??)
 }
 
+/// Refuses settings of the log that cannot work.
+pub(crate) fn check_log(config: &Config) -> Result<()> {
+    match config.profile()? {
+        Profile::Embedded => Ok(()),
+        Profile::Cluster => kafka(config).check().context("kafka.properties"),
+    }
+}
+
 /// Opens the log, or creates it.
 pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
     match config.profile()? {

@@ -36,6 +36,9 @@ pub enum KafkaOpenError {
     /// A property is not for the configuration to set.
     #[error("property `{0}` is set by the program itself")]
     Property(String),
+    /// There is no such way to log in.
+    #[error("property `sasl.mechanism` is {0}: SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN are there")]
+    Mechanism(String),
     /// The client library does not take the configuration.
     #[error("make a Kafka client: {0}")]
     Client(String),

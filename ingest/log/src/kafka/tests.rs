@@ -13,7 +13,9 @@ use super::*;
 use crate::conformance::{Backend, log_conformance_suite};
 use crate::{LogRecord, Polled};
 
+mod broker;
 mod faults;
+mod secured;
 
 const AT_LAST: Duration = Duration::from_secs(30);
 
