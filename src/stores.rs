@@ -48,6 +48,26 @@ pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
     }
 }
 
+/// Opens the log if there is one, to look at it: creates none.
+pub(crate) async fn open_existing_log(config: Config) -> Result<Option<Arc<dyn EventLog>>> {
+    if config.profile()? == Profile::Cluster {
+        let log = KafkaLog::open_existing(kafka(&config)).await?;
+        return Ok(log.map(|log| -> Arc<dyn EventLog> { Arc::new(log) }));
+    }
+    if !config.log_folder().exists() {
+        return Ok(None);
+    }
+    open_log(config).await.map(Some)
+}
+
+/// Where the log is, for who shall look for it.
+pub(crate) fn log_name(config: &Config) -> Result<String> {
+    Ok(match config.profile()? {
+        Profile::Embedded => format!("folder `{}`", config.log_folder().display()),
+        Profile::Cluster => format!("topic `{}`", kafka(config).topic),
+    })
+}
+
 fn kafka(config: &Config) -> KafkaLogConfig {
     let settings = &config.kafka;
     let properties = settings.properties.iter().map(|property| (property.name.clone(), property.value.clone()));

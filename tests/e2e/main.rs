@@ -13,6 +13,7 @@ mod browser;
 mod clients;
 mod cluster;
 mod crash;
+mod doctor;
 mod examples;
 mod fixtures;
 mod layout;

@@ -65,21 +65,21 @@ impl Warehouse {
     /// [`ReadError::OtherLog`] if records of another log were taken in; [`ReadError::Database`].
     pub async fn bind_log(&self, topic: &'static str, identity: &str) -> Result<(), ReadError> {
         let mut transaction = self.shared.database.write().await?;
-        let known =
-            sql("SELECT identity FROM log_identity WHERE topic = $1").bind(topic).first(&mut transaction).await?;
-        let known: Option<String> = known.map(|row| row.get(0));
-        let has_begun: bool = sql("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = $1 AND position > 0)")
-            .bind(topic)
-            .value(&mut transaction)
-            .await?;
-        if known.as_deref() == Some(identity) {
-            return Ok(());
+        if !is_log(&mut transaction, topic, identity).await? {
+            name_log(&mut transaction, topic, identity).await?;
+            transaction.commit().await?;
         }
-        if has_begun {
-            return Err(ReadError::OtherLog { topic });
-        }
-        name_log(&mut transaction, topic, identity).await?;
-        Ok(transaction.commit().await?)
+        Ok(())
+    }
+
+    /// As [`Warehouse::bind_log`], for who only looks: nothing is tied.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn check_log(&self, topic: &'static str, identity: &str) -> Result<(), ReadError> {
+        let mut transaction = self.shared.database.write().await?;
+        is_log(&mut transaction, topic, identity).await.map(drop)
     }
 
     /// From now on the topic's checkpoints are positions of the log of this identity. For who knows that they are: after a
@@ -162,6 +162,19 @@ impl Warehouse {
         transaction.commit().await?;
         Ok(row.map(|row| StateFile { log_partition, position: unsigned(row.get(0)), path: row.get(1) }))
     }
+}
+
+/// Whether the positions of a topic are tied to the log of this identity. Nothing is tied for good before a record was taken in.
+async fn is_log(transaction: &mut Transaction, topic: &'static str, identity: &str) -> Result<bool, ReadError> {
+    let known = sql("SELECT identity FROM log_identity WHERE topic = $1").bind(topic).first(transaction).await?;
+    if known.is_some_and(|row| row.get::<String>(0) == identity) {
+        return Ok(true);
+    }
+    let has_begun: bool = sql("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = $1 AND position > 0)")
+        .bind(topic)
+        .value(transaction)
+        .await?;
+    if has_begun { Err(ReadError::OtherLog { topic }) } else { Ok(false) }
 }
 
 /// Notes which log the positions of a topic are of.
