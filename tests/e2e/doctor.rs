@@ -32,6 +32,7 @@ async fn the_doctor_looks_at_all_parts_and_says_what_to_do() {
         assert_eq!(found(&said, name).0, "ok", "{said}");
     }
     assert_eq!(found(&said, "user tokens").0, "skipped", "{said}");
+    assert_eq!(server.metric("streamgauge_log_brokers{state=\"up\"}").await, None, "there are none");
     let start = server.stop().await.1;
     let (code, said) = run(&start, "doctor").await;
     assert_eq!((code, found(&said, "log").0.as_str()), (0, "ok"), "{said}");

@@ -15,6 +15,7 @@ mod cluster;
 mod crash;
 mod doctor;
 mod examples;
+mod failover;
 mod fixtures;
 mod layout;
 mod maintenance;
