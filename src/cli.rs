@@ -279,6 +279,7 @@ fn serve(role: Role, config: Config, warnings: &[String], rust_log: Option<&str>
 /// `config check` alike.
 fn usable(config: &Config) -> Result<KeyMaterial> {
     stores::warehouse_config(config)?;
+    stores::check_log(config)?;
     KeyMaterial::load(config)
 }
 

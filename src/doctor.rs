@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use warehouse::Warehouse;
 
+use crate::auth::UserTokens;
 use crate::cli::print;
 use crate::clock::Clock;
 use crate::config::{Config, Profile};
@@ -68,11 +69,12 @@ impl Checks {
     }
 }
 
-/// Looks at everything; says whether nothing failed. Opens the stores as a start does, which brings their tables up to date
-/// and makes a topic that is missing; else it writes only files that it deletes again.
+/// Looks at everything; says whether nothing failed. Opens database and lake as a start does, which brings their tables up to
+/// date; else it writes only files that it deletes again, and makes no log.
 pub(crate) async fn doctor(config: &Config, warnings: &[String], as_json: bool) -> Result<bool> {
     let mut checks = Checks::default();
     settings(config, warnings, &mut checks);
+    user_tokens(config, &mut checks).await;
     data_directory(config, &mut checks);
     let runs = server(config, &mut checks).await;
     match stores::open_existing(config).await {
@@ -124,6 +126,19 @@ fn settings(config: &Config, warnings: &[String], checks: &mut Checks) {
     let keys =
         KeyMaterial::load(config).map(|_| "certificate and issuer's keys are usable, where they are set".to_owned());
     checks.note("keys", keys, "correct tls_cert, tls_key or the settings below [auth]");
+}
+
+/// Asks for the issuer's keys, as a server does at its start and then again and again.
+async fn user_tokens(config: &Config, checks: &mut Checks) {
+    let tokens = match UserTokens::new(&config.auth) {
+        Ok(Some(tokens)) => tokens,
+        Ok(None) => return checks.skip("user tokens", "no issuer is set: users' tokens are refused"),
+        Err(_) => return checks.skip("user tokens", "needs the settings below [auth]"),
+    };
+    let keys = tokens.usable_keys().await;
+    let said = keys.map(|keys| format!("{keys} of the issuer's keys can be used for auth.algorithms"));
+    let remedy = "correct auth.jwks_url (or _file) and auth.algorithms, or let this machine reach the issuer: users' tokens are refused";
+    checks.note("user tokens", said, remedy);
 }
 
 fn data_directory(config: &Config, checks: &mut Checks) {
@@ -200,18 +215,24 @@ async fn lake(warehouse: &Warehouse) -> Result<String> {
     probing.await?
 }
 
-/// Opens the log, unless a process of the embedded profile holds it, and looks where the checkpoints are in it.
+/// Opens the log if there is one, unless a process of the embedded profile holds it, and looks where the checkpoints are in it.
 async fn log(config: &Config, warehouse: &Warehouse, runs: bool, checks: &mut Checks) {
     let is_embedded = config.profile().is_ok_and(|profile| profile == Profile::Embedded);
     if is_embedded && runs {
         return checks.skip("log", "the running server has it");
     }
-    if is_embedded && !config.log_folder().exists() {
-        return checks.skip("log", "there is none yet: the first start makes it");
-    }
     let looking = async {
-        let log = stores::open_followed_log(config, warehouse).await?;
+        // Before the log is looked at: what is committed meanwhile must not look to be beyond its end.
         let positions = warehouse.read().await?.positions(EVENTS_TOPIC).await?;
+        let Some(log) = stores::open_existing_log(config.clone()).await? else {
+            let name = stores::log_name(config)?;
+            ensure!(
+                positions.iter().all(|position| *position == 0),
+                "{name} is missing, and its records were taken in"
+            );
+            return Ok(Err(format!("{name} is missing: the first process that has a log makes it")));
+        };
+        let log = stores::look(log, warehouse).await?;
         let ranges = log.ranges();
         for ((partition, range), position) in ranges.iter().enumerate().zip(&positions) {
             ensure!(
@@ -222,7 +243,13 @@ async fn log(config: &Config, warehouse: &Warehouse, runs: bool, checks: &mut Ch
             );
         }
         let behind = records_behind(&ranges, &positions);
-        Ok(format!("{} partitions, {behind} records are not committed", ranges.len()))
+        Ok(Ok(format!("{} partitions, {behind} records are not committed", ranges.len())))
     };
-    checks.note("log", looking.await, "docs/operations.md, «What to do when», has this line");
+    match looking.await {
+        Ok(Err(missing)) => checks.skip("log", missing),
+        Ok(Ok(said)) => checks.ok("log", said),
+        Err(error) => {
+            checks.fail("log", format!("{error:#}"), "docs/operations.md, «What to do when», has this line");
+        }
+    }
 }

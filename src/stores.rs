@@ -29,6 +29,14 @@ pub(crate) async fn create_log(config: &Config, positions: Vec<u64>, log_time: T
     Ok(tokio::task::spawn_blocking(creating).await??)
 }
 
+/// Refuses settings of the log that cannot work.
+pub(crate) fn check_log(config: &Config) -> Result<()> {
+    match config.profile()? {
+        Profile::Embedded => Ok(()),
+        Profile::Cluster => kafka(config).check().context("kafka.properties"),
+    }
+}
+
 /// Opens the log, or creates it. Its positions are its own.
 pub(crate) async fn open_log(config: Config) -> Result<Arc<dyn EventLog>> {
     match config.profile()? {
@@ -50,6 +58,32 @@ pub(crate) async fn open_followed_log(config: &Config, warehouse: &Warehouse) ->
 pub(crate) async fn follow(log: Arc<dyn EventLog>, warehouse: &Warehouse) -> Result<Arc<dyn EventLog>> {
     let bases = warehouse.bind_log(EVENTS_TOPIC, log.identity()).await?;
     Ok(rebased(log, bases))
+}
+
+/// The same for who only looks: nothing is tied.
+pub(crate) async fn look(log: Arc<dyn EventLog>, warehouse: &Warehouse) -> Result<Arc<dyn EventLog>> {
+    let bases = warehouse.check_log(EVENTS_TOPIC, log.identity()).await?;
+    Ok(rebased(log, bases))
+}
+
+/// Opens the log if there is one, to look at it: creates none.
+pub(crate) async fn open_existing_log(config: Config) -> Result<Option<Arc<dyn EventLog>>> {
+    if config.profile()? == Profile::Cluster {
+        let log = KafkaLog::open_existing(kafka(&config)).await?;
+        return Ok(log.map(|log| -> Arc<dyn EventLog> { Arc::new(log) }));
+    }
+    if !config.log_folder().exists() {
+        return Ok(None);
+    }
+    open_log(config).await.map(Some)
+}
+
+/// Where the log is, for who shall look for it.
+pub(crate) fn log_name(config: &Config) -> Result<String> {
+    Ok(match config.profile()? {
+        Profile::Embedded => format!("folder `{}`", config.log_folder().display()),
+        Profile::Cluster => format!("topic `{}`", kafka(config).topic),
+    })
 }
 
 fn kafka(config: &Config) -> KafkaLogConfig {

@@ -158,6 +158,35 @@ impl UserTokens {
         Ok(subject)
     }
 
+    /// Asks for the keys; how many of them can verify a token by one of the algorithms. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If there are none, with the reason.
+    pub(crate) async fn usable_keys(&self) -> Result<usize> {
+        let (keys, place) = match &self.source {
+            Source::Address { url, client } => {
+                let asked = || format!("ask for auth.jwks_url `{url}`");
+                let text = fetch(client, url.clone()).await.with_context(asked)?;
+                (Keys::from_jwks(&text).with_context(asked)?, format!("auth.jwks_url `{url}`"))
+            }
+            Source::File(path) => {
+                let place = format!("auth.jwks_file `{}`", path.display());
+                let text = std::fs::read(path).with_context(|| format!("read {place}"))?;
+                (Keys::from_jwks(&text).with_context(|| place.clone())?, place)
+            }
+            // It was read when this was made, for the first of the algorithms.
+            Source::Pem => return Ok(1),
+        };
+        let is_usable = |key: &&DecodingKey| self.algorithms.iter().any(|known| known.family() == key.family());
+        // A key without a name is for tokens that name none, if it is the only one.
+        let unnamed = keys.only.iter().filter(|_| keys.by_id.is_empty());
+        match keys.by_id.values().chain(unnamed).filter(is_usable).count() {
+            0 => bail!("{place} has no key for {:?} that a token can name", self.algorithms),
+            usable => Ok(usable),
+        }
+    }
+
     /// Reads the keys again.
     pub(crate) async fn refresh(&self) {
         let mut asked = self.asked.lock().await;

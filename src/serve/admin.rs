@@ -11,7 +11,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use event_log::{EventLog, records_behind};
 use processor::{EVENTS_TOPIC, ProcessorMetrics};
-use prometheus::{Encoder, Gauge, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -49,6 +49,8 @@ struct LogMetrics {
     queued_bytes: IntGauge,
     read_only: IntGauge,
     retention_headroom: Gauge,
+    /// Has values only where there are brokers.
+    brokers: IntGaugeVec,
 }
 
 impl LogMetrics {
@@ -67,6 +69,10 @@ impl LogMetrics {
                 "streamgauge_log_retention_headroom_seconds",
                 "How long the log still keeps the oldest record that is not committed, by its retention.",
             )?,
+            brokers: IntGaugeVec::new(
+                Opts::new("streamgauge_log_brokers", "Brokers that this process needs, by whether it is connected."),
+                &["state"],
+            )?,
         };
         registry.register(Box::new(metrics.appended_records.clone()))?;
         registry.register(Box::new(metrics.appended_bytes.clone()))?;
@@ -75,6 +81,7 @@ impl LogMetrics {
         registry.register(Box::new(metrics.queued_bytes.clone()))?;
         registry.register(Box::new(metrics.read_only.clone()))?;
         registry.register(Box::new(metrics.retention_headroom.clone()))?;
+        registry.register(Box::new(metrics.brokers.clone()))?;
         Ok(metrics)
     }
 
@@ -90,6 +97,10 @@ impl LogMetrics {
         }
         self.queued_bytes.set(i64::try_from(stats.queued_bytes).unwrap_or(i64::MAX));
         self.read_only.set(stats.read_only.is_some().into());
+        if let Some(brokers) = stats.brokers {
+            self.brokers.with_label_values(&["up"]).set(brokers.up.into());
+            self.brokers.with_label_values(&["down"]).set(brokers.down.into());
+        }
     }
 }
 

@@ -96,20 +96,22 @@ impl Warehouse {
     /// [`ReadError::OtherLog`] if records of another log were taken in; [`ReadError::Database`].
     pub async fn bind_log(&self, topic: &'static str, identity: &str) -> Result<Vec<u64>, ReadError> {
         let mut transaction = self.shared.database.write().await?;
-        let followed = followed(&mut transaction, topic).await?;
-        if followed.identity.as_deref() == Some(identity) {
-            return Ok(followed.bases);
-        }
-        let has_begun: bool = sql("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = $1 AND position > 0)")
-            .bind(topic)
-            .value(&mut transaction)
-            .await?;
-        if has_begun {
-            return Err(other_log(topic, followed.identity, identity));
+        if let Some(bases) = bases_of(&mut transaction, topic, identity).await? {
+            return Ok(bases);
         }
         name_log(&mut transaction, topic, identity).await?;
         transaction.commit().await?;
         Ok(Vec::new())
+    }
+
+    /// As [`Warehouse::bind_log`], for who only looks: nothing is tied.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn check_log(&self, topic: &'static str, identity: &str) -> Result<Vec<u64>, ReadError> {
+        let mut transaction = self.shared.database.read().await?;
+        Ok(bases_of(&mut transaction, topic, identity).await?.unwrap_or_default())
     }
 
     /// Asserts that the topic's checkpoints are still positions of this log. Asked after the checkpoints were read, and before
@@ -186,6 +188,24 @@ impl Warehouse {
         sql("DELETE FROM log_identity WHERE topic = $1").bind(topic).run(&mut transaction).await?;
         Ok(transaction.commit().await?)
     }
+}
+
+/// Where a topic's positions begin in the log of this identity; `None` if they are tied to no log for good, since no record
+/// was taken in.
+async fn bases_of(
+    transaction: &mut Transaction,
+    topic: &'static str,
+    identity: &str,
+) -> Result<Option<Vec<u64>>, ReadError> {
+    let followed = followed(transaction, topic).await?;
+    if followed.identity.as_deref() == Some(identity) {
+        return Ok(Some(followed.bases));
+    }
+    let has_begun: bool = sql("SELECT EXISTS (SELECT 1 FROM checkpoint WHERE topic = $1 AND position > 0)")
+        .bind(topic)
+        .value(transaction)
+        .await?;
+    if has_begun { Err(other_log(topic, followed.identity, identity)) } else { Ok(None) }
 }
 
 fn other_log(topic: &'static str, followed: Option<String>, found: &str) -> ReadError {

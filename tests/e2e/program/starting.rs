@@ -131,6 +131,10 @@ async fn what_the_check_refuses_does_not_start_and_the_other_way_round() {
         let log = ("STREAMGAUGE_LOG_URL", "kafka://b:9092");
         [log, ("STREAMGAUGE_WAREHOUSE_URL", database), ("STREAMGAUGE_LAKE_URL", lake)]
     };
+    let brokers = |properties| {
+        let [log, database, lake] = cluster("postgres://h/db", "file:/lake");
+        [log, database, lake, ("STREAMGAUGE_KAFKA__PROPERTIES", properties)]
+    };
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("STREAMGAUGE_TLS_CERT", "/none"), ("STREAMGAUGE_TLS_KEY", "/none")], "tls_cert"),
         (&[("STREAMGAUGE_TLS_CERT", nonsense), ("STREAMGAUGE_TLS_KEY", nonsense)], "tls_"),
@@ -152,6 +156,8 @@ async fn what_the_check_refuses_does_not_start_and_the_other_way_round() {
         (&[("STREAMGAUGE_LOG_URL", "kafka://b:9092")], "the cluster profile has both"),
         (&cluster("postgres://[", "file:/lake"), "warehouse_url"),
         (&cluster("postgres://h/db", "s3://key:secret@bucket"), "AWS_SECRET_ACCESS_KEY"),
+        (&brokers("acks=1"), "kafka.properties: property `acks`"),
+        (&brokers("security.protocol=SASL_SSL,sasl.mechanism=GSSAPI"), "`sasl.mechanism` is GSSAPI"),
     ];
     for (variables, reason) in cases {
         let wrong = variables.iter().fold(start(), |start, (name, value)| start.variable(name, *value));

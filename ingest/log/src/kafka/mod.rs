@@ -36,6 +36,9 @@ pub enum KafkaOpenError {
     /// A property is not for the configuration to set.
     #[error("property `{0}` is set by the program itself")]
     Property(String),
+    /// There is no such way to log in.
+    #[error("property `sasl.mechanism` is {0}: SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN are there")]
+    Mechanism(String),
     /// The client library does not take the configuration.
     #[error("make a Kafka client: {0}")]
     Client(String),
@@ -104,21 +107,50 @@ impl KafkaLog {
     ///
     /// Outside of a Tokio runtime.
     pub async fn open(config: KafkaLogConfig) -> Result<Self, KafkaOpenError> {
-        let runtime = tokio::runtime::Handle::current();
-        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(config, &runtime));
-        opened.await.unwrap_or_else(|panic| Err(KafkaOpenError::Client(panic.to_string())))
+        blocking(move |runtime| {
+            config.check()?;
+            let producer = Producer::new(&config)?;
+            let topic = topic::ensure(&config, &producer, runtime)?;
+            Self::start(config, producer, topic)
+        })
+        .await
     }
 
-    fn open_blocking(config: KafkaLogConfig, runtime: &tokio::runtime::Handle) -> Result<Self, KafkaOpenError> {
-        config.check()?;
-        let producer = Producer::new(&config)?;
-        let topic = topic::ensure(&config, &producer, runtime)?;
+    /// The same of a topic that is there, for who only looks: creates nothing, and is `None` if the topic is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaOpenError`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub async fn open_existing(config: KafkaLogConfig) -> Result<Option<Self>, KafkaOpenError> {
+        blocking(move |runtime| {
+            config.check()?;
+            let producer = Producer::new(&config)?;
+            let topic = topic::look(&config, &producer, runtime)?;
+            topic.map(|topic| Self::start(config, producer, topic)).transpose()
+        })
+        .await
+    }
+
+    fn start(config: KafkaLogConfig, producer: Producer, topic: topic::Topic) -> Result<Self, KafkaOpenError> {
         producer.ranges().set_all(topic.ranges);
         let read_only = Mutex::new(None);
         let shared = Arc::new(Shared { identity: topic.identity, producer, read_only, config });
         let watch = Watch::start(Arc::clone(&shared)).map_err(|error| KafkaOpenError::Client(error.to_string()))?;
         Ok(Self { shared, watch: Some(watch) })
     }
+}
+
+/// Does what waits for brokers, beside the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&tokio::runtime::Handle) -> Result<T, KafkaOpenError> + Send + 'static,
+) -> Result<T, KafkaOpenError> {
+    let runtime = tokio::runtime::Handle::current();
+    let done = tokio::task::spawn_blocking(move || work(&runtime)).await;
+    done.unwrap_or_else(|panic| Err(KafkaOpenError::Client(panic.to_string())))
 }
 
 impl Shared {

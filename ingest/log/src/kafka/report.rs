@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{KafkaLogConfig, lock};
 
@@ -38,9 +38,15 @@ impl Report {
 
     /// An error that no call asked for: a connection that broke, a login that was refused. The library tries again.
     pub(super) fn error(&self, error: &KafkaError, reason: &str) {
-        let text = self.masked(reason);
-        *lock(&self.last) = Some(text.clone());
-        let kind = error.rdkafka_error_code().map_or_else(|| "error".to_owned(), |code| format!("{code:?}"));
+        let code = error.rdkafka_error_code();
+        let text = told(code, self.masked(reason));
+        // That all brokers are down follows from what was told before of each, and says less. A broker that only hangs up, as
+        // one with TLS does for who comes without, is told in no other way.
+        match code {
+            Some(RDKafkaErrorCode::AllBrokersDown) => _ = lock(&self.last).get_or_insert_with(|| text.clone()),
+            _ => *lock(&self.last) = Some(text.clone()),
+        }
+        let kind = code.map_or_else(|| "error".to_owned(), |code| format!("{code:?}"));
         self.warn(&kind, &text);
     }
 
@@ -66,6 +72,21 @@ impl Report {
     }
 }
 
+/// The library's text, with the properties to look at where it does not name them.
+fn told(code: Option<RDKafkaErrorCode>, text: String) -> String {
+    match code {
+        Some(RDKafkaErrorCode::Authentication) => {
+            format!("{text}: see properties `sasl.mechanism`, `sasl.username` and `sasl.password`")
+        }
+        Some(RDKafkaErrorCode::AllBrokersDown) => format!("{text}, or speak another `security.protocol`"),
+        // Most failures of TLS come as any broken connection does.
+        code if code == Some(RDKafkaErrorCode::SSL) || text.contains("SSL_HANDSHAKE") => {
+            format!("{text}: see `security.protocol`, `ssl.ca.location` and the names in the broker's certificate")
+        }
+        _ => text,
+    }
+}
+
 /// A text without these secrets.
 pub(super) fn masked(secrets: &[String], text: &str) -> String {
     secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
@@ -80,7 +101,14 @@ mod tests {
         let mut config = KafkaLogConfig::new("127.0.0.1:1");
         config.properties.insert("sasl.password".into(), "hunter2".into());
         let report = Report::new("producer", &config);
+        report.error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(report.last().unwrap(), "1/1 brokers are down, or speak another `security.protocol`");
         report.error(&KafkaError::Canceled, "login with hunter2 refused");
         assert_eq!(report.last().unwrap(), "login with *** refused");
+        report.error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(report.last().unwrap(), "login with *** refused");
+        report.error(&KafkaError::Global(RDKafkaErrorCode::Authentication), "no hunter2 here");
+        let last = report.last().unwrap();
+        assert!(last.starts_with("no *** here") && last.contains("`sasl.password`"), "{last}");
     }
 }

@@ -106,10 +106,22 @@ impl KafkaLogConfig {
         }
     }
 
-    /// Refuses properties that the log depends on.
-    pub(super) fn check(&self) -> Result<(), KafkaOpenError> {
-        let refused = self.properties.keys().find(|name| OURS.contains(&name.as_str()));
-        refused.map_or(Ok(()), |name| Err(KafkaOpenError::Property(name.clone())))
+    /// Refuses properties that the log depends on, and ways to log in that it has not. Opening does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaOpenError::Property`], [`KafkaOpenError::Mechanism`].
+    pub fn check(&self) -> Result<(), KafkaOpenError> {
+        if let Some(name) = self.properties.keys().find(|name| OURS.contains(&name.as_str())) {
+            return Err(KafkaOpenError::Property(name.clone()));
+        }
+        let value = |name: &str| self.properties.get(name).map(String::as_str);
+        let has_login = value("security.protocol").is_some_and(|name| name.to_ascii_uppercase().starts_with("SASL"));
+        let mechanism = value("sasl.mechanism").or_else(|| value("sasl.mechanisms"));
+        match mechanism.or(has_login.then_some("not set")) {
+            Some(other) if !MECHANISMS.contains(&other) => Err(KafkaOpenError::Mechanism(other.to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// What no log line and no error may show.
@@ -169,6 +181,9 @@ impl KafkaLogConfig {
         client
     }
 }
+
+/// Ways to log in that the library is built with, and that need nothing but a name and a password.
+const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 
 /// Properties that promises of the log depend on, under all their names.
 const OURS: [&str; 41] = [
@@ -267,6 +282,22 @@ mod tests {
         }
         assert_eq!(with("security.protocol", "SSL").check(), Ok(()));
         assert_eq!(KafkaOpenError::Property("acks".into()).to_string(), "property `acks` is set by the program itself");
+    }
+
+    #[test]
+    fn a_way_to_log_in_that_is_not_there_is_refused_by_name() {
+        for name in MECHANISMS {
+            assert_eq!(with("sasl.mechanism", name).check(), Ok(()));
+        }
+        for (name, value, found) in [
+            ("sasl.mechanism", "GSSAPI", "GSSAPI"),
+            ("sasl.mechanisms", "OAUTHBEARER", "OAUTHBEARER"),
+            ("security.protocol", "sasl_ssl", "not set"),
+        ] {
+            assert_eq!(with(name, value).check(), Err(KafkaOpenError::Mechanism(found.into())));
+        }
+        let told = KafkaOpenError::Mechanism("GSSAPI".into()).to_string();
+        assert_eq!(told, "property `sasl.mechanism` is GSSAPI: SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN are there");
     }
 
     #[test]

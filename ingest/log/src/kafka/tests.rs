@@ -13,7 +13,9 @@ use super::*;
 use crate::conformance::{Backend, log_conformance_suite};
 use crate::{LogRecord, Polled};
 
+mod broker;
 mod faults;
+mod secured;
 
 const AT_LAST: Duration = Duration::from_secs(30);
 
@@ -112,6 +114,21 @@ async fn many_open_a_new_topic_at_once() {
     assert!(logs.iter().all(|log| log.identity() == logs[0].identity()));
     assert_eq!(logs[0].append(vec![record(2, "a")]).await, Ok(vec![0]));
     assert_eq!(logs[1].append(vec![record(2, "b")]).await, Ok(vec![1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_a_missing_topic_creates_none_and_one_that_is_there_is_opened() {
+    let Some(config) = config(2) else { return };
+    for _ in 0..2 {
+        assert!(KafkaLog::open_existing(config.clone()).await.unwrap().is_none());
+    }
+    let kafka = InKafka::with(config.clone()).await;
+    kafka.log.append(vec![record(1, "a")]).await.unwrap();
+    let seen = KafkaLog::open_existing(config.clone()).await.unwrap().unwrap();
+    assert_eq!(seen.identity(), kafka.log.identity());
+    assert_eq!(seen.ranges()[1], PartitionRange { low: 0, high: 1 });
+    let other = KafkaLogConfig { partitions: 3, ..config };
+    assert!(matches!(KafkaLog::open_existing(other).await, Err(KafkaOpenError::Mismatch { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

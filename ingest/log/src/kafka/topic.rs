@@ -1,4 +1,4 @@
-//! The topic: created if it is missing, else checked against the configuration.
+//! The topic: created if it is missing, unless it is only looked at; else checked against the configuration.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -31,22 +31,21 @@ pub(super) struct Topic {
 
 /// Creates the topic or checks it.
 pub(super) fn ensure(config: &KafkaLogConfig, producer: &Producer, runtime: &Handle) -> Result<Topic, KafkaOpenError> {
-    let admin = config.client().create().map_err(|error| client_error(config, &error))?;
-    let until = Instant::now() + config.connect_timeout;
-    let setup = Setup { config, producer, runtime, admin, until };
+    let setup = Setup::new(config, producer, runtime)?;
     if setup.find()?.is_none() {
         setup.create()?;
     }
-    let found = setup.wait_for_leaders()?;
-    setup.check(&found)?;
-    let name = &config.topic;
-    let identity = setup.ask("identify", || producer.with_client(|client| topic_id(client, name, REQUEST)))?;
-    let range = |partition| {
-        let seen = || producer.with_client(|client| watermarks(client, name, partition, REQUEST));
-        setup.ask("read the ends of", seen)
-    };
-    let ranges = (0..config.partitions).map(range).collect::<Result<_, _>>()?;
-    Ok(Topic { identity, ranges })
+    setup.take_stock()
+}
+
+/// Checks the topic, if there is one.
+pub(super) fn look(
+    config: &KafkaLogConfig,
+    producer: &Producer,
+    runtime: &Handle,
+) -> Result<Option<Topic>, KafkaOpenError> {
+    let setup = Setup::new(config, producer, runtime)?;
+    setup.find()?.map(|_| setup.take_stock()).transpose()
 }
 
 /// What a cluster tells of a topic.
@@ -65,7 +64,27 @@ struct Setup<'a> {
     until: Instant,
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
+    fn new(config: &'a KafkaLogConfig, producer: &'a Producer, runtime: &'a Handle) -> Result<Self, KafkaOpenError> {
+        let admin = config.client().create().map_err(|error| client_error(config, &error))?;
+        Ok(Self { config, producer, runtime, admin, until: Instant::now() + config.connect_timeout })
+    }
+
+    /// Checks a topic that is there, and reads what it holds.
+    fn take_stock(&self) -> Result<Topic, KafkaOpenError> {
+        let Self { config, producer, .. } = self;
+        let found = self.wait_for_leaders()?;
+        self.check(&found)?;
+        let name = &config.topic;
+        let identity = self.ask("identify", || producer.with_client(|client| topic_id(client, name, REQUEST)))?;
+        let range = |partition| {
+            let seen = || producer.with_client(|client| watermarks(client, name, partition, REQUEST));
+            self.ask("read the ends of", seen)
+        };
+        let ranges = (0..config.partitions).map(range).collect::<Result<_, _>>()?;
+        Ok(Topic { identity, ranges })
+    }
+
     fn options() -> AdminOptions {
         AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST))
     }

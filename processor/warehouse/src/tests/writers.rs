@@ -167,7 +167,11 @@ pub(crate) async fn a_log_is_bound_once_records_were_taken_in(place: Place) {
     let setup = Setup::new(place).await;
     setup.warehouse.bind_log(TOPIC, "one").await.unwrap();
     setup.warehouse.bind_log(TOPIC, "two").await.unwrap();
+    // A look ties nothing.
+    setup.warehouse.check_log(TOPIC, "one").await.unwrap();
     setup.land(0, 1, at(0)).await;
+    setup.warehouse.check_log(TOPIC, "two").await.unwrap();
+    assert!(matches!(setup.warehouse.check_log(TOPIC, "one").await, Err(ReadError::OtherLog { .. })));
     setup.warehouse.bind_log(TOPIC, "two").await.unwrap();
     assert!(matches!(setup.warehouse.bind_log(TOPIC, "one").await, Err(ReadError::OtherLog { .. })));
 }

@@ -1,42 +1,7 @@
-//! Brokers that die and freeze: a cluster of its own, which `deploy/kafka/kafka` starts.
+//! Brokers that die and freeze.
 
-use std::path::Path;
-use std::process::Command;
-
+use super::broker::Broker;
 use super::*;
-
-/// A broker of this test alone.
-struct Broker(tempfile::TempDir);
-
-impl Broker {
-    fn start() -> Self {
-        let broker = Self(tempfile::tempdir().unwrap());
-        broker.kafka("start", &[]);
-        broker
-    }
-
-    fn kafka(&self, verb: &str, rest: &[&str]) -> String {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka/kafka");
-        let output = Command::new(script).arg(verb).arg(self.0.path()).args(rest).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn bootstrap(&self) -> String {
-        std::fs::read_to_string(self.0.path().join("bootstrap")).unwrap().trim().to_owned()
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = std::fs::read_to_string(self.0.path().join("1.pid")).unwrap();
-        assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.kafka("stop", &[]);
-    }
-}
 
 /// An append that must fail, and in time.
 async fn fails_in_time(log: &KafkaLog) {
@@ -44,6 +9,15 @@ async fn fails_in_time(log: &KafkaLog) {
     let failed = log.append(vec![record(0, "lost?")]).await;
     assert!(matches!(failed, Err(AppendError::Unavailable(_))), "{failed:?}");
     assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+}
+
+/// Waits until the broker is counted so.
+async fn is_counted(log: &KafkaLog, up: u32, down: u32) {
+    let began = Instant::now();
+    while log.stats().brokers != Some(crate::Brokers { up, down }) {
+        assert!(began.elapsed() < AT_LAST, "{:?}", log.stats());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Appends until the broker is found again.
@@ -60,7 +34,7 @@ async fn succeeds_again(log: &KafkaLog) -> Position {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_dies_or_freezes_fails_appends_in_time_and_is_found_again() {
     let Some(mut config) = config(1) else { return };
-    let broker = Broker::start();
+    let broker = Broker::start(false);
     config.bootstrap = broker.bootstrap();
     (config.replication, config.min_in_sync) = (1, 1);
     config.append_timeout = Duration::from_secs(1);
@@ -79,10 +53,12 @@ async fn a_broker_that_dies_or_freezes_fails_appends_in_time_and_is_found_again(
 
     broker.kafka("kill-node", &["1"]);
     fails_in_time(&log).await;
+    is_counted(&log, 0, 1).await;
     // A reader waits for the broker, and keeps what it was assigned.
     assert!(matches!(consumer.poll(1, Duration::from_millis(200)).await, Ok(Polled::Idle | Polled::Records(_))));
     broker.kafka("start-node", &["1"]);
     let last = succeeds_again(&log).await;
+    is_counted(&log, 1, 0).await;
     let mut seen = 0;
     while seen < last {
         match next(consumer.as_mut()).await {
