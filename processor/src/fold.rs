@@ -397,11 +397,11 @@ impl Settling<'_, '_> {
         let stored = self.place.stored(index, event, correction, person_id.as_deref());
         if let Some(unit) = UnitName::of(&stored) {
             let inputs = self.pending.inputs.entry(self.place.log_record.partition).or_default();
-            match inputs.get_mut(&unit) {
-                Some(inputs) => inputs.extend(Input::behind(&stored, unit.order(), inputs)),
-                None => {
-                    _ = inputs.insert((&unit).into(), Input::behind(&stored, unit.order(), &[]).into_iter().collect())
-                }
+            if let Some(inputs) = inputs.get_mut(&unit) {
+                inputs.extend(Input::behind(&stored, unit.order(), inputs));
+            } else {
+                let input = Input::behind(&stored, unit.order(), &[]);
+                inputs.insert((&unit).into(), input.into_iter().collect());
             }
         }
         if let Some([origin, code, domain, severity]) = error_keys(&event.kind, event.format, &event.data) {

@@ -87,23 +87,25 @@ impl OverHttp {
             keys.join(","),
             measures.join(",")
         );
-        if grain != "minute" {
-            return self.pages(&asked, EVER, take).await;
-        }
-        // A page costs as much as the range behind it has rows: many minutes are asked for hour by hour.
-        let mut hours: BTreeSet<Ms> = BTreeSet::new();
-        let minutes = format!(
-            "{}/v1/rollups/{name}?grain=minute&limit={PAGE}&group_by=&measures={}",
+        // A page costs as much as the range behind it has rows: many buckets are asked for a part of the time after the other.
+        let part_ms = match grain {
+            "minute" => HOUR_MS,
+            "hour" => DAY_MS,
+            _ => return self.pages(&asked, EVER, take).await,
+        };
+        let mut parts: BTreeSet<Ms> = BTreeSet::new();
+        let buckets = format!(
+            "{}/v1/rollups/{name}?grain={grain}&limit={PAGE}&group_by=&measures={}",
             self.base,
             measures.first().unwrap_or(&"")
         );
         let note = &mut |row: Row| {
-            hours.insert(bucket_of(&row)?.div_euclid(HOUR_MS) * HOUR_MS);
+            parts.insert(bucket_of(&row)?.div_euclid(part_ms) * part_ms);
             Ok(())
         };
-        self.pages(&minutes, EVER, note).await?;
-        for hour in hours {
-            self.pages(&asked, (hour, hour + HOUR_MS), &mut *take).await?;
+        self.pages(&buckets, EVER, note).await?;
+        for part in parts {
+            self.pages(&asked, (part, part + part_ms), &mut *take).await?;
         }
         Ok(())
     }
