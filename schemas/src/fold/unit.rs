@@ -27,9 +27,7 @@ const LAYOUTS_MAX: usize = 64;
 
 /// The first byte of units as bytes: another one for every change of the rules or of the state. Bytes of another version
 /// are no state, and the units are folded again from their events.
-const STATE_VERSION: u8 = 5;
-/// The version before, with the same rules: nothing was put away then.
-const STATE_VERSION_BEFORE: u8 = 4;
+const STATE_VERSION: u8 = 6;
 
 /// Whether a unit with this last arrival is over at a log time.
 #[must_use]
@@ -56,11 +54,7 @@ pub type StoredUnits = (Vec<(UnitKey, Unit)>, Vec<(UnitKey, Timestamp)>);
 /// The units of these bytes; `None` if they are not units of this version.
 #[must_use]
 pub fn units_from_bytes(bytes: &[u8]) -> Option<StoredUnits> {
-    match bytes.split_first()? {
-        (&STATE_VERSION, bytes) => postcard::from_bytes(bytes).ok(),
-        (&STATE_VERSION_BEFORE, bytes) => Some((postcard::from_bytes(bytes).ok()?, Vec::new())),
-        _ => None,
-    }
+    postcard::from_bytes(bytes.strip_prefix(&[STATE_VERSION])?).ok()
 }
 
 /// What folding gives: sums to add, facts to write.
@@ -265,6 +259,12 @@ impl Unit {
     }
 
     fn end_session(&mut self, folded: &mut Folded) {
+        // Before its fact is written: tile and viewer time of stalls that were too short to be one are part of it.
+        let live = self.views.iter().filter(|(_, view)| view.live.is_some());
+        let view_ids: Vec<Box<str>> = live.map(|(view_id, _)| view_id.clone()).collect();
+        for view_id in view_ids {
+            self.with_part(&view_id, folded, Part::settle_stall);
+        }
         if let Some(app) = &mut self.app {
             folded.sessions.extend(app.end(&self.session, self.time.viewer_ms, &mut folded.sums));
         }

@@ -93,12 +93,14 @@ pub(super) struct Stalled {
 }
 
 /// A stall under way.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Stall {
     from_ms: i64,
     band: Band,
     counted: bool,
     sustained: bool,
+    /// The session's dimensions at the last input: should it end there, it is counted as things were then.
+    session: Arc<Dims>,
 }
 
 /// One part of a view.
@@ -386,8 +388,8 @@ impl Part {
             self.stall_ends(around);
         }
         if next == State::Rebuffering && self.state != State::Rebuffering {
-            let (from_ms, band) = (self.last_ms, around.band);
-            self.stall = Some(Stall { from_ms, band, counted: false, sustained: false });
+            let (from_ms, band, session) = (self.last_ms, around.band, Arc::clone(around.session));
+            self.stall = Some(Stall { from_ms, band, counted: false, sustained: false, session });
         }
         self.state = next;
     }

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{Told, beat, end, folded, simple, start, told, totals};
+use crate::fold::Folded;
 use crate::fold::measures::Measure::{
-    Attempts, Ebvs, FocusMs, PausedMs, PlayingMs, RebufferCount, RebufferMs, SeekMs, StartupValid,
+    self, Attempts, Ebvs, FocusMs, PausedMs, PlayingMs, RebufferCount, RebufferMs, SeekMs, StartupValid,
 };
 
 fn playback(seq: u32, at: i64, kind: &'static str) -> Told {
@@ -114,4 +115,35 @@ fn totals_are_believed_once_also_if_the_start_is_missing() {
     assert_eq!(totals(&folded(&events, false), [PlayingMs, PausedMs]), [27_000, 3_000]);
     let whole = [start(0, 10_000, "v"), heartbeat(1, 20_000, 17_000, 3_000)];
     assert_eq!(totals(&folded(&whole, false), [PlayingMs, PausedMs]), [0, 0], "nothing is missing");
+}
+
+/// A view falls silent within a stall that is too short to be one; of what comes later it shall know nothing.
+fn silent_in_a_short_stall(later: &[Told]) -> Folded {
+    let events = [
+        told(0, 0, "layout.created", "", json!({"layout_type": "single", "slots": 1})),
+        start(1, 0, "v"),
+        simple(2, 1_000, "playback.first_frame", "v"),
+        simple(3, 10_000, "playback.rebuffer_started", "v"),
+        beat(4, 10_200, "v", "buffering"),
+    ];
+    let mut all: Vec<Told> = events.into();
+    all.extend(later.iter().map(|told| Told { data: told.data.clone(), ..*told }));
+    folded(&all, true)
+}
+
+#[test]
+fn a_short_stall_at_a_silent_end_is_playing_as_things_were_then() {
+    let switched = |at| told(5, at, "layout.switched", "", json!({"to_type": "grid2x2"}));
+    let ended = |at| told(5, at, "session.ended", "", json!({"reason": "background"}));
+    // Soon, and in an app session of its own; or the session ends in the middle of it.
+    for later in [vec![], vec![switched(20_000)], vec![switched(31 * 60_000)], vec![ended(10_210)]] {
+        let folded = silent_in_a_short_stall(&later);
+        assert_eq!(totals(&folded, [Measure::PlayingMs, Measure::ViewerMs, Measure::RebufferCount]), [9_200, 9_200, 0]);
+        let [first, ..] = &folded.sessions[..] else { panic!("an app session") };
+        assert_eq!((first.tile_ms, first.viewer_ms), (9_200, 9_200), "{:?}", later.first().map(|told| told.at));
+        for (key, cell) in &folded.sums.cells {
+            let is_known = &*key.dims.layout_type == "single";
+            assert!(is_known || cell.values[Measure::ViewerMs as usize] == 0, "{key:?}");
+        }
+    }
 }

@@ -56,11 +56,12 @@ impl Part {
         }
         // It ends with its last input, and is counted as things were then.
         around.band = self.last_band;
+        self.settle_stall(around);
         let is_active = !matches!(self.state, State::Idle | State::Paused);
         let lingers_ms = (3 * self.period_ms).min(LINGERS_MS);
         if is_active {
             let to = self.last_ms + lingers_ms;
-            let to = self.stall.map_or(to, |stall| to.min(stall.from_ms + ACTIVE_STALL_MS + 1));
+            let to = self.stall.as_ref().map_or(to, |stall| to.min(stall.from_ms + ACTIVE_STALL_MS + 1));
             self.active(self.last_ms, to, around);
         }
         self.end("timeout", around);

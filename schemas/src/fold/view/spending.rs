@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ACTIVE_STALL_MS, Around, Part, STALL_MIN_MS, SUSTAINED_MS, Stall, Stalled};
-use crate::fold::measures::{Measure, Metric, minute_starts, minutes};
+use crate::fold::measures::{Dims, Measure, Metric, minute_starts, minutes};
 
 impl Part {
     pub(super) fn spend(&mut self, measure: Measure, from: i64, to: i64, around: &mut Around<'_>) {
@@ -24,8 +24,14 @@ impl Part {
     }
 
     pub(super) fn play(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
+        let session = Arc::clone(around.session);
+        self.play_as(&session, from, to, around);
+    }
+
+    /// Plays while the session had these dimensions.
+    fn play_as(&mut self, session: &Arc<Dims>, from: i64, to: i64, around: &mut Around<'_>) {
         self.spend(Measure::PlayingMs, from, to, around);
-        around.time.play(around.sums, around.session, from, to);
+        around.time.play(around.sums, session, from, to);
         let upscale = self.upscale();
         for (at, ms) in minutes(from, to) {
             let media_ms = ms * self.rate_milli / 1000;
@@ -58,9 +64,11 @@ impl Part {
     }
 
     pub(super) fn stall_until(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
-        let Some(mut stall) = self.stall else { return };
+        let Some(mut stall) = self.stall.clone() else { return };
         let length = to - stall.from_ms;
         if length < STALL_MIN_MS {
+            stall.session = Arc::clone(around.session);
+            self.stall = Some(stall);
             return;
         }
         let begin = if stall.counted { from } else { stall.from_ms };
@@ -74,6 +82,7 @@ impl Part {
             stall.sustained = true;
             self.count_stall(Measure::SustainedRebuffers, &stall, around);
         }
+        let active_until = stall.from_ms + ACTIVE_STALL_MS + 1;
         self.stall = Some(stall);
         self.spend(Measure::RebufferMs, begin, to, around);
         around.time.stall(around.sums, around.session, begin, to);
@@ -82,13 +91,22 @@ impl Part {
                 around.sums.add(&self.dims, around.band, at, Measure::AttentionRebufferMs, ms);
             }
         }
-        self.active(begin, to.min(stall.from_ms + ACTIVE_STALL_MS + 1), around);
+        self.active(begin, to.min(active_until), around);
     }
 
     /// Counts where a stall began, and in the fact.
     fn count_stall(&mut self, measure: Measure, stall: &Stall, around: &mut Around<'_>) {
         self.own[measure as usize] += 1;
         around.sums.add(&self.dims, stall.band, stall.from_ms, measure, 1);
+    }
+
+    /// Nothing may come any more before the session ends: what a stall was so far is counted, as things were at the last
+    /// input. Below the least length it was playing; what comes after all is a stall that begins there.
+    pub(in crate::fold) fn settle_stall(&mut self, around: &mut Around<'_>) {
+        let Some(stall) = self.stall.clone().filter(|stall| !stall.counted) else { return };
+        around.band = self.last_band;
+        self.play_as(&stall.session, stall.from_ms, self.last_ms, around);
+        self.stall = Some(Stall { from_ms: self.last_ms, ..stall });
     }
 
     pub(super) fn stall_ends(&mut self, around: &mut Around<'_>) {
