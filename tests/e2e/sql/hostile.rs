@@ -26,7 +26,8 @@ fn hostile() -> Vec<(String, End)> {
     let mut statements = by_kind();
     statements.extend(by_size());
     statements.extend(too_large().map(|sql| (sql, End::Refused)));
-    statements.extend(growing().map(|sql| (sql, End::Refused)));
+    // Memory is up first; on a busy machine it may be time.
+    statements.extend(growing().map(|sql| (sql, End::Ended)));
     statements
 }
 
