@@ -174,8 +174,7 @@ impl Rows {
         if correction.future_clamped {
             flags.insert(Flag::FutureClamped);
         }
-        // Most events have none.
-        let flags = if flags.is_empty() { String::new() } else { flags.to_string() };
+        let flags = flags.to_string();
         self.events.push([
             Text(Some(upload.project)),
             Text(Some(&event.id)),

@@ -124,6 +124,19 @@ async fn both_profiles_give_the_same_numbers() {
     cluster.end().await.unwrap();
 }
 
+/// What a cluster takes while something is done to it.
+pub(crate) fn steady_load(ingest: &Server) -> Plan {
+    Plan {
+        target: ingest.http.clone(),
+        upload_key: ingest.upload_key.clone(),
+        posts_per_second: 40.0,
+        events_per_post: 20,
+        duration: Duration::from_secs(24),
+        connections: 16,
+        give_up: Duration::from_secs(30),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_twice() {
     let Some((cluster, _alone)) = cluster().await else { return };
@@ -138,15 +151,7 @@ async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_t
     let query = cluster.role("query").start().await.unwrap();
     let mut processors = vec![quick(cluster.role("processor")).start().await.unwrap()];
     let loads = ingests.iter().map(|ingest| {
-        let plan = Plan {
-            target: ingest.http.clone(),
-            upload_key: ingest.upload_key.clone(),
-            posts_per_second: 40.0,
-            events_per_post: 20,
-            duration: Duration::from_secs(24),
-            connections: 16,
-            give_up: Duration::from_secs(30),
-        };
+        let plan = steady_load(ingest);
         tokio::spawn(async move { load::run(&plan).await })
     });
     let loads: Vec<_> = loads.collect();

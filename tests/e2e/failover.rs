@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rig::cluster::Cluster;
-use rig::load::{self, Plan};
+use rig::load;
 use rig::server::{Start, repository, wait_until};
 use serde_json::json;
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::assert_books_balance;
 use crate::audit::run;
-use crate::cluster::cluster;
+use crate::cluster::{cluster, steady_load};
 
 /// A Postgres server of this test alone.
 struct Postgres(TempDir);
@@ -89,15 +89,7 @@ async fn a_database_that_dies_under_load_is_replaced_by_its_standby_and_nothing_
     let ingest = role("ingest").start().await.unwrap();
     let processors = [role("processor").start().await.unwrap(), role("processor").start().await.unwrap()];
     let query = role("query").start().await.unwrap();
-    let plan = Plan {
-        target: ingest.http.clone(),
-        upload_key: ingest.upload_key.clone(),
-        posts_per_second: 40.0,
-        events_per_post: 20,
-        duration: Duration::from_secs(24),
-        connections: 16,
-        give_up: Duration::from_secs(30),
-    };
+    let plan = steady_load(&ingest);
     let load = tokio::spawn(async move { load::run(&plan).await });
     // Answers fail while the database is away.
     let committed = async || {

@@ -15,12 +15,14 @@ mod session_time;
 pub mod sketch;
 mod together;
 mod unit;
+mod unit_key;
 pub mod view;
 
 pub use errors::{error_keys, is_error};
 pub use facts::{SessionFact, ViewFact};
-pub use input::{Input, Order, Place, Stored, UnitKey, UnitName};
+pub use input::{Input, Place, Stored};
 pub use unit::{Folded, StoredUnits, Unit, VIEW_SILENCE_MS, is_silent, units_from_bytes, units_to_bytes};
+pub use unit_key::{Order, UnitKey, UnitName};
 pub use view::State;
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{SessionFact, ViewFact};
-use super::input::{Act, Input, Order, Place, UnitKey, ViewInput, What};
+use super::input::{Act, Input, Place, ViewInput, What};
 use super::measures::{Band, Dims, Measure, Sums};
 use super::opening::Openings;
 use super::session_time::SessionTime;
 use super::together::{Together, demand, sync_spread};
+use super::unit_key::{Order, UnitKey};
 use super::view::{Around, Counters, Part, State};
 use crate::time::Timestamp;
 
