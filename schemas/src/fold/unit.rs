@@ -28,7 +28,7 @@ const LAYOUTS_MAX: usize = 64;
 
 /// The first byte of units as bytes: another one for every change of the rules or of the state. Bytes of another version
 /// are no state, and the units are folded again from their events.
-const STATE_VERSION: u8 = 6;
+const STATE_VERSION: u8 = 7;
 
 /// Whether a unit with this last arrival is over at a log time.
 #[must_use]

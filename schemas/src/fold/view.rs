@@ -99,8 +99,20 @@ struct Stall {
     band: Band,
     counted: bool,
     sustained: bool,
-    /// The session's dimensions at the last input: should it end there, it is counted as things were then.
+    /// As things were until the last input: should it end there, it is counted like that.
     session: Arc<Dims>,
+    manner: Manner,
+}
+
+/// How a part plays, as far as it was told.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Manner {
+    rate_milli: i64,
+    kbps: Option<i64>,
+    tile: Option<(i64, i64)>,
+    video: Option<(i64, i64)>,
+    focused: bool,
+    audible: bool,
 }
 
 /// One part of a view.
@@ -126,12 +138,7 @@ pub(super) struct Part {
     state_only: bool,
     stall: Option<Stall>,
     seek_at_ms: Option<i64>,
-    rate_milli: i64,
-    kbps: Option<i64>,
-    tile: Option<(i64, i64)>,
-    video: Option<(i64, i64)>,
-    focused: bool,
-    audible: bool,
+    manner: Manner,
     period_ms: i64,
     /// When the last live latency was told, and what it was, ms.
     latency: Option<(i64, i64)>,
@@ -185,12 +192,7 @@ impl Part {
             state_only: false,
             stall: None,
             seek_at_ms: None,
-            rate_milli: 1000,
-            kbps: None,
-            tile: None,
-            video: None,
-            focused: false,
-            audible: false,
+            manner: Manner { rate_milli: 1000, kbps: None, tile: None, video: None, focused: false, audible: false },
             period_ms: 30_000,
             latency: None,
             throughput: None,
@@ -235,7 +237,7 @@ impl Part {
     /// The bitrate, and the throughput if it was told not long before, kbit/s each, of a part that plays.
     pub(super) fn demand_at(&self, now_ms: i64) -> Option<(i64, Option<i64>)> {
         let throughput = self.throughput.filter(|(at, _)| now_ms - at <= LATENCY_HOLDS_MS).map(|(_, kbps)| kbps);
-        (self.state == State::Playing).then(|| (self.kbps.unwrap_or(0), throughput))
+        (self.state == State::Playing).then(|| (self.manner.kbps.unwrap_or(0), throughput))
     }
 
     /// Whether the part is one of the tiles that play or would play.
@@ -296,11 +298,12 @@ impl Part {
     /// What is valid from this input on.
     fn note(&mut self, input: &ViewInput) {
         self.state_only = input.state_only.unwrap_or(self.state_only);
-        self.tile = input.tile.or(self.tile);
-        self.video = input.video.or(self.video);
-        self.rate_milli = input.rate_milli.unwrap_or(self.rate_milli);
-        self.focused = input.focused.unwrap_or(self.focused);
-        self.audible = input.audible.unwrap_or(self.audible);
+        let manner = &mut self.manner;
+        manner.tile = input.tile.or(manner.tile);
+        manner.video = input.video.or(manner.video);
+        manner.rate_milli = input.rate_milli.unwrap_or(manner.rate_milli);
+        manner.focused = input.focused.unwrap_or(manner.focused);
+        manner.audible = input.audible.unwrap_or(manner.audible);
         self.period_ms = input.period_ms.unwrap_or(self.period_ms);
         self.throughput = input.throughput_kbps.map(|kbps| (self.last_ms, kbps)).or(self.throughput);
     }
@@ -388,8 +391,14 @@ impl Part {
             self.stall_ends(around);
         }
         if next == State::Rebuffering && self.state != State::Rebuffering {
-            let (from_ms, band, session) = (self.last_ms, around.band, Arc::clone(around.session));
-            self.stall = Some(Stall { from_ms, band, counted: false, sustained: false, session });
+            self.stall = Some(Stall {
+                from_ms: self.last_ms,
+                band: around.band,
+                counted: false,
+                sustained: false,
+                session: Arc::clone(around.session),
+                manner: self.manner,
+            });
         }
         self.state = next;
     }
@@ -446,14 +455,14 @@ impl Part {
     fn bitrate(&mut self, input: &ViewInput, around: &mut Around<'_>) {
         let Some(kbps) = input.kbps else { return };
         if let Some(from) = input.rendition
-            && let Some(before) = self.kbps.or(from)
+            && let Some(before) = self.manner.kbps.or(from)
             && before != kbps
         {
             self.count(Measure::RenditionChanges, 1, around);
             self.count(if kbps > before { Measure::ShiftsUp } else { Measure::ShiftsDown }, 1, around);
             self.count(Measure::ShiftsDownTileCount, (kbps < before && input.is_of_tile_count).into(), around);
         }
-        self.kbps = Some(kbps);
+        self.manner.kbps = Some(kbps);
         if input.is_heartbeat && self.state == State::Playing {
             around.sums.observe(&self.dims, around.band, self.last_ms, Metric::BitrateKbps, kbps);
         }

@@ -124,7 +124,7 @@ fn silent_in_a_short_stall(later: &[Told]) -> Folded {
         start(1, 0, "v"),
         simple(2, 1_000, "playback.first_frame", "v"),
         simple(3, 10_000, "playback.rebuffer_started", "v"),
-        beat(4, 10_200, "v", "buffering"),
+        told(4, 10_200, "playback.heartbeat", "v", json!({"state": "buffering", "focused": true, "bitrate_kbps": 900})),
     ];
     let mut all: Vec<Told> = events.into();
     all.extend(later.iter().map(|told| Told { data: told.data.clone(), ..*told }));
@@ -139,6 +139,11 @@ fn a_short_stall_at_a_silent_end_is_playing_as_things_were_then() {
     for later in [vec![], vec![switched(20_000)], vec![switched(31 * 60_000)], vec![ended(10_210)]] {
         let folded = silent_in_a_short_stall(&later);
         assert_eq!(totals(&folded, [Measure::PlayingMs, Measure::ViewerMs, Measure::RebufferCount]), [9_200, 9_200, 0]);
+        assert_eq!(
+            totals(&folded, [FocusMs, Measure::RatedMediaMs]),
+            [0, 0],
+            "what the last input tells comes after it"
+        );
         let [first, ..] = &folded.sessions[..] else { panic!("an app session") };
         assert_eq!((first.tile_ms, first.viewer_ms), (9_200, 9_200), "{:?}", later.first().map(|told| told.at));
         for (key, cell) in &folded.sums.cells {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ACTIVE_STALL_MS, Around, Part, STALL_MIN_MS, SUSTAINED_MS, Stall, Stalled};
+use super::{ACTIVE_STALL_MS, Around, Manner, Part, STALL_MIN_MS, SUSTAINED_MS, Stall, Stalled};
 use crate::fold::measures::{Dims, Measure, Metric, minute_starts, minutes};
 
 impl Part {
@@ -24,30 +24,31 @@ impl Part {
     }
 
     pub(super) fn play(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
-        let session = Arc::clone(around.session);
-        self.play_as(&session, from, to, around);
+        let (session, manner) = (around.session, self.manner);
+        self.play_as(session, manner, from, to, around);
     }
 
-    /// Plays while the session had these dimensions.
-    fn play_as(&mut self, session: &Arc<Dims>, from: i64, to: i64, around: &mut Around<'_>) {
+    /// Plays while the session had these dimensions, in that manner.
+    fn play_as(&mut self, session: &Arc<Dims>, manner: Manner, from: i64, to: i64, around: &mut Around<'_>) {
         self.spend(Measure::PlayingMs, from, to, around);
         around.time.play(around.sums, session, from, to);
-        let upscale = self.upscale();
+        let upscale = manner.upscale();
+        let Manner { rate_milli, kbps, focused, audible, .. } = manner;
         for (at, ms) in minutes(from, to) {
-            let media_ms = ms * self.rate_milli / 1000;
+            let media_ms = ms * rate_milli / 1000;
             let values = &mut around.sums.cell(&self.dims, around.band, at).values;
             let mut add = |measure: Measure, value: i64| {
                 self.own[measure as usize] += value;
                 values[measure as usize] += value;
             };
             add(Measure::MediaMs, media_ms);
-            if let Some(kbps) = self.kbps {
+            if let Some(kbps) = kbps {
                 add(Measure::RatedMediaMs, media_ms);
                 add(Measure::BitrateMs, kbps * media_ms);
             }
-            add(Measure::FocusMs, if self.focused { ms } else { 0 });
-            add(Measure::AudibleMs, if self.audible { ms } else { 0 });
-            add(Measure::AttentionMs, if self.focused || self.audible { ms } else { 0 });
+            add(Measure::FocusMs, if focused { ms } else { 0 });
+            add(Measure::AudibleMs, if audible { ms } else { 0 });
+            add(Measure::AttentionMs, if focused || audible { ms } else { 0 });
             if let Some(upscale) = upscale {
                 let extremes = &mut self.extremes;
                 extremes.upscale_max = extremes.upscale_max.max(upscale);
@@ -57,17 +58,11 @@ impl Part {
         }
     }
 
-    /// How much the video is stretched beyond its own size, in ten-thousandths.
-    fn upscale(&self) -> Option<i64> {
-        let ((tile_w, tile_h), (video_w, video_h)) = self.tile.zip(self.video)?;
-        Some(((tile_w * 10_000 / video_w).min(tile_h * 10_000 / video_h) - 10_000).max(0))
-    }
-
     pub(super) fn stall_until(&mut self, from: i64, to: i64, around: &mut Around<'_>) {
         let Some(mut stall) = self.stall.clone() else { return };
         let length = to - stall.from_ms;
         if length < STALL_MIN_MS {
-            stall.session = Arc::clone(around.session);
+            (stall.session, stall.manner) = (Arc::clone(around.session), self.manner);
             self.stall = Some(stall);
             return;
         }
@@ -86,7 +81,7 @@ impl Part {
         self.stall = Some(stall);
         self.spend(Measure::RebufferMs, begin, to, around);
         around.time.stall(around.sums, around.session, begin, to);
-        if self.focused || self.audible {
+        if self.manner.focused || self.manner.audible {
             for (at, ms) in minutes(begin, to) {
                 around.sums.add(&self.dims, around.band, at, Measure::AttentionRebufferMs, ms);
             }
@@ -105,7 +100,7 @@ impl Part {
     pub(in crate::fold) fn settle_stall(&mut self, around: &mut Around<'_>) {
         let Some(stall) = self.stall.clone().filter(|stall| !stall.counted) else { return };
         around.band = self.last_band;
-        self.play_as(&stall.session, stall.from_ms, self.last_ms, around);
+        self.play_as(&stall.session, stall.manner, stall.from_ms, self.last_ms, around);
         self.stall = Some(Stall { from_ms: self.last_ms, ..stall });
     }
 
@@ -118,5 +113,13 @@ impl Part {
         } else {
             self.play(stall.from_ms, self.last_ms, around);
         }
+    }
+}
+
+impl Manner {
+    /// How much the video is stretched beyond its own size, in ten-thousandths.
+    fn upscale(&self) -> Option<i64> {
+        let ((tile_w, tile_h), (video_w, video_h)) = self.tile.zip(self.video)?;
+        Some(((tile_w * 10_000 / video_w).min(tile_h * 10_000 / video_h) - 10_000).max(0))
     }
 }
