@@ -20,6 +20,12 @@ mod telemetry;
 
 use std::process::ExitCode;
 
+use tikv_jemallocator::Jemalloc;
+
+/// What waits for a commit is allocated event by event and let go of at once (docs/benchmarks.md).
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 fn main() -> ExitCode {
     // One implementation of cryptography for everything that speaks TLS. An error means that it is set already.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();

@@ -23,6 +23,8 @@ use crate::units::{self, Facts};
 const LINGER: Duration = Duration::from_millis(40);
 /// Plain bytes per fold: bounds its time and memory, whatever a record inflates to.
 const FOLD_BYTES: usize = 1 << 20;
+/// Plain bytes of records whose rows are encoded at once.
+const ENCODED_BYTES: usize = 4 << 20;
 /// Id runs are merged so often per commit at most: what has piled up must not hold up the next commits.
 const RUN_MERGES: usize = 4;
 
@@ -35,6 +37,8 @@ pub(crate) struct Assignment {
     /// Positions at the last commit.
     committed: BTreeMap<u16, u64>,
     pub(crate) pending: Pending,
+    /// Plain bytes of the pending records whose rows are encoded.
+    encoded_bytes: usize,
     pending_since: Option<Instant>,
     retention: Arc<RetentionPolicy>,
     last_commit: Option<Instant>,
@@ -55,6 +59,7 @@ impl Assignment {
             partitions: BTreeMap::new(),
             committed: BTreeMap::new(),
             pending: Pending::new(),
+            encoded_bytes: 0,
             pending_since: None,
             retention: Arc::clone(&config.retention),
             last_commit: None,
@@ -166,6 +171,11 @@ impl Assignment {
         }
         timer.observe_duration();
         self.pending_since.get_or_insert_with(Instant::now);
+        if self.pending.bytes - self.encoded_bytes >= ENCODED_BYTES {
+            let _timer = metrics.stage_duration_seconds.with_label_values(&["encode"]).start_timer();
+            self.encoded_bytes = self.pending.bytes;
+            self.pending.rows.encode()?;
+        }
         Ok(())
     }
 
@@ -181,6 +191,7 @@ impl Assignment {
         self.pending_since = None;
         self.last_commit = Some(Instant::now());
         let mut pending = std::mem::replace(&mut self.pending, Pending::new());
+        self.encoded_bytes = 0;
         let advances = self.advances(&pending);
         let facts = self.fold_units(warehouse, config, metrics, &mut pending).await?;
         if pending.rows.len() == 0 && facts.is_empty() {
@@ -194,7 +205,8 @@ impl Assignment {
         let name = FileName::new(Origin::Commit { partition: lead.log_partition, from: lead.from }, now);
         let lake = warehouse.lake();
         let encode = metrics.stage_duration_seconds.with_label_values(&["encode"]).start_timer();
-        let files = files::write_rows(lake, &name, &pending.rows.take())?;
+        let files = files::write_rows(lake, &name, pending.rows.take()?)?;
+        std::mem::swap(&mut self.pending.rows, &mut pending.rows);
         let id_runs = files::write_id_runs(lake, &name, self.partitions.values())?;
         let state_files = if self.last_state.is_some_and(|last| last.elapsed() < config.state_interval) {
             Vec::new()
@@ -336,7 +348,7 @@ async fn commit_with(
         let lead = commit.advances.first().map_or((0, 0), |advance| (advance.log_partition, advance.from));
         let name = FileName::new(Origin::Commit { partition: lead.0, from: lead.1 }, commit.now);
         commit.files.truncate(rows);
-        commit.files.extend(files::write_rows(warehouse.lake(), &name, &fact_rows.take())?);
+        commit.files.extend(files::write_rows(warehouse.lake(), &name, fact_rows.take()?)?);
         commit.replaced_files.clear();
         for replacement in replacements {
             commit.files.extend(replacement.files);

@@ -2,35 +2,27 @@
 
 use std::io;
 
-use arrow::array::RecordBatch;
 use schemas::clock::Clocks;
 use schemas::fold::{units_from_bytes, units_to_bytes};
 use warehouse::tables::LakeTable;
-use warehouse::{FileName, Lake, NewFile, NewIdRun, ScanError, StateFile, encode_parquet};
+use warehouse::{EncodedFile, FileName, Lake, NewFile, NewIdRun, ScanError, StateFile};
 
 use crate::dedup::encode_run;
 use crate::fold::PartitionState;
 use crate::runner::RunError;
 use crate::units::{PutAway, Units};
 
-/// A commit's files live for minutes until they are merged: the fastest level.
-const COMMIT_ZSTD_LEVEL: i32 = 1;
-
-/// Encodes and writes the rows of a commit, one file per table.
+/// Writes the rows of a commit, one file per table.
 pub(crate) fn write_rows(
     lake: &Lake,
     name: &FileName,
-    rows: &[(&'static LakeTable, RecordBatch)],
+    rows: Vec<(&'static LakeTable, EncodedFile)>,
 ) -> Result<Vec<NewFile>, RunError> {
-    let mut files = Vec::with_capacity(rows.len());
-    let mut paths = Vec::with_capacity(rows.len());
-    for (table, batch) in rows {
-        let encoded = encode_parquet(table, batch, COMMIT_ZSTD_LEVEL)
-            .map_err(|source| RunError::Encode { table: table.name, source: source.into() })?;
+    let new_file = |(table, encoded): (&LakeTable, EncodedFile)| {
         let path = name.path("parquet");
-        paths.push(Lake::table_path(table, &path));
-        files.push(NewFile { table_id: table.id, path, encoded });
-    }
+        (Lake::table_path(table, &path), NewFile { table_id: table.id, path, encoded })
+    };
+    let (paths, files): (Vec<String>, Vec<NewFile>) = rows.into_iter().map(new_file).unzip();
     let bytes = files.iter().map(|file| file.encoded.bytes.as_slice());
     write(lake, &paths.into_iter().zip(bytes).collect::<Vec<_>>())?;
     Ok(files)

@@ -480,7 +480,7 @@ impl Settling<'_, '_> {
 
 /// The verified user, else the guest.
 fn person_of<'a>(upload: &Upload<'a>, event: &Event<'_>) -> Option<Cow<'a, str>> {
-    let guest = || event.anon_id.as_deref().map(|anon_id| Cow::Owned(format!("anon:{anon_id}")));
+    let guest = || event.anon_id.as_deref().map(|anon_id| Cow::Owned(["anon:", anon_id].concat()));
     upload.subject.map(Cow::Borrowed).or_else(guest)
 }
 

@@ -1,18 +1,17 @@
-//! Judged events as columns: one builder per lake table, in the order of its columns.
+//! Judged events as rows of the lake's tables, in the order of their columns.
 
+mod columns;
 mod facts;
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BinaryBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-    TimestampMicrosecondBuilder,
-};
 use schemas::clock::Correction;
 use schemas::record::Upload;
 use schemas::{Event, Flag, Format, Rejection, Timestamp, Trust};
-use warehouse::tables::{ColumnType, EVENTS, LakeTable, QUARANTINE, RECORDS, SLICES};
+use warehouse::EncodedFile;
+use warehouse::tables::{EVENTS, LakeTable, QUARANTINE, RECORDS, SLICES};
 
+use crate::runner::RunError;
+
+use columns::{Columns, Value};
 pub(crate) use facts::FactRows;
 
 /// Where an event stands in the log.
@@ -38,87 +37,6 @@ impl OutcomeCounts {
     }
 }
 
-/// Rows of a lake table in the making.
-struct Columns {
-    table: &'static LakeTable,
-    builders: Vec<Column>,
-    rows: usize,
-}
-
-enum Column {
-    Text(StringBuilder),
-    Time(TimestampMicrosecondBuilder),
-    Int32(Int32Builder),
-    Int64(Int64Builder),
-    Double(Float64Builder),
-    Bytes(BinaryBuilder),
-}
-
-/// One value, on its way into the next column.
-enum Value<'a> {
-    Text(Option<&'a str>),
-    Time(Option<Timestamp>),
-    Int32(Option<i32>),
-    Int64(Option<i64>),
-    Double(Option<f64>),
-    Bytes(&'a [u8]),
-}
-
-impl Columns {
-    fn new(table: &'static LakeTable) -> Self {
-        let builders = table.columns.iter().map(|column| match column.ty {
-            ColumnType::Text | ColumnType::LongText => Column::Text(StringBuilder::new()),
-            ColumnType::Time => Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-            ColumnType::Int32 => Column::Int32(Int32Builder::new()),
-            ColumnType::Int64 => Column::Int64(Int64Builder::new()),
-            ColumnType::Double => Column::Double(Float64Builder::new()),
-            ColumnType::Bytes => Column::Bytes(BinaryBuilder::new()),
-        });
-        Self { table, builders: builders.collect(), rows: 0 }
-    }
-
-    /// Appends a row: its values in the order of the table's columns.
-    fn push<'v>(&mut self, row: impl IntoIterator<Item = Value<'v>>) {
-        let mut values = row.into_iter();
-        for builder in &mut self.builders {
-            let value = values.next().expect("a row has all columns of its table");
-            match (builder, value) {
-                (Column::Text(builder), Value::Text(value)) => builder.append_option(value),
-                (Column::Time(builder), Value::Time(value)) => builder.append_option(value.map(Timestamp::micros)),
-                (Column::Int32(builder), Value::Int32(value)) => builder.append_option(value),
-                (Column::Int64(builder), Value::Int64(value)) => builder.append_option(value),
-                (Column::Double(builder), Value::Double(value)) => builder.append_option(value),
-                (Column::Bytes(builder), Value::Bytes(value)) => builder.append_value(value),
-                _ => unreachable!("a row has the types of its table"),
-            }
-        }
-        debug_assert!(values.next().is_none(), "a row has the columns of its table");
-        self.rows += 1;
-    }
-
-    fn take(&mut self) -> Option<RecordBatch> {
-        if self.rows == 0 {
-            return None;
-        }
-        self.rows = 0;
-        let arrays: Vec<ArrayRef> = self
-            .builders
-            .iter_mut()
-            .map(|builder| -> ArrayRef {
-                match builder {
-                    Column::Text(builder) => Arc::new(builder.finish()),
-                    Column::Time(builder) => Arc::new(builder.finish().with_timezone("UTC")),
-                    Column::Int32(builder) => Arc::new(builder.finish()),
-                    Column::Int64(builder) => Arc::new(builder.finish()),
-                    Column::Double(builder) => Arc::new(builder.finish()),
-                    Column::Bytes(builder) => Arc::new(builder.finish()),
-                }
-            })
-            .collect();
-        Some(RecordBatch::try_new(self.table.schema(), arrays).expect("columns of one length and the table's types"))
-    }
-}
-
 /// The rows of one commit.
 pub(crate) struct Rows {
     events: Columns,
@@ -130,8 +48,8 @@ pub(crate) struct Rows {
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rows")
-            .field("events", &self.events.rows)
-            .field("records", &self.records.rows)
+            .field("events", &self.events.len())
+            .field("records", &self.records.len())
             .finish_non_exhaustive()
     }
 }
@@ -148,11 +66,17 @@ impl Rows {
 
     /// Rows in all tables.
     pub(crate) const fn len(&self) -> usize {
-        self.events.rows + self.quarantine.rows + self.records.rows + self.slices.rows
+        self.events.len() + self.quarantine.len() + self.records.len() + self.slices.len()
     }
 
-    /// The rows by table; tables without rows are left out.
-    pub(crate) fn take(&mut self) -> Vec<(&'static LakeTable, RecordBatch)> {
+    /// Encodes what has come in so far. In portions it is still in the processor's cache, and does not take memory until
+    /// the commit.
+    pub(crate) fn encode(&mut self) -> Result<(), RunError> {
+        [&mut self.events, &mut self.quarantine, &mut self.records].into_iter().try_for_each(Columns::encode)
+    }
+
+    /// The files by table; tables without rows are left out. What is left has the room that they took.
+    pub(crate) fn take(&mut self) -> Result<Vec<(&'static LakeTable, EncodedFile)>, RunError> {
         take([&mut self.events, &mut self.quarantine, &mut self.records, &mut self.slices])
     }
 
@@ -258,9 +182,11 @@ impl Rows {
     }
 }
 
-/// The rows of those tables that have some.
-fn take<const TABLES: usize>(tables: [&mut Columns; TABLES]) -> Vec<(&'static LakeTable, RecordBatch)> {
-    tables.into_iter().filter_map(|columns| columns.take().map(|batch| (columns.table, batch))).collect()
+/// The files of those tables that have rows.
+fn take<const TABLES: usize>(
+    tables: [&mut Columns; TABLES],
+) -> Result<Vec<(&'static LakeTable, EncodedFile)>, RunError> {
+    tables.into_iter().filter_map(|columns| columns.take().transpose()).collect()
 }
 
 /// Whether an event arrived more than an hour after it happened.

@@ -3,12 +3,14 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use schemas::Timestamp;
 use schemas::fold::measures::{Dims, MEASURE_COUNT, Measure, SumKey, Sums, Values};
 use schemas::fold::scores::{health_status, hundredths};
 use schemas::fold::{SessionFact, ViewFact};
+use warehouse::EncodedFile;
 use warehouse::tables::{APP_SESSIONS, LakeTable, VIEWS};
+
+use crate::runner::RunError;
 
 use super::{Columns, Rows, Value, take};
 
@@ -93,8 +95,8 @@ impl FactRows {
         Self { views: Columns::new(&VIEWS), sessions: Columns::new(&APP_SESSIONS) }
     }
 
-    /// The rows by table; tables without rows are left out.
-    pub(crate) fn take(&mut self) -> Vec<(&'static LakeTable, RecordBatch)> {
+    /// The files by table; tables without rows are left out.
+    pub(crate) fn take(&mut self) -> Result<Vec<(&'static LakeTable, EncodedFile)>, RunError> {
         take([&mut self.views, &mut self.sessions])
     }
 

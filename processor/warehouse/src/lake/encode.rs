@@ -54,29 +54,90 @@ pub struct ColumnBounds {
     pub bounds: Option<(String, String)>,
 }
 
-/// Writes a batch as one Parquet file: zstd, field ids, statistics per column.
+/// A Parquet file in the making, in memory: zstd, field ids, statistics per column.
+pub struct ParquetEncoder {
+    table: &'static LakeTable,
+    writer: ArrowWriter<Vec<u8>>,
+    rows: usize,
+    /// By column, in the table's order.
+    nulls: Vec<usize>,
+}
+
+impl std::fmt::Debug for ParquetEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ParquetEncoder")
+            .field("table", &self.table.name)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ParquetEncoder {
+    /// A file for rows of this table.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says of the level, which is 1 to 22.
+    pub fn new(table: &'static LakeTable, zstd_level: i32) -> Result<Self, ParquetError> {
+        let writer = ArrowWriter::try_new(Vec::new(), table.schema(), Some(properties(table, zstd_level)?))?;
+        Ok(Self { table, writer, rows: 0, nulls: vec![0; table.columns.len()] })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says; only a batch of another schema can make it fail.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.writer.write(batch)?;
+        self.rows += batch.num_rows();
+        for (nulls, values) in self.nulls.iter_mut().zip(batch.columns()) {
+            *nulls += values.null_count();
+        }
+        Ok(())
+    }
+
+    /// The file.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn finish(mut self) -> Result<EncodedFile, ParquetError> {
+        let about = self.writer.finish()?;
+        let bytes = std::mem::take(self.writer.inner_mut());
+        let footer_bytes =
+            bytes.len().checked_sub(8).and_then(|at| bytes.get(at..at + 4)?.try_into().ok()).map(u32::from_le_bytes);
+        Ok(EncodedFile {
+            rows: signed(self.rows),
+            footer_bytes: footer_bytes.unwrap_or(0).into(),
+            columns: (self.table.columns.iter().zip(self.nulls).enumerate())
+                .map(|(idx, (column, nulls))| ColumnBounds {
+                    nulls: signed(nulls),
+                    ..bounds_of(&about, idx, column.ty)
+                })
+                .collect(),
+            bytes,
+        })
+    }
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Writes a batch as one Parquet file.
 ///
 /// # Errors
 ///
-/// What the writer says; only a batch of another schema can make it fail.
-pub fn encode_parquet(table: &LakeTable, batch: &RecordBatch, zstd_level: i32) -> Result<EncodedFile, ParquetError> {
-    let mut bytes = Vec::with_capacity(batch.get_array_memory_size() / 4);
-    let mut writer = ArrowWriter::try_new(&mut bytes, table.schema(), Some(properties(table, zstd_level)?))?;
-    writer.write(batch)?;
-    let about = writer.close()?;
-    let footer_bytes =
-        bytes.len().checked_sub(8).and_then(|at| bytes.get(at..at + 4)?.try_into().ok()).map(u32::from_le_bytes);
-    Ok(EncodedFile {
-        rows: i64::try_from(batch.num_rows()).unwrap_or(i64::MAX),
-        footer_bytes: footer_bytes.unwrap_or(0).into(),
-        columns: (table.columns.iter().zip(batch.columns()).enumerate())
-            .map(|(idx, (column, values))| ColumnBounds {
-                nulls: i64::try_from(values.null_count()).unwrap_or(i64::MAX),
-                ..bounds_of(&about, idx, column.ty)
-            })
-            .collect(),
-        bytes,
-    })
+/// As [`ParquetEncoder`].
+pub fn encode_parquet(
+    table: &'static LakeTable,
+    batch: &RecordBatch,
+    zstd_level: i32,
+) -> Result<EncodedFile, ParquetError> {
+    let mut encoder = ParquetEncoder::new(table, zstd_level)?;
+    encoder.write(batch)?;
+    encoder.finish()
 }
 
 /// The batch's rows in the order of [`LakeTable::sorted_by`].

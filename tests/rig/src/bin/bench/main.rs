@@ -37,10 +37,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use schemas::Timestamp;
+use tikv_jemallocator::Jemalloc;
 
 use crate::audience::DEVICES;
 use crate::processor::Log;
 use crate::table::Table;
+
+/// The program's own: parts of it are measured in processes of this one.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Measures the product and checks what it answers.
 #[derive(Debug, Parser)]
