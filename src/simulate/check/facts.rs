@@ -64,12 +64,7 @@ fn is_same(column: &str, wanted: &Value, found: &Value) -> bool {
         (Value::Number(number), Value::Null) => number.as_i64() == Some(0),
         (Value::Number(number), _) if number.is_i64() => whole(wanted) == whole(found),
         (Value::Number(_), _) => {
-            // The last digit of a score is no part of the rules, nor is how exactly stretching is kept.
-            let slack = |wanted: f64| match column {
-                _ if column.ends_with("_score") => 0.010_001,
-                "upscale_avg" | "upscale_max" => 0.000_2,
-                _ => 1e-9 * wanted.abs().max(1.0),
-            };
+            let slack = |wanted: f64| 1e-9 * wanted.abs().max(1.0);
             let pair = wanted.as_f64().zip(found.as_f64());
             pair.is_some_and(|(wanted, found)| (wanted - found).abs() <= slack(wanted))
         }

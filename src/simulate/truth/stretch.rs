@@ -67,15 +67,16 @@ pub(super) fn stretches(view: &View, settled: &Settled<'_>) -> Vec<(Ms, Ms, Stat
 
 /// Greatest upscaling, its sum over playing time, and that time. CMCD does not tell it.
 pub(super) fn upscale(view: &View, settled: &Settled<'_>) -> Option<(f64, f64, f64)> {
-    let (mut greatest, mut weighted, mut total) = (0.0_f64, 0.0, 0.0);
+    // In ten-thousandths, each quotient rounded down: whole numbers up to the end.
+    let (mut greatest, mut weighted, mut total) = (0, 0, 0);
     for (from, to, state, force) in stretches(view, settled) {
         let Some((tile, video)) = force.tile.zip(force.video).filter(|_| state == State::Playing) else { continue };
-        let width = float(tile.width_px) / float(video.width_px);
-        let height = float(tile.height_px) / float(video.height_px);
-        let upscale = (width.min(height) - 1.0).max(0.0);
+        let width = tile.width_px * 10_000 / video.width_px;
+        let height = tile.height_px * 10_000 / video.height_px;
+        let upscale = (width.min(height) - 10_000).max(0);
         greatest = greatest.max(upscale);
-        weighted += upscale * float(to - from);
-        total += float(to - from);
+        weighted += upscale * (to - from);
+        total += to - from;
     }
-    (total > 0.0).then_some((greatest, weighted, total))
+    (total > 0).then(|| (float(greatest) / 10_000.0, float(weighted) / 10_000.0, float(total)))
 }
