@@ -37,8 +37,6 @@ pub(crate) struct Assignment {
     /// Positions at the last commit.
     committed: BTreeMap<u16, u64>,
     pub(crate) pending: Pending,
-    /// Plain bytes of the pending records whose rows are encoded.
-    encoded_bytes: usize,
     pending_since: Option<Instant>,
     retention: Arc<RetentionPolicy>,
     last_commit: Option<Instant>,
@@ -59,7 +57,6 @@ impl Assignment {
             partitions: BTreeMap::new(),
             committed: BTreeMap::new(),
             pending: Pending::new(),
-            encoded_bytes: 0,
             pending_since: None,
             retention: Arc::clone(&config.retention),
             last_commit: None,
@@ -171,10 +168,9 @@ impl Assignment {
         }
         timer.observe_duration();
         self.pending_since.get_or_insert_with(Instant::now);
-        if self.pending.bytes - self.encoded_bytes >= ENCODED_BYTES {
+        if self.pending.bytes - self.pending.encoded_bytes >= ENCODED_BYTES {
             let _timer = metrics.stage_duration_seconds.with_label_values(&["encode"]).start_timer();
-            self.encoded_bytes = self.pending.bytes;
-            self.pending.rows.encode()?;
+            self.pending.encode()?;
         }
         Ok(())
     }
@@ -191,7 +187,6 @@ impl Assignment {
         self.pending_since = None;
         self.last_commit = Some(Instant::now());
         let mut pending = std::mem::replace(&mut self.pending, Pending::new());
-        self.encoded_bytes = 0;
         let advances = self.advances(&pending);
         let facts = self.fold_units(warehouse, config, metrics, &mut pending).await?;
         if pending.rows.len() == 0 && facts.is_empty() {

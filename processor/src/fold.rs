@@ -17,6 +17,7 @@ use warehouse::{Delta, RetentionPolicy};
 
 use crate::dedup::{DedupError, KeyIndex};
 use crate::rows::{Address, OutcomeCounts, Rows, UNREADABLE_FORMAT, is_late};
+use crate::runner::RunError;
 use crate::tallies::{Tally, ViewTallies, word};
 use crate::units::{Inputs, PutAway, Units};
 
@@ -53,6 +54,8 @@ pub(crate) struct Pending {
     pub(crate) records: u64,
     /// Plain bytes of the records folded.
     pub(crate) bytes: usize,
+    /// Those of them whose rows are encoded.
+    pub(crate) encoded_bytes: usize,
     /// Events by partition.
     pub(crate) events: HashMap<u16, u64>,
     /// Events by outcome and reason, for metrics.
@@ -71,9 +74,16 @@ impl Pending {
             views: ViewTallies::new(),
             records: 0,
             bytes: 0,
+            encoded_bytes: 0,
             events: HashMap::new(),
             outcomes: HashMap::new(),
         }
+    }
+
+    /// Encodes the rows of what is folded so far.
+    pub(crate) fn encode(&mut self) -> Result<(), RunError> {
+        self.encoded_bytes = self.bytes;
+        self.rows.encode()
     }
 
     /// The contributions to all rollups.

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-    TimestampMicrosecondBuilder,
+    Array, ArrayRef, BinaryBuilder, Float64Builder, GenericByteBuilder, Int32Builder, Int64Builder, PrimitiveBuilder,
+    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
+use arrow::datatypes::{ArrowPrimitiveType, ByteArrayType};
 use parquet::errors::ParquetError;
 use schemas::Timestamp;
 use warehouse::tables::{ColumnType, LakeTable};
@@ -92,7 +93,7 @@ impl Columns {
         let arrays: Vec<ArrayRef> = self.builders.iter_mut().map(Column::take).collect();
         let batch =
             RecordBatch::try_new(self.table.schema(), arrays).expect("columns of one length and the table's types");
-        let failed = |source: ParquetError| RunError::Encode { table: self.table.name, source: source.into() };
+        let failed = failed(self.table);
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             none => none.insert(Box::new(ParquetEncoder::new(self.table, ZSTD_LEVEL).map_err(failed)?)),
@@ -105,41 +106,41 @@ impl Columns {
         self.encode()?;
         self.encoded = 0;
         let Some(encoder) = self.encoder.take() else { return Ok(None) };
-        let file = encoder.finish();
-        let file = file.map_err(|source| RunError::Encode { table: self.table.name, source: source.into() })?;
-        Ok(Some((self.table, file)))
+        Ok(Some((self.table, encoder.finish().map_err(failed(self.table))?)))
     }
+}
+
+fn failed(table: &LakeTable) -> impl Fn(ParquetError) -> RunError + Copy {
+    let table = table.name;
+    move |source| RunError::Encode { table, source: source.into() }
 }
 
 impl Column {
     /// Its values. What comes next finds as much room as they took, and a little more.
     fn take(&mut self) -> ArrayRef {
-        let room = |len: usize| len + len / 8;
         match self {
-            Self::Text(builder) => {
-                let next = StringBuilder::with_capacity(room(builder.len()), room(builder.values_slice().len()));
-                Arc::new(std::mem::replace(builder, next).finish())
-            }
-            Self::Bytes(builder) => {
-                let next = BinaryBuilder::with_capacity(room(builder.len()), room(builder.values_slice().len()));
-                Arc::new(std::mem::replace(builder, next).finish())
-            }
-            Self::Time(builder) => {
-                let next = TimestampMicrosecondBuilder::with_capacity(room(builder.len())).with_timezone("UTC");
-                Arc::new(std::mem::replace(builder, next).finish())
-            }
-            Self::Int32(builder) => {
-                let next = Int32Builder::with_capacity(room(builder.len()));
-                Arc::new(std::mem::replace(builder, next).finish())
-            }
-            Self::Int64(builder) => {
-                let next = Int64Builder::with_capacity(room(builder.len()));
-                Arc::new(std::mem::replace(builder, next).finish())
-            }
-            Self::Double(builder) => {
-                let next = Float64Builder::with_capacity(room(builder.len()));
-                Arc::new(std::mem::replace(builder, next).finish())
-            }
+            Self::Text(builder) => take_bytes(builder),
+            Self::Bytes(builder) => take_bytes(builder),
+            Self::Time(builder) => take_numbers(builder),
+            Self::Int32(builder) => take_numbers(builder),
+            Self::Int64(builder) => take_numbers(builder),
+            Self::Double(builder) => take_numbers(builder),
         }
     }
+}
+
+fn take_numbers<T: ArrowPrimitiveType>(builder: &mut PrimitiveBuilder<T>) -> ArrayRef {
+    let values = builder.finish();
+    *builder = PrimitiveBuilder::with_capacity(room(values.len())).with_data_type(values.data_type().clone());
+    Arc::new(values)
+}
+
+fn take_bytes<T: ByteArrayType>(builder: &mut GenericByteBuilder<T>) -> ArrayRef {
+    let values = builder.finish();
+    *builder = GenericByteBuilder::with_capacity(room(values.len()), room(values.value_data().len()));
+    Arc::new(values)
+}
+
+const fn room(len: usize) -> usize {
+    len + len / 8
 }

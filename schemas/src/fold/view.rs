@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use spending::Manner;
+
 use super::input::{Act, Fault, ViewInput};
 use super::measures::{Band, Dims, MEASURE_COUNT, Measure, Metric, Sums, Values, boxed_values};
 use super::scores::Scores;
@@ -104,17 +106,6 @@ struct Stall {
     manner: Manner,
 }
 
-/// How a part plays, as far as it was told.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Manner {
-    rate_milli: i64,
-    kbps: Option<i64>,
-    tile: Option<(i64, i64)>,
-    video: Option<(i64, i64)>,
-    focused: bool,
-    audible: bool,
-}
-
 /// One part of a view.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that was told")]
@@ -192,7 +183,7 @@ impl Part {
             state_only: false,
             stall: None,
             seek_at_ms: None,
-            manner: Manner { rate_milli: 1000, kbps: None, tile: None, video: None, focused: false, audible: false },
+            manner: Manner::UNKNOWN,
             period_ms: 30_000,
             latency: None,
             throughput: None,

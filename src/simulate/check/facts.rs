@@ -64,9 +64,8 @@ fn is_same(column: &str, wanted: &Value, found: &Value) -> bool {
         (Value::Number(number), Value::Null) => number.as_i64() == Some(0),
         (Value::Number(number), _) if number.is_i64() => whole(wanted) == whole(found),
         (Value::Number(_), _) => {
-            let slack = |wanted: f64| 1e-9 * wanted.abs().max(1.0);
             let pair = wanted.as_f64().zip(found.as_f64());
-            pair.is_some_and(|(wanted, found)| (wanted - found).abs() <= slack(wanted))
+            pair.is_some_and(|(wanted, found)| (wanted - found).abs() <= 1e-9 * wanted.abs().max(1.0))
         }
         // Unknown.
         (Value::String(text), Value::Null) => text.is_empty(),

@@ -14,6 +14,7 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
 use schemas::Timestamp;
 
+use crate::commit::count;
 use crate::tables::{ColumnType, LakeTable};
 
 /// Rows of a row group: large enough to compress, small enough to skip.
@@ -108,21 +109,14 @@ impl ParquetEncoder {
         let footer_bytes =
             bytes.len().checked_sub(8).and_then(|at| bytes.get(at..at + 4)?.try_into().ok()).map(u32::from_le_bytes);
         Ok(EncodedFile {
-            rows: signed(self.rows),
+            rows: count(self.rows),
             footer_bytes: footer_bytes.unwrap_or(0).into(),
             columns: (self.table.columns.iter().zip(self.nulls).enumerate())
-                .map(|(idx, (column, nulls))| ColumnBounds {
-                    nulls: signed(nulls),
-                    ..bounds_of(&about, idx, column.ty)
-                })
+                .map(|(idx, (column, nulls))| ColumnBounds { nulls: count(nulls), ..bounds_of(&about, idx, column.ty) })
                 .collect(),
             bytes,
         })
     }
-}
-
-fn signed(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Writes a batch as one Parquet file.

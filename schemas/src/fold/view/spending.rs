@@ -2,8 +2,32 @@
 
 use std::sync::Arc;
 
-use super::{ACTIVE_STALL_MS, Around, Manner, Part, STALL_MIN_MS, SUSTAINED_MS, Stall, Stalled};
+use serde::{Deserialize, Serialize};
+
+use super::{ACTIVE_STALL_MS, Around, Part, STALL_MIN_MS, SUSTAINED_MS, Stall, Stalled};
 use crate::fold::measures::{Dims, Measure, Metric, minute_starts, minutes};
+
+/// How a part plays, as far as it was told.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Manner {
+    pub(super) rate_milli: i64,
+    pub(super) kbps: Option<i64>,
+    pub(super) tile: Option<(i64, i64)>,
+    pub(super) video: Option<(i64, i64)>,
+    pub(super) focused: bool,
+    pub(super) audible: bool,
+}
+
+impl Manner {
+    pub(super) const UNKNOWN: Self =
+        Self { rate_milli: 1000, kbps: None, tile: None, video: None, focused: false, audible: false };
+
+    /// How much the video is stretched beyond its own size, in ten-thousandths.
+    fn upscale(&self) -> Option<i64> {
+        let ((tile_w, tile_h), (video_w, video_h)) = self.tile.zip(self.video)?;
+        Some(((tile_w * 10_000 / video_w).min(tile_h * 10_000 / video_h) - 10_000).max(0))
+    }
+}
 
 impl Part {
     pub(super) fn spend(&mut self, measure: Measure, from: i64, to: i64, around: &mut Around<'_>) {
@@ -113,13 +137,5 @@ impl Part {
         } else {
             self.play(stall.from_ms, self.last_ms, around);
         }
-    }
-}
-
-impl Manner {
-    /// How much the video is stretched beyond its own size, in ten-thousandths.
-    fn upscale(&self) -> Option<i64> {
-        let ((tile_w, tile_h), (video_w, video_h)) = self.tile.zip(self.video)?;
-        Some(((tile_w * 10_000 / video_w).min(tile_h * 10_000 / video_h) - 10_000).max(0))
     }
 }
