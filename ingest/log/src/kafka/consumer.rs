@@ -26,6 +26,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use super::Shared;
 use super::group::{Change, Group};
 use super::ranges::watermarks;
+use super::report::refusal;
 use super::topic::{client_error, number};
 use crate::{LogConsumer, LogRecord, Partition, PartitionRange, PollError, Polled, Position};
 
@@ -299,7 +300,7 @@ fn bytes_of(records: &VecDeque<LogRecord>) -> usize {
 }
 
 fn group_error(error: &KafkaError) -> PollError {
-    PollError::Group(error.to_string())
+    PollError::Group(refusal(&error.to_string()))
 }
 
 impl LogConsumer for KafkaConsumer {

@@ -80,11 +80,23 @@ fn told(code: Option<RDKafkaErrorCode>, text: String) -> String {
         }
         Some(RDKafkaErrorCode::AllBrokersDown) => format!("{text}, or speak another `security.protocol`"),
         // Most failures of TLS come as any broken connection does.
-        code if code == Some(RDKafkaErrorCode::SSL) || text.contains("SSL_HANDSHAKE") => {
-            format!("{text}: see `security.protocol`, `ssl.ca.location` and the names in the broker's certificate")
+        code if code == Some(RDKafkaErrorCode::SSL)
+            || ["SSL_HANDSHAKE", "SSL routines"].iter().any(|sign| text.contains(sign)) =>
+        {
+            format!(
+                "{text}: see `security.protocol`, `ssl.ca.location` and the names in the broker's certificate, and where \
+                 brokers ask for a client's, `ssl.certificate.location`"
+            )
         }
         _ => text,
     }
+}
+
+/// The brokers' refusal, with where to look if it is for want of rights.
+pub(super) fn refusal(why: &str) -> String {
+    let is_for_rights = why.contains("authorization failed");
+    let hint = if is_for_rights { ": docs/kafka.md lists the rights that this user needs" } else { "" };
+    format!("{why}{hint}")
 }
 
 /// A text without these secrets.

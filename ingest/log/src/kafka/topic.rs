@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::identity::topic_id;
 use super::producer::Producer;
 use super::ranges::watermarks;
-use super::report::masked;
+use super::report::{masked, refusal};
 use super::settings::MESSAGE_MAX_BYTES;
 use super::{KafkaLogConfig, KafkaOpenError};
 use crate::{Partition, PartitionRange};
@@ -96,7 +96,7 @@ impl<'a> Setup<'a> {
     }
 
     fn refused(&self, what: &'static str, why: impl Display) -> KafkaOpenError {
-        let why = masked(&self.config.secrets(), &why.to_string());
+        let why = masked(&self.config.secrets(), &refusal(&why.to_string()));
         KafkaOpenError::Topic { what, topic: self.config.topic.clone(), why }
     }
 
