@@ -1,6 +1,7 @@
 //! Holds what the server answers against the truth.
 
 mod bins;
+mod computed;
 mod facts;
 mod ids;
 mod over_http;
@@ -40,6 +41,10 @@ pub(super) async fn all(reader: &Reader, truth: &Truth, ledger: &Ledger) -> Resu
     for (table, grid) in [(&STREAM, &truth.stream), (&RELEASE, &truth.release), (&LAYOUT, &truth.layout)] {
         rollups.sums(table, grid).await?;
         rollups.distributions(table, grid).await?;
+        // The catalogue has none of them.
+        if let Reader::Server(server) = reader {
+            computed::compare(server, rollups.report, table, grid).await?;
+        }
     }
     // Everything has a layout, if only an unknown one.
     rollups.slices(&truth.layout, MEASURES).await?;

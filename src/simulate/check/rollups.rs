@@ -20,9 +20,9 @@ const TILE_COUNT: &str = "tile_count";
 
 const SLICE_MS: Ms = 15 * MINUTE_MS;
 /// Bucket (`None`: all together, where clocks are wrong) and key.
-type Cell = (Option<Ms>, Arc<Key>);
+pub(super) type Cell = (Option<Ms>, Arc<Key>);
 /// Sums by cell and measure.
-type Sums = BTreeMap<Cell, Tally<&'static str>>;
+pub(super) type Sums = BTreeMap<Cell, Tally<&'static str>>;
 /// How many values by cell, whose key ends with the metric, and bin.
 type Counts = BTreeMap<Cell, Tally<i64>>;
 
@@ -101,19 +101,19 @@ impl Comparison<'_> {
 }
 
 /// Sums of a table that is being read.
-struct SumsUnderWay<'a> {
+pub(super) struct SumsUnderWay<'a> {
     name: &'a str,
     table: RollupTable,
     blurred: BTreeSet<Arc<Key>>,
     /// What has not come yet.
-    expected: Sums,
+    pub(super) expected: Sums,
     /// What has come where clocks are wrong.
     together: Sums,
 }
 
 impl<'a> SumsUnderWay<'a> {
     /// `table` has the first of the truth's keys.
-    fn new(name: &'a str, table: RollupTable, grid: &Grid, length: Ms) -> Self {
+    pub(super) fn new(name: &'a str, table: RollupTable, grid: &Grid, length: Ms) -> Self {
         let mut shortened: BTreeMap<&Arc<Key>, Arc<Key>> = BTreeMap::new();
         let mut expected = Sums::new();
         let blurred = blurred_keys(grid).iter().map(|key| Arc::new(key[..table.keys.len()].to_vec())).collect();
@@ -271,25 +271,25 @@ fn with_metric(key: &Key, metric: &str) -> Arc<Key> {
     Arc::new(key.iter().cloned().chain([metric.to_owned()]).collect())
 }
 
-const fn floor(at: Ms, length: Ms) -> Ms {
+pub(super) const fn floor(at: Ms, length: Ms) -> Ms {
     at.div_euclid(length) * length
 }
 
 /// Keys that devices with a wrong clock add to: only their totals can be known.
-fn blurred_keys(grid: &Grid) -> BTreeSet<Arc<Key>> {
+pub(super) fn blurred_keys(grid: &Grid) -> BTreeSet<Arc<Key>> {
     let sums = grid.sums.keys().filter(|(minute, _)| minute.is_none()).map(|(_, key)| key);
     let values = grid.values.keys().filter(|(minute, ..)| minute.is_none()).map(|(_, key, _)| key);
     sums.chain(values).cloned().collect()
 }
 
-fn cell(bucket: Option<Ms>, key: &Arc<Key>, blurred: &BTreeSet<Arc<Key>>) -> Cell {
+pub(super) fn cell(bucket: Option<Ms>, key: &Arc<Key>, blurred: &BTreeSet<Arc<Key>>) -> Cell {
     (bucket.filter(|_| !blurred.contains(key)), Arc::clone(key))
 }
 
-fn name_of((bucket, key): &Cell) -> String {
+pub(super) fn name_of((bucket, key): &Cell) -> String {
     format!("{} [{}]", bucket.map_or_else(|| "all".to_owned(), rfc3339), key.join(", "))
 }
 
-fn key_of(row: &Row, keys: &[&str]) -> Key {
+pub(super) fn key_of(row: &Row, keys: &[&str]) -> Key {
     keys.iter().map(|key| row.get(*key).and_then(Value::as_str).unwrap_or_default().to_owned()).collect()
 }

@@ -140,15 +140,16 @@ fn view_of(table: &StoredTable, (grain, length_ms): (&str, Ms), project: &str) -
     let columns: String = table.columns.iter().map(|column| format!(", {column}")).collect();
     let us = length_ms * 1_000;
     let [merged, deltas] = ["merged", "delta"].map(|part| {
-        let stored = format!("{DATABASE}.{name}_{part}");
         if !table.columns.contains(&"bin") {
-            return stored;
+            return format!("{DATABASE}.{name}_{part}");
         }
-        // Bins of one bucket and keys are one JSON object.
+        // Bins of one bucket and keys are one JSON object; of deltas it stands beside their sums.
+        let table = if part == "delta" { name.trim_end_matches("_bins") } else { name };
         format!(
             "(SELECT * EXCLUDE (bins, entry), split_part(entry.key, ':', 1) AS metric, \
              split_part(entry.key, ':', 2) AS bin, entry.value AS n FROM (\
-             SELECT *, unnest(map_entries(CAST(CAST(bins AS JSON) AS MAP(VARCHAR, BIGINT)))) AS entry FROM {stored}))"
+             SELECT *, unnest(map_entries(CAST(CAST(bins AS JSON) AS MAP(VARCHAR, BIGINT)))) AS entry \
+             FROM {DATABASE}.{table}_{part} WHERE bins IS NOT NULL))"
         )
     });
     format!(
