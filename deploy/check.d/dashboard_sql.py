@@ -56,9 +56,10 @@ def sample():
         bins[name] = bins.get(name, 0) + 1
     key = f"'default', {BUCKET}, 'twitch:a', 'twitch'"
     rows += [
-        "INSERT INTO stream_bins_merged (grain, project, bucket_us, stream_id, stream_platform, bins, last_commit)"
-        f" VALUES ('minute', {key}, '{json.dumps(merged)}', 1)",
-        "INSERT INTO stream_bins_delta (commit_id, project, bucket_us, stream_id, stream_platform, bins)"
+        "INSERT INTO stream_merged (grain, project, bucket_us, stream_id, stream_platform, bins, last_commit)"
+        f" VALUES ('minute', {key}, '{json.dumps(merged)}', 1)"
+        " ON CONFLICT (grain, project, bucket_us, stream_id, stream_platform) DO UPDATE SET bins = excluded.bins",
+        "INSERT INTO stream_delta (commit_id, project, bucket_us, stream_id, stream_platform, bins)"
         f" VALUES (2, {key}, '{json.dumps(delta)}')",
     ]
     return ";\n".join(rows) + ";\n"

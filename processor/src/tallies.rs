@@ -5,7 +5,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use schemas::fold::measures::{Bin, Cell, Dims, SumKey, Sums as UnitSums};
-use schemas::rollups::{LAYOUT, LAYOUT_BINS, RELEASE, RELEASE_BINS, Rollup, STREAM, STREAM_BINS};
+use schemas::rollups::{LAYOUT, RELEASE, Rollup, STREAM};
 use schemas::{Reason, Timestamp};
 use warehouse::{Delta, DeltaRow};
 
@@ -88,18 +88,17 @@ impl Tally {
 #[derive(Debug)]
 struct ViewTally {
     rollup: &'static Rollup,
-    bins: &'static Rollup,
     cells: HashMap<String, (Timestamp, Cell), RandomState>,
     scratch: String,
 }
 
 impl ViewTally {
-    fn new(rollup: &'static Rollup, bins: &'static Rollup) -> Self {
-        Self { rollup, bins, cells: HashMap::default(), scratch: String::new() }
+    fn new(rollup: &'static Rollup) -> Self {
+        Self { rollup, cells: HashMap::default(), scratch: String::new() }
     }
 
     fn add(&mut self, project: &str, minute: Timestamp, keys: &[&str], cell: &Cell) {
-        debug_assert_eq!((keys.len(), keys.len()), (self.rollup.keys.len(), self.bins.stored_keys().len()));
+        debug_assert_eq!(keys.len(), self.rollup.keys.len());
         write_key(&mut self.scratch, project, keys, minute);
         let (_, sums) = self.cells.entry_ref(self.scratch.as_str()).or_insert_with(|| (minute, Cell::default()));
         for (sum, value) in sums.values.iter_mut().zip(cell.values.iter()) {
@@ -109,22 +108,17 @@ impl ViewTally {
         sums.bins.extend_from_slice(&cell.bins);
     }
 
-    /// The contributions to both rollups, in a fixed order; the tally is empty afterwards.
-    fn take(&mut self) -> [Delta; 2] {
+    /// The contributions, in a fixed order; the tally is empty afterwards.
+    fn take(&mut self) -> Delta {
         let mut entries: Vec<(String, (Timestamp, Cell))> = self.cells.drain().collect();
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let (mut rows, mut of_bins) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
         let keys = self.rollup.keys.len();
-        for (key, (minute, Cell { values, bins })) in entries {
+        let rows = entries.into_iter().filter_map(|(key, (minute, Cell { values, bins }))| {
             let bins = added_up(bins);
-            if !bins.is_empty() {
-                of_bins.push(row(&key, keys, minute, Vec::new(), bins));
-            }
-            if values.iter().any(|value| *value != 0) {
-                rows.push(row(&key, keys, minute, values.to_vec(), Vec::new()));
-            }
-        }
-        [Delta { rollup: self.rollup, rows }, Delta { rollup: self.bins, rows: of_bins }]
+            let is_something = !bins.is_empty() || values.iter().any(|value| *value != 0);
+            is_something.then(|| row(&key, keys, minute, values.to_vec(), bins))
+        });
+        Delta { rollup: self.rollup, rows: rows.collect() }
     }
 }
 
@@ -152,11 +146,7 @@ pub(crate) struct ViewTallies {
 
 impl ViewTallies {
     pub(crate) fn new() -> Self {
-        Self {
-            stream: ViewTally::new(&STREAM, &STREAM_BINS),
-            release: ViewTally::new(&RELEASE, &RELEASE_BINS),
-            layout: ViewTally::new(&LAYOUT, &LAYOUT_BINS),
-        }
+        Self { stream: ViewTally::new(&STREAM), release: ViewTally::new(&RELEASE), layout: ViewTally::new(&LAYOUT) }
     }
 
     /// Adds the contributions of a unit. What a session adds by itself has no stream.
@@ -172,7 +162,7 @@ impl ViewTallies {
     }
 
     pub(crate) fn take(&mut self) -> Vec<Delta> {
-        [&mut self.stream, &mut self.release, &mut self.layout].into_iter().flat_map(ViewTally::take).collect()
+        [&mut self.stream, &mut self.release, &mut self.layout].map(ViewTally::take).into()
     }
 }
 

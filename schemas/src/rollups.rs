@@ -28,22 +28,23 @@ pub struct Rollup {
     pub measures: &'static [Column],
     /// What is computed of them when they are read.
     pub derived: &'static [Derived],
-    /// The rollup that holds its distributions, with the keys `metric` and `bin` after its own.
+    /// The rollup that its distributions are, with the keys `metric` and `bin` after its own. They are stored in the rows of
+    /// this one.
     pub bins: Option<&'static Rollup>,
 }
 
 impl Rollup {
-    /// Whether it holds distributions. What it counts under the same bucket and keys but the last two, metric and bin, is
-    /// stored as one.
+    /// Whether it is distributions: its last two keys are metric and bin.
     #[must_use]
     pub fn is_distribution(&self) -> bool {
         self.keys.last().is_some_and(|key| key.name == BIN_KEY.name)
     }
 
-    /// The keys by which its contributions are stored.
+    /// The rollup whose rows hold it: itself, or of distributions that of the sums.
     #[must_use]
-    pub fn stored_keys(&self) -> &'static [Column] {
-        if self.is_distribution() { &self.keys[..self.keys.len() - 2] } else { self.keys }
+    pub fn stored_with(&'static self) -> &'static Self {
+        let is_of = |rollup: &&Self| rollup.bins.is_some_and(|bins| bins.name == self.name);
+        ALL_STORED.into_iter().find(is_of).unwrap_or(self)
     }
 }
 
@@ -196,9 +197,8 @@ pub const ERROR: Rollup = Rollup {
     bins: None,
 };
 
-/// What is kept like a rollup in the database: the rollups and the books.
-pub const ALL_STORED: [&Rollup; 10] =
-    [&USAGE, &QUALITY, &STREAM, &STREAM_BINS, &RELEASE, &RELEASE_BINS, &LAYOUT, &LAYOUT_BINS, &ERROR, &LEDGER];
+/// What is stored, each with its distributions: the rollups and the books.
+pub const ALL_STORED: [&Rollup; 7] = [&USAGE, &QUALITY, &STREAM, &RELEASE, &LAYOUT, &ERROR, &LEDGER];
 
 /// The rollups that are served.
 pub const ALL: [&Rollup; 9] =
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_rollup_names_a_column_once_and_its_distributions_have_its_keys() {
-        for rollup in ALL_STORED {
+        for rollup in ALL.into_iter().chain([&LEDGER]) {
             let columns = rollup.keys.iter().chain(rollup.measures).map(|column| column.name);
             let names: Vec<&str> = columns.chain(rollup.derived.iter().map(|derived| derived.name)).collect();
             let distinct: std::collections::BTreeSet<_> = names.iter().collect();
@@ -267,6 +267,7 @@ mod tests {
             if let Some(bins) = rollup.bins {
                 let keys = rollup.keys.iter().map(|key| key.name).chain(["metric", "bin"]);
                 assert!(bins.keys.iter().map(|key| key.name).eq(keys), "{}", rollup.name);
+                assert!(bins.is_distribution() && bins.stored_with().name == rollup.name);
             }
         }
     }

@@ -79,9 +79,9 @@ async fn what_is_removed_behind_its_back_is_named_with_its_place() {
     }
     for (rollup, other) in [("stream", "release"), ("layout", "release"), ("release", "layout")] {
         let start = stopped().await;
-        let of_startup = format!("(SELECT max(rowid) FROM {rollup}_bins_delta WHERE bins LIKE '%startup_ms:%')");
+        let of_startup = format!("(SELECT max(rowid) FROM {rollup}_delta WHERE bins LIKE '%startup_ms:%')");
         let moved = "replace(bins, 'startup_ms:', 'startup_ms:1')";
-        tamper(&start, &format!("UPDATE {rollup}_bins_delta SET bins = {moved} WHERE rowid = {of_startup}")).await;
+        tamper(&start, &format!("UPDATE {rollup}_delta SET bins = {moved} WHERE rowid = {of_startup}")).await;
         let (code, said) = run(&start, "audit").await;
         let found = findings(&said);
         assert_eq!(code, 1, "{rollup}");
@@ -96,7 +96,7 @@ async fn what_is_removed_behind_its_back_is_named_with_its_place() {
     // A bin that is gone is missing among the values that the lake knows of as well.
     let start = stopped().await;
     for rollup in ["stream", "release", "layout"] {
-        tamper(&start, &format!("UPDATE {rollup}_bins_delta SET bins = '{{}}' WHERE bins LIKE '%startup_ms:%'")).await;
+        tamper(&start, &format!("UPDATE {rollup}_delta SET bins = NULL WHERE bins LIKE '%startup_ms:%'")).await;
     }
     let (code, said) = run(&start, "audit").await;
     let found = findings(&said);

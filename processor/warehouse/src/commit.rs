@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::database::{Transaction, composed, places, sql};
+use crate::deltas::appended;
 use crate::lake::NewFile;
 use crate::open::Warehouse;
 use crate::tables::LAKE_TABLES;
@@ -67,7 +68,7 @@ pub struct Advance {
     pub events: u64,
 }
 
-/// Contributions to one rollup.
+/// Contributions to one rollup and its distributions.
 #[derive(Debug, Clone)]
 pub struct Delta {
     /// The rollup.
@@ -83,11 +84,11 @@ pub struct DeltaRow {
     pub project: Arc<str>,
     /// Start of the bucket, of the rollup's finest grain.
     pub bucket: Timestamp,
-    /// Values of the keys that it is [stored by](Rollup::stored_keys), in their order.
+    /// Values of its keys, in their order.
     pub keys: Vec<String>,
-    /// Values of its measures, in their order; negative to take away. None of a distribution.
+    /// Values of its measures, in their order; negative to take away.
     pub measures: Vec<i64>,
-    /// Of a distribution its bins, each once.
+    /// What it adds to the [distributions](Rollup::bins), each bin once.
     pub bins: Vec<Bin>,
 }
 
@@ -205,8 +206,8 @@ impl Warehouse {
         insert_state_files(&mut transaction, &commit.state_files).await?;
         let id_runs = insert_id_runs(&mut transaction, &commit.id_runs).await?;
         let snapshot = begin_snapshot(&mut transaction, &NewSnapshot::of(commit)).await?;
-        for delta in &commit.deltas {
-            transaction.append(snapshot.id, delta).await?;
+        for rows in commit.deltas.iter().flat_map(|delta| appended(snapshot.id, delta)) {
+            transaction.insert(rows).await?;
         }
         crate::listing::change_files(&mut transaction, &snapshot, commit).await?;
         insert_commits(&mut transaction, snapshot.id, commit).await?;

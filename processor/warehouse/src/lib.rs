@@ -25,6 +25,7 @@ mod collect;
 mod commit;
 mod cuts;
 mod database;
+mod deltas;
 mod erased;
 mod event_rows;
 mod expire;

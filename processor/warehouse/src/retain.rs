@@ -18,7 +18,7 @@ use schemas::rollups::{ALL_STORED, Grain, LEDGER, Rollup};
 
 use crate::commit::{Commit, CommitError, Delta, Lane};
 use crate::cuts::{Cut, note_swept, record};
-use crate::database::{Task, Turn, composed};
+use crate::database::{Task, Transaction, Turn, composed};
 use crate::erased::Erased;
 use crate::lake::{Lake, NewFile, scan_parquet};
 use crate::merge::{Failure, MergeError, read_whole, write_again};
@@ -273,15 +273,21 @@ impl Warehouse {
                 continue;
             };
             for cut in cuts {
-                let name = rollup.name;
-                let delete = format!("DELETE FROM {name}_merged WHERE grain = $1 AND project = $2 AND bucket_us < $3");
-                let delete = composed(delete).bind(grain.as_str()).bind(&*cut.project).bind(cut.kept_from.micros());
-                rows += delete.run(&mut transaction).await.map_err(ReadError::from)?;
+                rows += sweep(&mut transaction, rollup, grain, cut).await.map_err(ReadError::from)?;
             }
             transaction.commit().await.map_err(ReadError::from)?;
         }
         Ok((rows, is_all))
     }
+}
+
+/// Takes the old buckets of one rollup away.
+async fn sweep(transaction: &mut Transaction, rollup: &Rollup, grain: Grain, cut: &Cut) -> Result<u64, sqlx::Error> {
+    let behind = "grain = $1 AND project = $2 AND bucket_us < $3";
+    let of_cut = |text: String| composed(text).bind(grain.as_str()).bind(&*cut.project).bind(cut.kept_from.micros());
+    let changes = format!("DELETE FROM changed_buckets WHERE rollup = '{}' AND {behind}", rollup.name);
+    of_cut(changes).run(transaction).await?;
+    of_cut(format!("DELETE FROM {}_merged WHERE {behind}", rollup.name)).run(transaction).await
 }
 
 /// Whether buckets of a rollup ever go. The books stay: they say what became of everything that was ever received.

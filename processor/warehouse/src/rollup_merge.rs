@@ -1,4 +1,9 @@
 //! Merging rollups: deltas of older commits become merged rows of every grain.
+//!
+//! They are added up here and not by the database: for that it would read them once for each grain, and it takes ten times
+//! as long to add up some sixty columns of which most are 0, or to take JSON apart and to put it together.
+
+mod bins;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -6,15 +11,20 @@ use std::time::Duration;
 use schemas::Timestamp;
 use schemas::rollups::{ALL_STORED, Grain, Rollup};
 
-use crate::cuts::cuts_of;
-use crate::database::{MAX_VALUES, Row, Statement, Task, Transaction, composed, places, sql};
+use self::bins::{Bins, Names};
+use crate::cuts::{Cuts, cuts_of};
+use crate::database::{Row, Rows, Task, Transaction, Values, composed, sql};
+use crate::deltas::{Part, Sum, parts};
 use crate::open::Warehouse;
 use crate::read::ReadError;
+use crate::retain::has_retention;
 use crate::retention::Kept;
-use crate::rollup_store::kept;
 
-/// Commits whose deltas are folded in one transaction, so that other writers need not wait long.
-const COMMITS_PER_STEP: i64 = 16;
+/// Deltas that are folded in one transaction, if they are of more than one commit: bounds the memory that it takes, and how
+/// long other writers wait.
+const DELTAS_PER_STEP: i64 = 65_536;
+/// Commits that are looked at for them.
+const COMMITS_PER_STEP: u32 = 1_024;
 
 /// What was folded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,17 +50,14 @@ impl Warehouse {
         drop(read);
         let Some(last) = last.map(|row| row.get::<i64>(0)) else { return Ok(FoldedDeltas::default()) };
         let mut folded = FoldedDeltas::default();
-        for (place, rollup) in ALL_STORED.iter().enumerate() {
+        for (place, rollup) in ALL_STORED.into_iter().enumerate() {
             loop {
                 let transaction = self.shared.database.try_write_alone(Task::Rollup(place)).await?;
                 let Some(mut transaction) = transaction else {
                     folded.is_elsewhere = true;
                     break;
                 };
-                let first = composed(format!("SELECT MIN(commit_id) FROM {}_delta", rollup.name));
-                let first = first.value::<Option<i64>>(&mut transaction).await?.filter(|first| *first <= last);
-                let Some(first) = first else { break };
-                let step = last.min(first + COMMITS_PER_STEP - 1);
+                let Some(step) = step(&mut transaction, rollup, last).await? else { break };
                 folded.deltas += fold(&mut transaction, rollup, step).await?;
                 transaction.commit().await?;
                 if step == last {
@@ -62,151 +69,235 @@ impl Warehouse {
     }
 }
 
-/// Folds the deltas up to a commit; returns how many there were.
-async fn fold(transaction: &mut Transaction, rollup: &Rollup, last: i64) -> Result<u64, ReadError> {
-    if rollup.is_distribution() {
-        fold_bins(transaction, rollup, last).await?;
-    } else {
-        for grain in rollup.grains {
-            composed(fold_statement(rollup, *grain)).bind(last).run(transaction).await?;
+/// The commit up to which the next deltas are folded, at most `last`; `None` if there are none.
+async fn step(transaction: &mut Transaction, rollup: &Rollup, last: i64) -> Result<Option<i64>, ReadError> {
+    let commits = composed(format!(
+        "SELECT commit_id, COUNT(*) FROM {}_delta WHERE commit_id <= $1 GROUP BY commit_id ORDER BY commit_id LIMIT $2",
+        rollup.name
+    ));
+    let (mut step, mut deltas) = (None, 0);
+    for row in commits.bind(last).bind(COMMITS_PER_STEP).rows(transaction).await? {
+        deltas += row.get::<i64>(1);
+        if step.is_some() && deltas > DELTAS_PER_STEP {
+            return Ok(step);
         }
+        step = Some(row.get(0));
+    }
+    Ok(step)
+}
+
+/// Folds the deltas up to a commit; returns how many there were.
+async fn fold(transaction: &mut Transaction, rollup: &'static Rollup, last: i64) -> Result<u64, ReadError> {
+    let mut names = Names::default();
+    let mut sums = read_deltas(transaction, rollup, last, &mut names).await?;
+    let cuts = cuts_of(transaction).await?;
+    for grain in rollup.grains {
+        sums = floored(sums, *grain);
+        if rollup.bins.is_some() {
+            add_merged_bins(transaction, rollup, *grain, last, (&mut sums, &mut names)).await?;
+        }
+        let mut kept: Vec<(&Key, &Added)> =
+            sums.iter().filter(|(key, _)| !has_retention(rollup) || is_kept(&cuts, key, *grain)).collect();
+        // In one order everywhere: nobody waits in a circle, and neighbours in the index come one after the other.
+        kept.sort_unstable_by_key(|(key, _)| *key);
+        for part in parts(rollup, &kept) {
+            transaction.insert(merged(rollup, *grain, &part, &names)).await?;
+        }
+        transaction.insert(changed(rollup, *grain, &kept)).await?;
     }
     let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
     Ok(composed(delete).bind(last).run(transaction).await?)
 }
 
-/// Folds deltas up to commit `$1`.
-fn fold_statement(rollup: &Rollup, grain_of: Grain) -> String {
-    let names = |columns: &[schemas::rollups::Column], form: &dyn Fn(&str) -> String| -> String {
-        columns.iter().map(|column| form(column.name)).collect()
-    };
-    let keys = names(rollup.keys, &|key| format!(", {key}"));
-    let measures = names(rollup.measures, &|measure| format!(", {measure}"));
-    let sums = names(rollup.measures, &|measure| format!(", CAST(SUM({measure}) AS BIGINT)"));
-    let (name, length_us, grain) = (rollup.name, grain_of.length().as_micros(), grain_of.as_str());
-    let kept = kept(rollup, grain_of, &format!("{name}_delta.project"));
-    let adds = names(rollup.measures, &|measure| format!("{measure} = {name}_merged.{measure} + excluded.{measure}, "));
-    format!(
-        "INSERT INTO {name}_merged (grain, project, bucket_us{keys}{measures}, last_commit) \
-         SELECT '{grain}', project, bucket_us - bucket_us % {length_us} AS bucket{keys}{sums}, MAX(commit_id) \
-         FROM {name}_delta WHERE commit_id <= $1{kept} GROUP BY project, bucket{keys} \
-         ON CONFLICT (grain, project, bucket_us{keys}) \
-         DO UPDATE SET {adds}last_commit = CASE WHEN {name}_merged.last_commit > excluded.last_commit \
-         THEN {name}_merged.last_commit ELSE excluded.last_commit END"
-    )
+/// What is summed under.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    project: String,
+    bucket_us: i64,
+    keys: Vec<String>,
 }
 
-/// Project, bucket and keys of a row.
-type Key = (String, i64, Vec<String>);
-
-/// Bins under their names in JSON, and the last commit that changed them.
-#[derive(Debug, Clone, Default)]
-struct Bins {
-    counts: BTreeMap<String, i64>,
+/// What deltas add under one key.
+#[derive(Debug, Default)]
+struct Added {
+    measures: Vec<i64>,
+    bins: Bins,
+    /// Bins that were merged before.
+    merged_bins: Option<Bins>,
+    /// The last commit of them.
     changed: i64,
 }
 
-impl Bins {
-    fn add(&mut self, other: &Self) {
-        for (bin, count) in &other.counts {
-            match self.counts.get_mut(bin) {
-                Some(sum) => *sum += count,
-                None => _ = self.counts.insert(bin.clone(), *count),
-            }
+impl Added {
+    fn add(&mut self, other: Self) {
+        if self.measures.is_empty() {
+            *self = other;
+            return;
         }
+        for (sum, value) in self.measures.iter_mut().zip(&other.measures) {
+            *sum += value;
+        }
+        self.bins.add(&other.bins);
         self.changed = self.changed.max(other.changed);
     }
 }
 
-/// The same for distributions. They are added up here: databases take ten times as long to take JSON apart and to put it
-/// together.
-async fn fold_bins(transaction: &mut Transaction, rollup: &Rollup, last: i64) -> Result<(), ReadError> {
-    let keys: Vec<&str> = rollup.stored_keys().iter().map(|key| key.name).collect();
-    let columns = |table: &str| -> String { keys.iter().map(|key| format!(", {table}{key}")).collect() };
-    let (name, of_rows) = (rollup.name, columns(""));
-    let told = composed(format!(
-        "SELECT project, bucket_us{of_rows}, CAST(bins AS TEXT), commit_id FROM {name}_delta WHERE commit_id <= $1"
-    ));
-    let told = read_bins(told.bind(last), keys.len(), transaction).await?;
-    let is_key: String = keys.iter().map(|key| format!(" AND merged.{key} = touched.{key}")).collect();
-    let cuts = cuts_of(transaction).await?;
-    for of_grain in rollup.grains {
-        let (length_us, grain) = (of_grain.length().as_micros(), of_grain.as_str());
-        let is_kept =
-            |(project, bucket_us, _): &Key| *bucket_us >= cuts.kept_from(project, Kept::of_grain(*of_grain)).micros();
-        let merged = composed(format!(
-            "SELECT merged.project, merged.bucket_us{}, CAST(merged.bins AS TEXT), merged.last_commit FROM (\
-               SELECT DISTINCT project, bucket_us - bucket_us % {length_us} AS bucket{of_rows} \
-               FROM {name}_delta WHERE commit_id <= $1) AS touched \
-             JOIN {name}_merged AS merged ON merged.grain = $2 AND merged.project = touched.project \
-             AND merged.bucket_us = touched.bucket{is_key}",
-            columns("merged.")
-        ));
-        let mut rows: HashMap<Key, Bins> = HashMap::new();
-        let length_us = i64::try_from(length_us).unwrap_or(i64::MAX);
-        let merged = read_bins(merged.bind(last).bind(grain), keys.len(), transaction).await?;
-        for ((project, bucket, keys), bins) in told.iter().filter(|(key, _)| is_kept(key)).chain(&merged) {
-            rows.entry((project.clone(), bucket - bucket % length_us, keys.clone())).or_default().add(bins);
+impl Added {
+    /// All bins as JSON, if these deltas add any.
+    fn bins_now(&self, names: &Names) -> Option<String> {
+        if self.bins.is_empty() {
+            return None;
         }
-        // What was added and taken away again is nothing.
-        for bins in rows.values_mut() {
-            bins.counts.retain(|_, count| *count != 0);
-        }
-        write_bins(rows, rollup, grain, transaction).await?;
+        let Some(merged) = &self.merged_bins else { return Some(names.write(&self.bins)) };
+        let mut bins = merged.clone();
+        bins.add(&self.bins);
+        Some(names.write(&bins))
     }
-    Ok(())
 }
 
-/// Rows of project, bucket, keys, bins and commit.
-async fn read_bins(
-    statement: Statement,
-    keys: usize,
+impl Sum for (&Key, &Added) {
+    fn project(&self) -> &str {
+        &self.0.project
+    }
+
+    fn bucket_us(&self) -> i64 {
+        self.0.bucket_us
+    }
+
+    fn keys(&self) -> &[String] {
+        &self.0.keys
+    }
+
+    fn measures(&self) -> &[i64] {
+        &self.1.measures
+    }
+}
+
+/// Adds up sums of a finer grain, or of the same.
+fn floored(sums: HashMap<Key, Added>, grain: Grain) -> HashMap<Key, Added> {
+    let length_us = i64::try_from(grain.length().as_micros()).unwrap_or(i64::MAX);
+    let mut floored: HashMap<Key, Added> = HashMap::new();
+    for (key, mut added) in sums {
+        added.merged_bins = None;
+        let bucket_us = key.bucket_us - key.bucket_us.rem_euclid(length_us);
+        floored.entry(Key { bucket_us, ..key }).or_default().add(added);
+    }
+    floored
+}
+
+fn is_kept(cuts: &Cuts, key: &Key, grain: Grain) -> bool {
+    // A cut is a midnight, so a minute is before it if its hour and its day are.
+    key.bucket_us >= cuts.kept_from(&key.project, Kept::of_grain(grain)).micros()
+}
+
+/// The deltas up to a commit, added up as far as their buckets and keys are the same.
+async fn read_deltas(
     transaction: &mut Transaction,
-) -> Result<Vec<(Key, Bins)>, ReadError> {
-    let (mut rows, mut damaged) = (Vec::new(), None);
-    let take = |row: Row| match serde_json::from_str(&row.get::<String>(2 + keys)) {
-        Ok(counts) => {
-            let key = (row.get(0), row.get(1), (2..2 + keys).map(|place| row.get(place)).collect());
-            rows.push((key, Bins { counts, changed: row.get(3 + keys) }));
+    rollup: &Rollup,
+    last: i64,
+    names: &mut Names,
+) -> Result<HashMap<Key, Added>, ReadError> {
+    let columns: String =
+        rollup.keys.iter().chain(rollup.measures).map(|column| format!(", {}", column.name)).collect();
+    let bins = if rollup.bins.is_some() { "bins" } else { "NULL" };
+    let text = format!(
+        "SELECT commit_id, project, bucket_us{columns}, CAST({bins} AS TEXT) FROM {}_delta WHERE commit_id <= $1",
+        rollup.name
+    );
+    let (first_key, first_measure) = (3, 3 + rollup.keys.len());
+    let behind = first_measure + rollup.measures.len();
+    let (mut sums, mut damaged): (HashMap<Key, Added>, _) = (HashMap::new(), None);
+    let take = |row: Row| {
+        let keys = (first_key..first_measure).map(|idx| row.get(idx)).collect();
+        let key = Key { project: row.get(1), bucket_us: row.get(2), keys };
+        let bins = row.get::<Option<String>>(behind).map_or_else(|| Ok(Bins::default()), |bins| names.read(&bins));
+        match bins {
+            Ok(bins) => {
+                let measures = (first_measure..behind).map(|idx| row.get(idx)).collect();
+                sums.entry(key).or_default().add(Added { measures, bins, merged_bins: None, changed: row.get(0) });
+            }
+            Err(error) => damaged = Some(error),
+        }
+    };
+    composed(text).bind(last).each(transaction, take).await?;
+    damaged.map_or(Ok(sums), |error| Err(sqlx::Error::Decode(error.into()).into()))
+}
+
+/// Reads the merged bins that the deltas up to a commit add to.
+async fn add_merged_bins(
+    transaction: &mut Transaction,
+    rollup: &Rollup,
+    grain: Grain,
+    last: i64,
+    (sums, names): (&mut HashMap<Key, Added>, &mut Names),
+) -> Result<(), ReadError> {
+    let keys: Vec<&str> = rollup.keys.iter().map(|key| key.name).collect();
+    let columns = |table: &str| -> String { keys.iter().map(|key| format!(", {table}{key}")).collect() };
+    let is_key: String = keys.iter().map(|key| format!(" AND merged.{key} = touched.{key}")).collect();
+    let text = format!(
+        "SELECT merged.project, merged.bucket_us, CAST(merged.bins AS TEXT){} FROM (\
+           SELECT DISTINCT project, bucket_us - bucket_us % {} AS bucket{} \
+           FROM {}_delta WHERE commit_id <= $1 AND bins IS NOT NULL) AS touched \
+         JOIN {}_merged AS merged ON merged.grain = $2 AND merged.project = touched.project \
+         AND merged.bucket_us = touched.bucket{is_key} WHERE merged.bins IS NOT NULL",
+        columns("merged."),
+        grain.length().as_micros(),
+        columns(""),
+        rollup.name,
+        rollup.name
+    );
+    let mut damaged = None;
+    let take = |row: Row| match names.read(&row.get::<String>(2)) {
+        Ok(bins) => {
+            let keys = (3..3 + keys.len()).map(|idx| row.get(idx)).collect();
+            let key = Key { project: row.get(0), bucket_us: row.get(1), keys };
+            if let Some(added) = sums.get_mut(&key) {
+                added.merged_bins = Some(bins);
+            }
         }
         Err(error) => damaged = Some(error),
     };
-    statement.each(transaction, take).await?;
-    match damaged {
-        None => Ok(rows),
-        Some(error) => Err(sqlx::Error::Decode(error.into()).into()),
-    }
+    composed(text).bind(last).bind(grain.as_str()).each(transaction, take).await?;
+    damaged.map_or(Ok(()), |error| Err(sqlx::Error::Decode(error.into()).into()))
 }
 
-/// Writes merged rows of a grain, in the place of those that are there.
-async fn write_bins(
-    rows: HashMap<Key, Bins>,
-    rollup: &Rollup,
-    grain: &str,
-    transaction: &mut Transaction,
-) -> Result<(), ReadError> {
-    let mut rows: Vec<(Key, Bins)> = rows.into_iter().collect();
-    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let keys: String = rollup.stored_keys().iter().map(|key| format!(", {}", key.name)).collect();
-    let columns = 5 + rollup.stored_keys().len();
-    let names: String = (1..columns - 1).map(|column| format!("column{column}, ")).collect();
-    let (name, as_json) = (rollup.name, transaction.as_json());
-    for rows in rows.chunks(MAX_VALUES / columns) {
-        let mut statement = composed(format!(
-            "INSERT INTO {name}_merged (grain, project, bucket_us{keys}, bins, last_commit) \
-             SELECT {names}column{}{as_json}, column{columns} FROM (VALUES {}) AS folded WHERE true \
-             ON CONFLICT (grain, project, bucket_us{keys}) \
-             DO UPDATE SET bins = excluded.bins, last_commit = excluded.last_commit",
-            columns - 1,
-            places(rows.len(), columns, 1)
-        ));
-        for ((project, bucket, keys), bins) in rows {
-            statement = statement.bind(grain).bind(project).bind(*bucket);
-            statement = keys.iter().fold(statement, Statement::bind);
-            let json = serde_json::to_string(&bins.counts).map_err(|error| sqlx::Error::Encode(error.into()))?;
-            statement = statement.bind(json).bind(bins.changed);
-        }
-        statement.run(transaction).await?;
+/// Merged rows; sums that are there grow, bins are replaced by those that they are now.
+fn merged<'a>(rollup: &Rollup, grain: Grain, part: &Part<'a, (&'a Key, &'a Added)>, names: &Names) -> Rows<'a> {
+    let (table, count) = (format!("{}_merged", rollup.name), part.rows.len());
+    let mut columns = vec![("grain", Values::Texts(vec![grain.as_str(); count]))];
+    columns.extend(part.columns(rollup));
+    columns.push(("last_commit", Values::Numbers(part.rows.iter().map(|(_, added)| added.changed).collect())));
+    let measures = part.measures.iter().map(|place| rollup.measures[*place].name);
+    let mut adds: String = measures.map(|name| format!("{name} = {table}.{name} + excluded.{name}, ")).collect();
+    if rollup.bins.is_some() {
+        columns.push(("bins", Values::Json(part.rows.iter().map(|(_, added)| added.bins_now(names)).collect())));
+        adds.push_str(&format!("bins = coalesce(excluded.bins, {table}.bins), "));
     }
-    Ok(())
+    let keys: String = rollup.keys.iter().map(|key| format!(", {}", key.name)).collect();
+    let on_conflict = format!(
+        "ON CONFLICT (grain, project, bucket_us{keys}) DO UPDATE SET {adds}last_commit = CASE \
+         WHEN {table}.last_commit > excluded.last_commit THEN {table}.last_commit ELSE excluded.last_commit END"
+    );
+    Rows { table, count, columns, on_conflict }
+}
+
+/// The last commit that changed each bucket.
+fn changed<'a>(rollup: &'static Rollup, grain: Grain, kept: &[(&'a Key, &'a Added)]) -> Rows<'a> {
+    let mut buckets: BTreeMap<(&str, i64), i64> = BTreeMap::new();
+    for (key, added) in kept {
+        let changed = buckets.entry((&key.project, key.bucket_us)).or_default();
+        *changed = added.changed.max(*changed);
+    }
+    let count = buckets.len();
+    let columns = vec![
+        ("rollup", Values::Texts(vec![rollup.name; count])),
+        ("grain", Values::Texts(vec![grain.as_str(); count])),
+        ("project", Values::Texts(buckets.keys().map(|(project, _)| *project).collect())),
+        ("bucket_us", Values::Numbers(buckets.keys().map(|(_, bucket_us)| *bucket_us).collect())),
+        ("last_commit", Values::Numbers(buckets.values().copied().collect())),
+    ];
+    let on_conflict = "ON CONFLICT (rollup, grain, project, bucket_us) DO UPDATE SET last_commit = CASE \
+                       WHEN changed_buckets.last_commit > excluded.last_commit THEN changed_buckets.last_commit \
+                       ELSE excluded.last_commit END";
+    Rows { table: "changed_buckets".into(), count, columns, on_conflict: on_conflict.into() }
 }

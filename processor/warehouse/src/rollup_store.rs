@@ -96,7 +96,7 @@ impl<'a> RollupQuery<'a> {
     }
 }
 
-/// Where the rows of a rollup are read: bins of distributions one by one.
+/// Where the rows of a rollup are read: distributions bin by bin.
 fn source(rollup: &Rollup, table: &str) -> String {
     let each = if rollup.is_distribution() { "_each" } else { "" };
     format!("{}_{table}{each}", rollup.name)
@@ -190,19 +190,20 @@ pub struct ChangedBucket {
 }
 
 impl Read {
-    /// The buckets that commits changed, by their start. Merging changes none.
+    /// The buckets that commits changed, by their start. Merging changes none. A bucket of distributions is taken to change
+    /// with that of their sums.
     ///
     /// # Errors
     ///
     /// [`ReadError::Database`].
     pub async fn changed_buckets(&mut self, query: &ChangedQuery<'_>) -> Result<Vec<ChangedBucket>, ReadError> {
         let length_us = query.grain.length().as_micros();
-        let name = query.rollup.name;
+        let name = query.rollup.stored_with().name;
         let kept = kept(query.rollup, query.grain, "$2");
         let text = format!(
             "SELECT bucket, MAX(changed) FROM (\
-               SELECT bucket_us AS bucket, last_commit AS changed FROM {name}_merged \
-               WHERE grain = $1 AND project = $2 AND last_commit > $3{kept} \
+               SELECT bucket_us AS bucket, last_commit AS changed FROM changed_buckets \
+               WHERE rollup = '{name}' AND grain = $1 AND project = $2 AND last_commit > $3{kept} \
                UNION ALL \
                SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {name}_delta \
                WHERE project = $2 AND commit_id > $3{kept}) AS changes \

@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     /// What is made again by folding the records, beside the catalogue and the rollups.
-    const CONCLUDED: [&str; 4] = ["checkpoint", "commits", "id_run", "state_file"];
+    const CONCLUDED: [&str; 5] = ["changed_buckets", "checkpoint", "commits", "id_run", "state_file"];
 
     #[tokio::test]
     async fn every_table_is_either_kept_or_concluded_again() {

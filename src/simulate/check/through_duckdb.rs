@@ -143,8 +143,8 @@ fn view_of(table: &StoredTable, (grain, length_ms): (&str, Ms), project: &str) -
         if !table.columns.contains(&"bin") {
             return format!("{DATABASE}.{name}_{part}");
         }
-        // Bins of one bucket and keys are one JSON object; of deltas it stands beside their sums.
-        let table = if part == "delta" { name.trim_end_matches("_bins") } else { name };
+        // Bins of one bucket and keys are one JSON object beside their sums.
+        let table = name.trim_end_matches("_bins");
         format!(
             "(SELECT * EXCLUDE (bins, entry), split_part(entry.key, ':', 1) AS metric, \
              split_part(entry.key, ':', 2) AS bin, entry.value AS n FROM (\

@@ -12,6 +12,15 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| ticks(&stat)).unwrap_or(0.0)
 }
 
+/// CPU-seconds of all processes of this name; those that ended are missing.
+#[must_use]
+pub fn cpu_seconds_of_all(name: &str) -> f64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let is_named = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+    pids.filter(is_named).map(cpu_seconds).sum()
+}
+
 /// CPU-seconds by thread name; threads that ended are missing.
 #[must_use]
 pub fn cpu_seconds_by_thread(pid: u32) -> BTreeMap<String, f64> {

@@ -4,27 +4,26 @@
 //! [`sqlite`] or [`postgres`]. All work is done in transactions: those that [write](Database::write), and those that
 //! [read](Database::read) one state.
 
+mod bulk;
 mod copying;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod statement;
 
-use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use schemas::fold::measures::{Bin, MEASURE_COUNT};
-use schemas::rollups::Rollup;
 use serde::{Deserialize, Serialize};
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
+pub(crate) use self::bulk::{Rows, Values};
 pub(crate) use self::statement::{MAX_VALUES, Row, Statement, composed, places, sql};
 use crate::backup::BackupError;
 use crate::backup::SQLITE_FILE;
-use crate::commit::{CommitId, Delta};
+use crate::commit::CommitId;
 
 /// A database that is open.
 #[derive(Debug)]
@@ -221,11 +220,11 @@ impl Transaction {
         }
     }
 
-    /// Appends deltas of a commit.
-    pub(crate) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
+    /// Inserts many rows.
+    pub(crate) async fn insert(&mut self, rows: Rows<'_>) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(transaction, _) => sqlite::append(transaction, commit_id, delta).await,
-            Self::Postgres(session) => session.append(commit_id, delta).await,
+            Self::Sqlite(transaction, _) => rows.into_sqlite(transaction).await,
+            Self::Postgres(session) => rows.into_postgres(session).await,
         }
     }
 
@@ -234,14 +233,6 @@ impl Transaction {
         match self {
             Self::Sqlite(..) => "",
             Self::Postgres(_) => " FOR UPDATE",
-        }
-    }
-
-    /// What makes a text parameter a JSON value.
-    pub(crate) const fn as_json(&self) -> &'static str {
-        match self {
-            Self::Sqlite(..) => "",
-            Self::Postgres(_) => "::jsonb",
         }
     }
 
@@ -268,35 +259,6 @@ impl Transaction {
             Self::Postgres(session) => session.commit().await,
         }
     }
-}
-
-/// Places of the measures that are written of a delta; of a distribution none. The tables of views have some 60, each with
-/// a default: those that nothing happened to are left to it.
-fn written_measures(delta: &Delta) -> Vec<usize> {
-    let measures = if delta.rollup.is_distribution() { 0 } else { delta.rollup.measures.len() };
-    let is_written = |place: &usize| measures < MEASURE_COUNT || delta.rows.iter().any(|row| row.measures[*place] != 0);
-    (0..measures).filter(is_written).collect()
-}
-
-/// The table of a rollup's deltas, and its columns in the order of their values: those of all keys and of these measures.
-fn delta_columns(rollup: &Rollup, measures: &[usize]) -> String {
-    let bins = if rollup.is_distribution() { ", bins" } else { "" };
-    let measures = measures.iter().map(|place| &rollup.measures[*place]);
-    let columns: String =
-        rollup.stored_keys().iter().chain(measures).map(|column| format!(", {}", column.name)).collect();
-    format!("{}_delta (commit_id, project, bucket_us{columns}{bins})", rollup.name)
-}
-
-/// Bins as a JSON object, as the databases keep them: `{"latency_ms:417":3}`.
-fn bins_to_json(bins: &[Bin]) -> String {
-    let mut text = String::with_capacity(24 * bins.len() + 2);
-    for (metric, bin, count) in bins {
-        text.push(if text.is_empty() { '{' } else { ',' });
-        // Neither a metric nor a number holds what JSON would have escaped.
-        let _ = write!(text, "\"{}:{bin}\":{count}", metric.as_str());
-    }
-    text.push('}');
-    text
 }
 
 fn migration(version: i64, name: &'static str, text: &'static str) -> Migration {

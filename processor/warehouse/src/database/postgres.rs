@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::{Task, migration};
-use crate::commit::{CommitId, Delta, DeltaRow, announce};
+use crate::commit::{CommitId, announce};
 use crate::open::OpenError;
 
 /// The oldest server that is supported, as `server_version_num` tells it.
@@ -61,9 +61,6 @@ const LIFETIME: Duration = Duration::from_secs(1800);
 
 /// One commits, one merges files, one folds rollups, one reads checkpoints.
 const WRITERS: u32 = 4;
-
-/// Rows that are sent together.
-const APPENDED_ROWS: usize = 4096;
 
 /// Which Postgres database, and how it is used.
 #[derive(Clone)]
@@ -128,6 +125,8 @@ impl PostgresConfig {
             ("tcp_keepalives_interval", "5".to_owned()),
             ("tcp_keepalives_count", "3".to_owned()),
             ("search_path", "public".to_owned()),
+            // Its estimates are far off for expressions over many columns: compiling took longer than all the rest.
+            ("jit", "off".to_owned()),
         ])
     }
 
@@ -336,48 +335,6 @@ impl Session {
         let released = limited(limit, self.connection().execute("SELECT pg_advisory_unlock_all()")).await;
         self.holds_lock = released.is_err();
     }
-
-    /// Appends deltas of a commit, each column as one array.
-    ///
-    /// Not by `COPY`: it sends its data and its end apart, the driver leaves Nagle's algorithm on, and so each of some
-    /// ten tables would wait 40 ms for an acknowledgement that the server delays.
-    pub(super) async fn append(&mut self, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
-        let rollup = delta.rollup;
-        let (keys, is_distribution) = (rollup.stored_keys().len(), rollup.is_distribution());
-        let measures = super::written_measures(delta);
-        let numbers = std::iter::repeat_n("bigint[]", measures.len());
-        let texts = std::iter::repeat_n("text[]", keys);
-        let bins = is_distribution.then_some("jsonb[]");
-        let types = ["text[]", "bigint[]"].into_iter().chain(texts).chain(numbers).chain(bins);
-        let arrays: Vec<String> = types.zip(2..).map(|(ty, place)| format!("${place}::{ty}")).collect();
-        let insert = format!(
-            "INSERT INTO {} SELECT $1, * FROM unnest({})",
-            super::delta_columns(rollup, &measures),
-            arrays.join(", ")
-        );
-        for rows in delta.rows.chunks(APPENDED_ROWS) {
-            let mut query = sqlx::query(AssertSqlSafe(insert.clone()))
-                .bind(commit_id)
-                .bind(column(rows, |row| kept(&row.project)))
-                .bind(column(rows, |row| row.bucket.micros()));
-            for place in 0..keys {
-                query = query.bind(column(rows, |row| kept(&row.keys[place])));
-            }
-            for place in &measures {
-                query = query.bind(column(rows, |row| row.measures[*place]));
-            }
-            if is_distribution {
-                query = query.bind(column(rows, |row| super::bins_to_json(&row.bins)));
-            }
-            let limit = self.limit;
-            limited(limit, query.execute(self.connection())).await?;
-        }
-        Ok(())
-    }
-}
-
-fn column<'a, T>(rows: &'a [DeltaRow], value: impl Fn(&'a DeltaRow) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
 }
 
 /// A text as Postgres keeps it: without NUL. What devices send has none.
@@ -443,5 +400,6 @@ pub(super) fn migrations() -> Migrator {
         migration(5, "retention", include_str!("../../migrations/postgres/0005_retention.sql")),
         migration(6, "adopted logs", include_str!("../../migrations/postgres/0006_adopted_logs.sql")),
         migration(7, "delta commits", include_str!("../../migrations/postgres/0007_delta_commits.sql")),
+        migration(8, "one row", include_str!("../../migrations/postgres/0008_one_row.sql")),
     ])
 }

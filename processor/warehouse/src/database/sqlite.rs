@@ -2,17 +2,14 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, Sqlite, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, Transaction};
 
 use super::migration;
-use crate::commit::Delta;
 use crate::open::OpenError;
 
 /// Before this version a checkpoint that races with a write can lose committed pages (libsql issue 2271).
@@ -128,6 +125,7 @@ fn migrations() -> Migrator {
         migration(7, "retention", include_str!("../../migrations/sqlite/0007_retention.sql")),
         migration(8, "adopted logs", include_str!("../../migrations/sqlite/0008_adopted_logs.sql")),
         migration(9, "delta commits", include_str!("../../migrations/sqlite/0009_delta_commits.sql")),
+        migration(10, "one row", include_str!("../../migrations/sqlite/0010_one_row.sql")),
     ])
 }
 
@@ -141,43 +139,4 @@ async fn check_version(pool: &SqlitePool) -> Result<Result<(), OpenError>, sqlx:
     let mut parts = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     Ok(if version >= MIN_VERSION { Ok(()) } else { Err(OpenError::SqliteVersion { found }) })
-}
-
-/// Rows of a statement that appends: one text, prepared once, for all but the last rows of a delta.
-const APPENDED_ROWS: usize = 64;
-
-/// Appends deltas of a commit.
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    commit_id: i64,
-    delta: &Delta,
-) -> Result<(), sqlx::Error> {
-    let is_distribution = delta.rollup.is_distribution();
-    let measures = super::written_measures(delta);
-    let insert = format!("INSERT INTO {} VALUES ", super::delta_columns(delta.rollup, &measures));
-    let mut text = Arc::new(String::new());
-    let mut rows_of_text = 0;
-    for rows in delta.rows.chunks(APPENDED_ROWS) {
-        let values = 3 + rows[0].keys.len() + measures.len() + usize::from(is_distribution);
-        if rows_of_text != rows.len() {
-            let row = format!("({})", vec!["?"; values].join(","));
-            text = Arc::new(insert.clone() + &vec![row; rows.len()].join(","));
-            rows_of_text = rows.len();
-        }
-        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&text))).persistent(rows.len() == APPENDED_ROWS);
-        for row in rows {
-            query = query.bind(commit_id).bind(row.project.as_ref()).bind(row.bucket.micros());
-            for key in &row.keys {
-                query = query.bind(key.as_str());
-            }
-            for place in &measures {
-                query = query.bind(row.measures[*place]);
-            }
-            if is_distribution {
-                query = query.bind(super::bins_to_json(&row.bins));
-            }
-        }
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use schemas::Timestamp;
-use schemas::rollups::{Grain, USAGE};
+use schemas::rollups::{Column, Grain, USAGE};
 
 use super::place::Place;
 use crate::database::{Database, Row, composed, sql};
@@ -303,27 +303,25 @@ pub(crate) async fn a_catalogue_of_another_version_is_refused_by_name(place: Pla
 pub(crate) async fn every_rollup_has_the_columns_of_its_definition(place: Place) {
     let setup = Setup::new(place).await;
     let tables = columns_by_table(&setup.warehouse).await;
+    let merged = |columns: &[Column]| names(&["grain", "project", "bucket_us", "last_commit"], columns);
+    let appended = |columns: &[Column]| names(&["commit_id", "project", "bucket_us"], columns);
     for rollup in schemas::rollups::ALL_STORED {
-        let defined: Vec<&str> = rollup.keys.iter().chain(rollup.measures).map(|column| column.name).collect();
-        let stored: Vec<&str> = rollup.stored_keys().iter().map(|key| key.name).chain(["bins"]).collect();
-        for (table, before, after) in [
-            ("delta", ["commit_id", "project", "bucket_us"], None),
-            ("merged", ["grain", "project", "bucket_us"], Some("last_commit")),
-        ] {
-            let table = format!("{}_{table}", rollup.name);
-            let expected = |columns: &[&str]| -> BTreeSet<String> {
-                let columns = before.into_iter().chain(columns.iter().copied()).chain(after);
-                columns.map(str::to_owned).collect()
-            };
-            // Statements name columns; a later migration can only append.
-            if rollup.is_distribution() {
-                assert_eq!(tables[&table], expected(&stored), "{table}");
-                assert_eq!(tables[&format!("{table}_each")], expected(&defined), "{table}_each");
-            } else {
-                assert_eq!(tables[&table], expected(&defined), "{table}");
-            }
-        }
+        let (name, columns) = (rollup.name, [rollup.keys, rollup.measures].concat());
+        let with_bins = |mut columns: BTreeSet<String>| {
+            columns.extend(rollup.bins.map(|_| "bins".to_owned()));
+            columns
+        };
+        assert_eq!(tables[&format!("{name}_delta")], with_bins(appended(&columns)), "{name}");
+        assert_eq!(tables[&format!("{name}_merged")], with_bins(merged(&columns)), "{name}");
+        let Some(bins) = rollup.bins else { continue };
+        let (name, columns) = (bins.name, [bins.keys, bins.measures].concat());
+        assert_eq!(tables[&format!("{name}_merged_each")], merged(&columns), "{name}");
+        assert_eq!(tables[&format!("{name}_delta_each")], appended(&columns), "{name}");
     }
+}
+
+fn names(first: &[&str], columns: &[Column]) -> BTreeSet<String> {
+    first.iter().copied().chain(columns.iter().map(|column| column.name)).map(str::to_owned).collect()
 }
 
 /// The columns of all tables but the library's own.

@@ -37,6 +37,7 @@ async fn commits_of_other_processes_are_followed() {
         assert!(other.read().await.unwrap().commit() >= landed);
     }
     // Nobody says anything, and the follower is cut off: it comes back and looks by itself.
+    let last = newest.borrow().0;
     let mut connection = setup.place.connect().await;
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     connection.execute(cut).await.unwrap();
@@ -47,7 +48,6 @@ async fn commits_of_other_processes_are_followed() {
         )
         .await
         .unwrap();
-    let last = newest.borrow().0;
     tokio::time::timeout(Duration::from_secs(30), newest.wait_for(|commit| commit.0 > last)).await.unwrap().unwrap();
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemas::fold::measures::Metric;
-use schemas::rollups::{ERROR, Grain, STREAM_BINS};
+use schemas::rollups::{ERROR, Grain, STREAM, STREAM_BINS};
 use schemas::{Scope, Timestamp};
 
 use super::conformance::{Setup, TOPIC, advance, at, delta};
@@ -304,7 +304,7 @@ pub(crate) async fn distributions_add_up_merged_or_not(place: Place) {
         project: "p".into(),
         bucket: at(0).floor(Grain::Day.length()) + Duration::from_secs(60 * minute),
         keys: vec![stream.to_owned(), "twitch".to_owned()],
-        measures: Vec::new(),
+        measures: vec![0; STREAM.measures.len()],
         bins: bins.to_vec(),
     };
     let (startup, latency) = (Metric::StartupMs, Metric::LatencyMs);
@@ -329,7 +329,7 @@ pub(crate) async fn distributions_add_up_merged_or_not(place: Place) {
     };
     for (from, rows) in (0..).zip(told) {
         let mut commit = setup.commit(from, 1, at(0));
-        commit.deltas = vec![Delta { rollup: &STREAM_BINS, rows }, delta(at(0), 1)];
+        commit.deltas = vec![Delta { rollup: &STREAM, rows }, delta(at(0), 1)];
         setup.warehouse.commit(&commit).await.unwrap();
         // The last commit's are not merged at first, and then added to what was merged before.
         if from == 1 {

@@ -63,15 +63,6 @@ pub(crate) async fn run(options: &Options) -> Result<Table> {
     Ok(table)
 }
 
-/// CPU-seconds of all processes of this name.
-fn cpu_of(name: &str) -> f64 {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
-    let is_named =
-        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
-    pids.filter(is_named).map(rig::process::cpu_seconds).sum()
-}
-
 async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()]> {
     let measured = options.measured(30);
     let cluster = Cluster::new(&options.binary).await?;
@@ -97,7 +88,12 @@ async fn one(options: &Options, processors: usize) -> Result<[f64; FIGURES.len()
     let spent = || {
         let of_others: f64 = others.iter().map(|other| rig::process::cpu_seconds(other.pid)).sum();
         let of = |subject: &Subject| rig::process::cpu_seconds(subject.server.pid);
-        [of(&ingest), of(&processor) + of_others, cpu_of("java"), cpu_of("postgres")]
+        [
+            of(&ingest),
+            of(&processor) + of_others,
+            rig::process::cpu_seconds_of_all("java"),
+            rig::process::cpu_seconds_of_all("postgres"),
+        ]
     };
     let (begun, before) = (Instant::now(), spent());
     let result = measure(&processor, load, Some(&mut watch)).await?;

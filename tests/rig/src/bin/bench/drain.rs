@@ -14,7 +14,7 @@ use prometheus::{Registry, TextEncoder};
 use schemas::Timestamp;
 use schemas::rollups::{self, Grain};
 use serde_json::{Value, json};
-use warehouse::{RollupQuery, Warehouse, WarehouseConfig};
+use warehouse::{PostgresConfig, RollupQuery, Warehouse, WarehouseConfig};
 
 use crate::prepare::PROJECT;
 use crate::subject::Metrics;
@@ -32,23 +32,31 @@ pub(crate) struct Arguments {
     /// Keys that each partition keeps in memory.
     #[arg(long)]
     hot_keys: usize,
+    /// An empty Postgres database, in the place of a file in the folder of the warehouse. Then CPU of all processes named
+    /// `postgres` is told too.
+    #[arg(long)]
+    database: Option<PostgresConfig>,
 }
 
 /// Commits everything that is in the log, and says what that took.
 pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
     let log: Arc<dyn EventLog> = Arc::new(DiskLog::open(DiskLogConfig::new(&arguments.log))?);
     fs::create_dir_all(&arguments.warehouse)?;
-    let config = WarehouseConfig::sqlite(arguments.warehouse.join("warehouse.db"), arguments.warehouse.join("lake"));
+    let lake = arguments.warehouse.join("lake");
+    let config = match &arguments.database {
+        Some(database) => WarehouseConfig::postgres(database.clone(), lake),
+        None => WarehouseConfig::sqlite(arguments.warehouse.join("warehouse.db"), lake),
+    };
     let warehouse = Warehouse::open(&config).await?;
     let registry = Registry::new();
     let metrics = ProcessorMetrics::register(&registry)?;
     let config = ProcessorConfig { hot_keys: arguments.hot_keys, ..ProcessorConfig::default() };
     let mut processor = Processor::new(log, warehouse.clone(), config, metrics);
     let (idle_mib, _) = rig::process::resident_mib(std::process::id());
-    let (begun, cpu_before) = (Instant::now(), machine::cpu_seconds());
+    let spent = Spent::so_far();
     while processor.step(now(), Duration::ZERO).await? != Step::Idle {}
     processor.flush(now()).await?;
-    let (wall_s, cpu_s) = (begun.elapsed().as_secs_f64(), machine::cpu_seconds() - cpu_before);
+    let spent = spent.since();
     let (_, peak_mib) = rig::process::resident_mib(std::process::id());
 
     let metrics = Metrics(TextEncoder::new().encode_to_string(&registry.gather())?);
@@ -61,9 +69,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
     let (events_bytes, events_files) = size_of(&warehouse, "main/events/")?;
     let (records_bytes, records_files) = size_of(&warehouse, "main/records/")?;
     let (ids_bytes, _) = size_of(&warehouse, "ids/")?;
+    let of_merging = Spent::so_far();
+    let deltas = warehouse.merge_rollups(now(), Duration::ZERO).await?.deltas;
+    let of_merging = of_merging.since();
     Ok(json!({
-        "wall_s": wall_s,
-        "cpu_s": cpu_s,
+        "wall_s": spent.wall_s,
+        "cpu_s": spent.cpu_s,
+        "postgres_cpu_s": spent.postgres_cpu_s,
         "fold_s": stage("fold"),
         "encode_s": stage("encode"),
         "facts_s": stage("facts"),
@@ -78,13 +90,41 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Value> {
         "records_bytes": records_bytes,
         "ids_bytes": ids_bytes,
         "files": events_files + records_files,
-        "deltas": warehouse.merge_rollups(now(), Duration::ZERO).await?.deltas,
+        "deltas": deltas,
+        "merge_wall_s": of_merging.wall_s,
+        "merge_cpu_s": of_merging.cpu_s,
+        "merge_postgres_cpu_s": of_merging.postgres_cpu_s,
         "views_begun": views_begun,
         "open_sessions": metrics.value("streamgauge_open_sessions")?,
         "hot_keys": metrics.value("streamgauge_dedup_hot_keys")?,
         "filter_bytes": metrics.value("streamgauge_dedup_memory_bytes")?,
         "memory_mib": peak_mib - idle_mib,
     }))
+}
+
+/// Time that something took: on the clock, of this process, of the database server.
+struct Spent {
+    begun: Instant,
+    wall_s: f64,
+    cpu_s: f64,
+    postgres_cpu_s: f64,
+}
+
+impl Spent {
+    fn so_far() -> Self {
+        let postgres_cpu_s = rig::process::cpu_seconds_of_all("postgres");
+        Self { begun: Instant::now(), wall_s: 0.0, cpu_s: machine::cpu_seconds(), postgres_cpu_s }
+    }
+
+    fn since(&self) -> Self {
+        let now = Self::so_far();
+        Self {
+            wall_s: now.begun.duration_since(self.begun).as_secs_f64(),
+            cpu_s: now.cpu_s - self.cpu_s,
+            postgres_cpu_s: now.postgres_cpu_s - self.postgres_cpu_s,
+            ..now
+        }
+    }
 }
 
 /// Views that the rollup counts, of all days.

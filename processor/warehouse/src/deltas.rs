@@ -1,0 +1,152 @@
+//! Rows of rollups as they are written: which columns of which rows.
+
+use std::fmt::Write;
+
+use schemas::fold::measures::{Bin, MEASURE_COUNT};
+use schemas::rollups::Rollup;
+
+use crate::commit::{Delta, DeltaRow};
+use crate::database::{Rows, Values};
+
+/// What is added up under one bucket and its keys.
+pub(crate) trait Sum {
+    fn project(&self) -> &str;
+    fn bucket_us(&self) -> i64;
+    fn keys(&self) -> &[String];
+    fn measures(&self) -> &[i64];
+}
+
+impl Sum for DeltaRow {
+    fn project(&self) -> &str {
+        &self.project
+    }
+
+    fn bucket_us(&self) -> i64 {
+        self.bucket.micros()
+    }
+
+    fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    fn measures(&self) -> &[i64] {
+        &self.measures
+    }
+}
+
+/// Rows that are written with the same measures, and the places of these.
+pub(crate) struct Part<'a, S> {
+    pub(crate) rows: Vec<&'a S>,
+    pub(crate) measures: Vec<usize>,
+}
+
+/// Rows of a rollup in parts. The tables of views have some 60 measures, each with a default: those that nothing happened to
+/// are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
+/// part of their own, so that none has to name what only a few have.
+pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, S>> {
+    let measures = rollup.measures.len();
+    if measures < MEASURE_COUNT {
+        return vec![Part { rows: rows.iter().collect(), measures: (0..measures).collect() }];
+    }
+    let mut having = vec![0; measures];
+    for row in rows {
+        for (count, value) in having.iter_mut().zip(row.measures()) {
+            *count += usize::from(*value != 0);
+        }
+    }
+    let is_usual = |place: usize| 2 * having[place] >= rows.len();
+    let is_unusual = |row: &&S| (0..measures).any(|place| row.measures()[place] != 0 && !is_usual(place));
+    let (unusual, usual): (Vec<_>, Vec<_>) = rows.iter().partition(is_unusual);
+    let usual = Part { rows: usual, measures: (0..measures).filter(|place| is_usual(*place)).collect() };
+    let unusual = Part { rows: unusual, measures: (0..measures).filter(|place| having[*place] > 0).collect() };
+    [usual, unusual].into_iter().filter(|part| !part.rows.is_empty()).collect()
+}
+
+/// A column, and its value in each row.
+pub(crate) type Column<'a> = (&'static str, Values<'a>);
+
+impl<'a, S: Sum> Part<'a, S> {
+    /// The columns of project, bucket, keys and measures.
+    pub(crate) fn columns(&self, rollup: &Rollup) -> Vec<Column<'a>> {
+        let rows = || self.rows.iter().copied();
+        let mut columns = vec![
+            ("project", Values::Texts(rows().map(S::project).collect())),
+            ("bucket_us", Values::Numbers(rows().map(S::bucket_us).collect())),
+        ];
+        let key = |place: usize| Values::Texts(rows().map(|row| row.keys()[place].as_str()).collect());
+        columns.extend(rollup.keys.iter().enumerate().map(|(place, column)| (column.name, key(place))));
+        let measure = |place: usize| Values::Numbers(rows().map(|row| row.measures()[place]).collect());
+        columns.extend(self.measures.iter().map(|place| (rollup.measures[*place].name, measure(*place))));
+        columns
+    }
+}
+
+/// The rows that a commit of this number appends.
+pub(crate) fn appended(commit_id: i64, delta: &Delta) -> Vec<Rows<'_>> {
+    parts(delta.rollup, &delta.rows).into_iter().map(|part| appended_part(commit_id, delta.rollup, &part)).collect()
+}
+
+fn appended_part<'a>(commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>) -> Rows<'a> {
+    let count = part.rows.len();
+    let mut columns = vec![("commit_id", Values::Numbers(vec![commit_id; count]))];
+    columns.extend(part.columns(rollup));
+    if rollup.bins.is_some() {
+        columns.push(("bins", Values::Json(part.rows.iter().map(|row| bins_to_json(&row.bins)).collect())));
+    }
+    Rows { table: format!("{}_delta", rollup.name), count, columns, on_conflict: String::new() }
+}
+
+/// Bins as a JSON object, as the databases keep them: `{"latency_ms:417":3}`; `None` if there are none.
+fn bins_to_json(bins: &[Bin]) -> Option<String> {
+    if bins.is_empty() {
+        return None;
+    }
+    let mut text = String::with_capacity(24 * bins.len() + 2);
+    for (metric, bin, count) in bins {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        // Neither a metric nor a number holds what JSON would have escaped.
+        let _ = write!(text, "\"{}:{bin}\":{count}", metric.as_str());
+    }
+    text.push('}');
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::Timestamp;
+    use schemas::rollups::{STREAM, USAGE};
+
+    use super::*;
+
+    fn row(rollup: &Rollup, told: &[(usize, i64)]) -> DeltaRow {
+        let mut measures = vec![0; rollup.measures.len()];
+        for (place, value) in told {
+            measures[*place] = *value;
+        }
+        DeltaRow { project: "p".into(), bucket: Timestamp::MIN, keys: Vec::new(), measures, bins: Vec::new() }
+    }
+
+    fn written(delta: &Delta) -> Vec<(Vec<usize>, Vec<Vec<i64>>)> {
+        let values = |part: &Part<'_, DeltaRow>, row: &DeltaRow| {
+            part.measures.iter().map(|place| row.measures[*place]).collect()
+        };
+        let rows = |part: &Part<'_, DeltaRow>| part.rows.iter().map(|row| values(part, row)).collect();
+        parts(delta.rollup, &delta.rows).iter().map(|part| (part.measures.clone(), rows(part))).collect()
+    }
+
+    #[test]
+    fn measures_that_nothing_happened_to_are_not_written() {
+        let told: [&[(usize, i64)]; 5] =
+            [&[(2, 1), (5, 7)], &[(2, 3), (5, -1)], &[(2, 2)], &[(2, 4), (9, 1)], &[(60, -3)]];
+        let delta = Delta { rollup: &STREAM, rows: told.map(|told| row(&STREAM, told)).into() };
+        // Most rows have the third measure; the sixth is no rarer than the tenth.
+        let usual = (vec![2], vec![vec![2]]);
+        let unusual =
+            (vec![2, 5, 9, 60], vec![vec![1, 7, 0, 0], vec![3, -1, 0, 0], vec![4, 0, 1, 0], vec![0, 0, 0, -3]]);
+        assert_eq!(written(&delta), [usual, unusual]);
+        let delta = Delta { rows: vec![row(&STREAM, &[])], ..delta };
+        assert_eq!(written(&delta), [(vec![], vec![vec![]])]);
+        let delta = Delta { rollup: &USAGE, rows: vec![row(&USAGE, &[(0, 1)])] };
+        assert_eq!(written(&delta), [(vec![0, 1], vec![vec![1, 0]])]);
+    }
+}
