@@ -7,18 +7,28 @@ use std::process::Command;
 pub(super) struct Broker(tempfile::TempDir);
 
 impl Broker {
-    /// `is_secured`: it listens a second time, with TLS and SASL.
-    pub(super) fn start(is_secured: bool) -> Self {
+    pub(super) fn start() -> Self {
         let broker = Self(tempfile::tempdir().unwrap());
-        broker.kafka("start", if is_secured { &["1", "secure"] } else { &["1"] });
+        broker.kafka("start", &["1"]);
         broker
     }
 
-    pub(super) fn kafka(&self, verb: &str, rest: &[&str]) -> String {
+    /// One that listens with TLS too, and takes these ways to log in.
+    pub(super) fn secured(mechanisms: &str) -> Self {
+        let broker = Self(tempfile::tempdir().unwrap());
+        run(broker.script("start", &["1", "secure"]).env("KAFKA_MECHANISMS", mechanisms));
+        broker
+    }
+
+    pub(super) fn kafka(&self, verb: &str, rest: &[&str]) {
+        run(&mut self.script(verb, rest));
+    }
+
+    fn script(&self, verb: &str, rest: &[&str]) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka/kafka");
-        let output = Command::new(script).arg(verb).arg(self.0.path()).args(rest).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let mut command = Command::new(script);
+        command.arg(verb).arg(self.0.path()).args(rest);
+        command
     }
 
     /// What a file of the cluster says.
@@ -58,4 +68,9 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.kafka("stop", &[]);
     }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -34,7 +34,7 @@ async fn succeeds_again(log: &KafkaLog) -> Position {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_dies_or_freezes_fails_appends_in_time_and_is_found_again() {
     let Some(mut config) = config(1) else { return };
-    let broker = Broker::start(false);
+    let broker = Broker::start();
     config.bootstrap = broker.bootstrap();
     (config.replication, config.min_in_sync) = (1, 1);
     config.append_timeout = Duration::from_secs(1);

@@ -16,15 +16,20 @@ async fn refusal(config: &KafkaLogConfig, other: &[(&str, &str)]) -> String {
     refused
 }
 
+/// A secure cluster that takes these ways to log in; `None` where there are no brokers.
+fn secured(mechanisms: &str) -> Option<Broker> {
+    config(2).map(|_| Broker::secured(mechanisms))
+}
+
 /// The configuration for a way into a cluster, whose address and properties are in this folder of it.
-fn into(broker: &Broker, folder: &str) -> Option<KafkaLogConfig> {
-    let mut config = config(2)?;
+fn into(broker: &Broker, folder: &str) -> KafkaLogConfig {
+    let mut config = config(2).unwrap();
     config.bootstrap = broker.file(&format!("{folder}/bootstrap"));
     (config.replication, config.min_in_sync) = (1, 1);
     let properties = broker.file(&format!("{folder}/properties"));
     let properties = properties.split(',').map(|property| property.split_once('=').unwrap());
     config.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Some(config)
+    config
 }
 
 /// Appends records to the log of this configuration and reads them back as one of its group.
@@ -44,11 +49,8 @@ async fn records_come_and_go(config: &KafkaLogConfig) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_tls_and_a_password_records_come_and_go_and_what_is_wrong_is_named() {
-    if config(2).is_none() {
-        return;
-    }
-    let broker = Broker::start(true);
-    let config = into(&broker, "secure").unwrap();
+    let Some(broker) = secured("SCRAM-SHA-512,SCRAM-SHA-256,PLAIN") else { return };
+    let config = into(&broker, "secure");
     for mechanism in ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] {
         let mut config = config.clone();
         config.properties.insert("sasl.mechanism".into(), mechanism.into());
@@ -68,11 +70,11 @@ async fn with_tls_and_a_password_records_come_and_go_and_what_is_wrong_is_named(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_certificate_and_a_few_rights_records_come_and_go_and_what_is_missing_is_named() {
-    if config(2).is_none() {
-        return;
-    }
-    let broker = Broker::start(true);
-    let config = into(&broker, "secure/certificate").unwrap();
+    let Some(broker) = secured("SCRAM-SHA-512") else { return };
+    let not_of_the_brokers = refusal(&into(&broker, "secure"), &[("sasl.mechanism", "PLAIN")]).await;
+    assert!(not_of_the_brokers.contains("`sasl.mechanism`"), "{not_of_the_brokers}");
+
+    let config = into(&broker, "secure/certificate");
     let no_rights = refusal(&config, &[]).await;
     assert!(no_rights.starts_with(&format!("create topic `{}`: ", config.topic)), "{no_rights}");
     assert!(no_rights.contains("Topic authorization failed") && no_rights.contains("docs/kafka.md"), "{no_rights}");
