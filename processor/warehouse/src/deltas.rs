@@ -1,6 +1,6 @@
 //! Rows of rollups as they are written: which columns of which rows.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write, from_fn};
 
 use schemas::fold::measures::{Bin, MEASURE_COUNT};
 use schemas::rollups::Rollup;
@@ -96,19 +96,23 @@ fn appended_part<'a>(commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>)
     Rows { table: format!("{}_delta", rollup.name), count, columns, on_conflict: String::new() }
 }
 
-/// Bins as a JSON object, as the databases keep them: `{"latency_ms:417":3}`; `None` if there are none.
+/// `None` if there are none.
 fn bins_to_json(bins: &[Bin]) -> Option<String> {
-    if bins.is_empty() {
-        return None;
-    }
-    let mut text = String::with_capacity(24 * bins.len() + 2);
-    for (metric, bin, count) in bins {
+    let named =
+        bins.iter().map(|(metric, bin, count)| (from_fn(move |f| write!(f, "{}:{bin}", metric.as_str())), *count));
+    (!bins.is_empty()).then(|| json_of_bins(named))
+}
+
+/// Bins by name as a JSON object, as the databases keep them: `{"latency_ms:417":3}`. No name holds what JSON would have
+/// escaped: it is a metric and a number, or was read as it stands in a JSON text.
+pub(crate) fn json_of_bins(bins: impl Iterator<Item = (impl Display, i64)>) -> String {
+    let mut text = String::with_capacity(24 * bins.size_hint().0 + 2);
+    for (name, count) in bins {
         text.push(if text.is_empty() { '{' } else { ',' });
-        // Neither a metric nor a number holds what JSON would have escaped.
-        let _ = write!(text, "\"{}:{bin}\":{count}", metric.as_str());
+        let _ = write!(text, "\"{name}\":{count}");
     }
-    text.push('}');
-    Some(text)
+    text.push_str(if text.is_empty() { "{}" } else { "}" });
+    text
 }
 
 #[cfg(test)]

@@ -122,8 +122,8 @@ struct Key {
 struct Added {
     measures: Vec<i64>,
     bins: Bins,
-    /// Bins that were merged before.
-    merged_bins: Option<Bins>,
+    /// Bins that were merged before, if it adds any.
+    merged_bins: Bins,
     /// The last commit of them.
     changed: i64,
 }
@@ -140,16 +140,13 @@ impl Added {
         self.bins.add(&other.bins);
         self.changed = self.changed.max(other.changed);
     }
-}
 
-impl Added {
-    /// All bins as JSON, if these deltas add any.
+    /// All bins as JSON, if it adds any.
     fn bins_now(&self, names: &Names) -> Option<String> {
         if self.bins.is_empty() {
             return None;
         }
-        let Some(merged) = &self.merged_bins else { return Some(names.write(&self.bins)) };
-        let mut bins = merged.clone();
+        let mut bins = self.merged_bins.clone();
         bins.add(&self.bins);
         Some(names.write(&bins))
     }
@@ -178,7 +175,7 @@ fn floored(sums: HashMap<Key, Added>, grain: Grain) -> HashMap<Key, Added> {
     let length_us = i64::try_from(grain.length().as_micros()).unwrap_or(i64::MAX);
     let mut floored: HashMap<Key, Added> = HashMap::new();
     for (key, mut added) in sums {
-        added.merged_bins = None;
+        added.merged_bins = Bins::default();
         let bucket_us = key.bucket_us - key.bucket_us.rem_euclid(length_us);
         floored.entry(Key { bucket_us, ..key }).or_default().add(added);
     }
@@ -214,13 +211,18 @@ async fn read_deltas(
         match bins {
             Ok(bins) => {
                 let measures = (first_measure..behind).map(|idx| row.get(idx)).collect();
-                sums.entry(key).or_default().add(Added { measures, bins, merged_bins: None, changed: row.get(0) });
+                sums.entry(key).or_default().add(Added { measures, bins, changed: row.get(0), ..Added::default() });
             }
             Err(error) => damaged = Some(error),
         }
     };
     composed(text).bind(last).each(transaction, take).await?;
-    damaged.map_or(Ok(sums), |error| Err(sqlx::Error::Decode(error.into()).into()))
+    intact(damaged).map(|()| sums)
+}
+
+/// Whether no row had bins that cannot be read.
+fn intact(damaged: Option<serde_json::Error>) -> Result<(), ReadError> {
+    damaged.map_or(Ok(()), |error| Err(sqlx::Error::Decode(error.into()).into()))
 }
 
 /// Reads the merged bins that the deltas up to a commit add to.
@@ -252,13 +254,13 @@ async fn add_merged_bins(
             let keys = (3..3 + keys.len()).map(|idx| row.get(idx)).collect();
             let key = Key { project: row.get(0), bucket_us: row.get(1), keys };
             if let Some(added) = sums.get_mut(&key) {
-                added.merged_bins = Some(bins);
+                added.merged_bins = bins;
             }
         }
         Err(error) => damaged = Some(error),
     };
     composed(text).bind(last).bind(grain.as_str()).each(transaction, take).await?;
-    damaged.map_or(Ok(()), |error| Err(sqlx::Error::Decode(error.into()).into()))
+    intact(damaged)
 }
 
 /// Merged rows; sums that are there grow, bins are replaced by those that they are now.
@@ -275,10 +277,17 @@ fn merged<'a>(rollup: &Rollup, grain: Grain, part: &Part<'a, (&'a Key, &'a Added
     }
     let keys: String = rollup.keys.iter().map(|key| format!(", {}", key.name)).collect();
     let on_conflict = format!(
-        "ON CONFLICT (grain, project, bucket_us{keys}) DO UPDATE SET {adds}last_commit = CASE \
-         WHEN {table}.last_commit > excluded.last_commit THEN {table}.last_commit ELSE excluded.last_commit END"
+        "ON CONFLICT (grain, project, bucket_us{keys}) DO UPDATE SET {adds}last_commit = {}",
+        later_commit(&table)
     );
     Rows { table, count, columns, on_conflict }
+}
+
+/// The later one of the commits of a row that is there and of the one in its place: the databases have no word in common.
+fn later_commit(table: &str) -> String {
+    format!(
+        "CASE WHEN {table}.last_commit > excluded.last_commit THEN {table}.last_commit ELSE excluded.last_commit END"
+    )
 }
 
 /// The last commit that changed each bucket.
@@ -296,8 +305,8 @@ fn changed<'a>(rollup: &'static Rollup, grain: Grain, kept: &[(&'a Key, &'a Adde
         ("bucket_us", Values::Numbers(buckets.keys().map(|(_, bucket_us)| *bucket_us).collect())),
         ("last_commit", Values::Numbers(buckets.values().copied().collect())),
     ];
-    let on_conflict = "ON CONFLICT (rollup, grain, project, bucket_us) DO UPDATE SET last_commit = CASE \
-                       WHEN changed_buckets.last_commit > excluded.last_commit THEN changed_buckets.last_commit \
-                       ELSE excluded.last_commit END";
-    Rows { table: "changed_buckets".into(), count, columns, on_conflict: on_conflict.into() }
+    let table = "changed_buckets".to_owned();
+    let on_conflict =
+        format!("ON CONFLICT (rollup, grain, project, bucket_us) DO UPDATE SET last_commit = {}", later_commit(&table));
+    Rows { table, count, columns, on_conflict }
 }

@@ -1,6 +1,6 @@
 //! Columns that the server computes when it reads a rollup: ratios of sums, and percentiles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::over_http::OverHttp;
 use super::reader::{Row, bucket_of};
-use super::rollups::{Cell, SumsUnderWay, blurred_keys, cell, floor, key_of, name_of};
+use super::rollups::{Cell, blurred_keys, cell, expected_sums, floor, key_of, name_of};
 use super::tables::RollupTable;
 use super::{Report, bins};
 use crate::simulate::timeline::{DAY_MS, MINUTE_MS};
-use crate::simulate::truth::Grid;
+use crate::simulate::truth::{Grid, Key};
 
 /// A measure of the row by its name.
 type Of<'a> = &'a dyn Fn(&str) -> f64;
@@ -65,9 +65,10 @@ const OF_A_BIN: f64 = 0.010_001;
 /// Compares the computed columns of all days.
 pub(super) async fn compare(server: &OverHttp, report: &mut Report, table: &RollupTable, grid: &Grid) -> Result<()> {
     let name = format!("rollup_{}_day, computed", table.name);
-    let sums = SumsUnderWay::new(&name, *table, grid, DAY_MS).expected;
+    let blurred = blurred_keys(grid);
+    let sums = expected_sums(table, grid, DAY_MS, &blurred);
     let columns: Vec<&str> = RATIOS.iter().map(|(column, _)| *column).collect();
-    let mut days = Days { name: &name, table, grid, report };
+    let mut days = Days { name: &name, table, blurred, report };
     let ratio = |cell: &Cell, column: &str| {
         #[expect(clippy::cast_precision_loss, reason = "sums far below 2^53")]
         let of = |measure: &str| sums.get(cell).and_then(|sums| sums.get(measure)).map_or(0.0, |sum| *sum as f64);
@@ -106,7 +107,8 @@ fn values_of(grid: &Grid, metric: &str) -> BTreeMap<Cell, BTreeMap<i64, i64>> {
 struct Days<'a> {
     name: &'a str,
     table: &'a RollupTable,
-    grid: &'a Grid,
+    /// Keys that devices with a wrong clock add to: the day of what they add is not known.
+    blurred: BTreeSet<Arc<Key>>,
     report: &'a mut Report,
 }
 
@@ -119,10 +121,9 @@ impl Days<'_> {
         tolerance: f64,
         expected: &dyn Fn(&Cell, &str) -> Option<f64>,
     ) -> Result<()> {
-        let Self { name, table, grid, report } = self;
-        let blurred = blurred_keys(grid);
+        let Self { name, table, blurred, report } = self;
         let mut compare = |row: Row| {
-            let cell = cell(Some(bucket_of(&row)?), &Arc::new(key_of(&row, table.keys)), &blurred);
+            let cell = cell(Some(bucket_of(&row)?), &Arc::new(key_of(&row, table.keys)), blurred);
             for column in columns.iter().filter(|_| cell.0.is_some()) {
                 let (wanted, found) = (expected(&cell, column), row.get(*column).and_then(Value::as_f64));
                 let is_equal = match (wanted, found) {

@@ -100,35 +100,40 @@ impl Comparison<'_> {
     }
 }
 
+/// What a table, which has the first of the truth's keys, is to hold.
+pub(super) fn expected_sums(table: &RollupTable, grid: &Grid, length: Ms, blurred: &BTreeSet<Arc<Key>>) -> Sums {
+    let mut shortened: BTreeMap<&Arc<Key>, Arc<Key>> = BTreeMap::new();
+    let mut expected = Sums::new();
+    for ((minute, key), sums) in &grid.sums {
+        let shorten = || match key.get(..table.keys.len()) {
+            Some(first) if first.len() < key.len() => Arc::new(first.to_vec()),
+            _ => Arc::clone(key),
+        };
+        let key = shortened.entry(key).or_insert_with(shorten);
+        let bucket = minute.map(|minute| floor(minute * MINUTE_MS, length));
+        let cell = expected.entry(cell(bucket, key, blurred)).or_default();
+        for (measure, n) in sums.iter() {
+            cell.add(measure, *n);
+        }
+    }
+    expected
+}
+
 /// Sums of a table that is being read.
-pub(super) struct SumsUnderWay<'a> {
+struct SumsUnderWay<'a> {
     name: &'a str,
     table: RollupTable,
     blurred: BTreeSet<Arc<Key>>,
     /// What has not come yet.
-    pub(super) expected: Sums,
+    expected: Sums,
     /// What has come where clocks are wrong.
     together: Sums,
 }
 
 impl<'a> SumsUnderWay<'a> {
-    /// `table` has the first of the truth's keys.
-    pub(super) fn new(name: &'a str, table: RollupTable, grid: &Grid, length: Ms) -> Self {
-        let mut shortened: BTreeMap<&Arc<Key>, Arc<Key>> = BTreeMap::new();
-        let mut expected = Sums::new();
+    fn new(name: &'a str, table: RollupTable, grid: &Grid, length: Ms) -> Self {
         let blurred = blurred_keys(grid).iter().map(|key| Arc::new(key[..table.keys.len()].to_vec())).collect();
-        for ((minute, key), sums) in &grid.sums {
-            let shorten = || match key.get(..table.keys.len()) {
-                Some(first) if first.len() < key.len() => Arc::new(first.to_vec()),
-                _ => Arc::clone(key),
-            };
-            let key = shortened.entry(key).or_insert_with(shorten);
-            let bucket = minute.map(|minute| floor(minute * MINUTE_MS, length));
-            let cell = expected.entry(cell(bucket, key, &blurred)).or_default();
-            for (measure, n) in sums.iter() {
-                cell.add(measure, *n);
-            }
-        }
+        let expected = expected_sums(&table, grid, length, &blurred);
         Self { name, table, blurred, expected, together: Sums::new() }
     }
 

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::postgres::{Session, kept, limited};
 
 /// Rows to insert: of each column a value for each row. Names are constants of this program.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) table: String,
     pub(crate) count: usize,
@@ -40,11 +40,11 @@ impl Rows<'_> {
             let rows = vec![row.as_str(); rows].join(",");
             AssertSqlSafe(format!("INSERT INTO {table} ({}) VALUES {rows} {on_conflict}", self.names())).into_sql_str()
         };
-        let whole = text(SQLITE_ROWS);
+        let mut whole = None;
         for from in (0..*count).step_by(SQLITE_ROWS) {
             let to = (from + SQLITE_ROWS).min(*count);
             let is_whole = to - from == SQLITE_ROWS;
-            let text = if is_whole { whole.clone() } else { text(to - from) };
+            let text = if is_whole { whole.get_or_insert_with(|| text(SQLITE_ROWS)).clone() } else { text(to - from) };
             let mut query = sqlx::query(text).persistent(is_whole);
             for row in from..to {
                 for (_, values) in columns {

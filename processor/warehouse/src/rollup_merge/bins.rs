@@ -1,10 +1,12 @@
 //! Bins of distributions while they are added up.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
+
+use crate::deltas::json_of_bins;
 
 /// Bins by the number of their name, rising, and how much is in each.
 #[derive(Debug, Clone, Default)]
@@ -57,14 +59,8 @@ impl Names {
 
     /// The JSON object of bins. What was added and taken away again is nothing.
     pub(super) fn write(&self, Bins(bins): &Bins) -> String {
-        let mut text = String::with_capacity(24 * bins.len() + 2);
-        for (number, count) in bins.iter().filter(|(_, count)| *count != 0) {
-            text.push(if text.is_empty() { '{' } else { ',' });
-            // A name was read as it stands in a JSON text.
-            let _ = write!(text, "\"{}\":{count}", self.names[*number as usize]);
-        }
-        text.push_str(if text.is_empty() { "{}" } else { "}" });
-        text
+        let something = bins.iter().filter(|(_, count)| *count != 0);
+        json_of_bins(something.map(|(number, count)| (&self.names[*number as usize], *count)))
     }
 }
 
