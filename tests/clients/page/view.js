@@ -38,6 +38,8 @@ async function view() {
     // Little is buffered ahead, so that a segment held back is soon missed.
     maxBufferLength: 2,
     maxMaxBufferLength: 2,
+    // A browser that gets little of a busy machine is not helped along by seeks of the player's own.
+    highBufferWatchdogPeriod: 60,
     cmcd: {
       version: 2,
       contentId: 'twitch:browser',

@@ -61,7 +61,7 @@ impl Database {
         })
     }
 
-    /// Begins to write, unless somebody else is at this task.
+    /// Begins to write, unless somebody else is, and stays, at this task.
     pub(crate) async fn try_write_alone(&self, task: Task) -> Result<Option<Transaction>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(database) => Some(Transaction::Sqlite(database.write().await?, None)),
@@ -77,7 +77,7 @@ impl Database {
         })
     }
 
-    /// From now on who takes a task waits for it so long.
+    /// From now on whoever tries or takes a task waits for it so long.
     pub(crate) fn be_patient(&self, patience: Duration) {
         // Said once; a second time changes nothing.
         let _ = match self {

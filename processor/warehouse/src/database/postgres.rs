@@ -189,7 +189,10 @@ impl PostgresDatabase {
 
     pub(crate) async fn try_write_alone(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
         let mut session = self.write().await?;
-        let is_ours = session.try_lock("SELECT pg_try_advisory_xact_lock($1, $2)", task).await?;
+        let is_ours = match self.patience() {
+            Some(patience) => session.lock_within(patience, "SELECT pg_advisory_xact_lock($1, $2)", task).await?,
+            None => session.try_lock("SELECT pg_try_advisory_xact_lock($1, $2)", task).await?,
+        };
         Ok(is_ours.then_some(session))
     }
 
@@ -197,12 +200,16 @@ impl PostgresDatabase {
     pub(crate) async fn take(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
         let mut session = self.session(&self.writers).await?;
         session.holds_lock = true;
-        let is_ours = match self.patience.get() {
-            Some(patience) if !patience.is_zero() => session.lock_within(*patience, task).await?,
-            _ => session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?,
+        let is_ours = match self.patience() {
+            Some(patience) => session.lock_within(patience, "SELECT pg_advisory_lock($1, $2)", task).await?,
+            None => session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?,
         };
         session.holds_lock = is_ours;
         Ok(is_ours.then_some(session))
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.patience.get().copied().filter(|patience| !patience.is_zero())
     }
 
     pub(crate) async fn read(&self) -> Result<Session, sqlx::Error> {
@@ -300,20 +307,27 @@ impl Session {
         limited(limit, lock.fetch_one(self.connection())).await
     }
 
-    /// Queues for a lock: whoever only tries has to stand back meanwhile.
-    async fn lock_within(&mut self, patience: Duration, task: Task) -> Result<bool, sqlx::Error> {
+    /// Queues for a lock: whoever only tries has to stand back meanwhile. A transaction that did not get it can only end.
+    async fn lock_within(
+        &mut self,
+        patience: Duration,
+        statement: &'static str,
+        task: Task,
+    ) -> Result<bool, sqlx::Error> {
         const LOCK_NOT_AVAILABLE: &str = "55P03";
         let limit = self.limit;
         let set = format!("SET lock_timeout = {}; SET statement_timeout = 0", patience.as_millis().max(1));
         limited(limit, self.connection().execute(AssertSqlSafe(set))).await?;
-        let lock = sqlx::query("SELECT pg_advisory_lock($1, $2)").bind(LOCKS).bind(number_of(task));
+        let lock = sqlx::query(statement).bind(LOCKS).bind(number_of(task));
         let locked = limited(patience + limit, lock.execute(self.connection())).await;
         let is_ours = match locked {
             Ok(_) => true,
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => false,
             Err(error) => return Err(error),
         };
-        limited(limit, self.connection().execute("RESET lock_timeout; RESET statement_timeout")).await?;
+        if is_ours || !self.is_in_transaction {
+            limited(limit, self.connection().execute("RESET lock_timeout; RESET statement_timeout")).await?;
+        }
         Ok(is_ours)
     }
 

@@ -141,6 +141,37 @@ async fn files_are_merged_by_one_process_at_a_time_and_by_none_that_lost_its_tur
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patient_process_folds_deltas_however_busy_others_are_with_them() {
+    let Some(place) = Place::postgres().await else { return };
+    let setup = Setup::new(place).await;
+    setup.land(0, 3, at(0)).await;
+    let other = setup.place.open().await;
+    let held = other.shared.database.try_write_alone(Task::Rollup(0)).await.unwrap().unwrap();
+    let folded = setup.warehouse.merge_rollups(at(1), Duration::ZERO).await.unwrap();
+    assert!(folded.is_elsewhere);
+    // Not for ever.
+    setup.warehouse.be_patient(Duration::from_millis(300));
+    assert!(setup.warehouse.merge_rollups(at(1), Duration::ZERO).await.unwrap().is_elsewhere);
+    let patient = setup.place.open().await;
+    patient.be_patient(Duration::from_secs(30));
+    // Always one of the others has it: trying alone would never do.
+    let busy = tokio::spawn(async move {
+        let mut held = held;
+        loop {
+            let next = other.shared.database.write_alone(Task::Rollup(0));
+            let (next, ()) = tokio::join!(next, async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                held.commit().await.unwrap();
+            });
+            held = next.unwrap();
+        }
+    });
+    let folded = patient.merge_rollups(at(1), Duration::ZERO).await.unwrap();
+    assert!(!folded.is_elsewhere);
+    busy.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_may_only_read_opens_and_reads_and_writes_nothing() {
     let Some(place) = Place::postgres().await else { return };
     let setup = Setup::new(place).await;
