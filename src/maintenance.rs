@@ -1,12 +1,13 @@
 //! `compact`, `expire` and `collect`: what maintenance does by itself every now and then, at once and to its end. They
 //! work beside running processes or without one: at the files of the lake is one process at a time.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use warehouse::{CommitError, MergeError, MergePolicy, Merged, Warehouse};
+use warehouse::{CommitError, CommitId, MergeError, MergePolicy, Merged, Warehouse};
 
 use crate::cli::print;
 use crate::clock::Clock;
@@ -70,21 +71,26 @@ fn grace(text: &str) -> Result<Duration> {
     }
 }
 
-/// Merges files until there is nothing to merge, and folds all rollup deltas.
+/// Merges all files that there are until there is nothing to merge, and folds all rollup deltas. What commits add while it
+/// is at work is for the next time: they may be faster.
 pub(crate) async fn compact(config: &Config, options: &CompactOptions) -> Result<()> {
     let warehouse = options.manner.open(config).await?;
     let fan_in = options.fan_in.map_or(config.maintenance.merge_fan_in, usize::from);
     let policy = MergePolicy { fan_in, ..MergePolicy::default() };
-    let (mut merges, mut all) = (0, Merged::default());
-    while let Some(merged) = options.manner.in_turn(async || merge(&warehouse, policy).await).await? {
-        merges += 1;
+    let begun = warehouse.read().await?.commit();
+    let (mut merges, mut all) = (BTreeSet::new(), Merged::default());
+    let is_among = |merges: &BTreeSet<CommitId>, commit| commit <= begun || merges.contains(&commit);
+    while let Some((commit, merged)) =
+        options.manner.in_turn(async || merge(&warehouse, policy, |commit| is_among(&merges, commit)).await).await?
+    {
+        merges.insert(commit);
         all = Merged {
             sources: all.sources + merged.sources,
             files: all.files + merged.files,
             rows: all.rows + merged.rows,
         };
     }
-    let mut deltas = 0;
+    let (merges, mut deltas) = (merges.len(), 0);
     options
         .manner
         .in_turn(async || {
@@ -106,9 +112,13 @@ pub(crate) async fn compact(config: &Config, options: &CompactOptions) -> Result
 }
 
 /// One merge, or that there is none to do; `None` if another process is at it, or was faster with one of the files.
-async fn merge(warehouse: &Warehouse, policy: MergePolicy) -> Result<Option<Option<Merged>>> {
-    match warehouse.merge_once(policy, Clock::System.now()).await {
-        Ok(merged) => Ok(Some(merged.map(|(_, merged)| merged))),
+async fn merge(
+    warehouse: &Warehouse,
+    policy: MergePolicy,
+    is_among: impl Fn(CommitId) -> bool + Send,
+) -> Result<Option<Option<(CommitId, Merged)>>> {
+    match warehouse.merge_among(policy, Clock::System.now(), is_among).await {
+        Ok(merged) => Ok(Some(merged)),
         Err(MergeError::Elsewhere | MergeError::Commit(CommitError::Replaced { .. })) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -86,10 +86,25 @@ impl Warehouse {
         policy: MergePolicy,
         now: Timestamp,
     ) -> Result<Option<(CommitId, Merged)>, MergeError> {
+        self.merge_among(policy, now, |_| true).await
+    }
+
+    /// Merges one group of the files of some commits, if there is one. What other commits add meanwhile, faster perhaps
+    /// than it can be merged, is left to others.
+    ///
+    /// # Errors
+    ///
+    /// [`MergeError`], among them that another process is at it.
+    pub async fn merge_among(
+        &self,
+        policy: MergePolicy,
+        now: Timestamp,
+        is_among: impl Fn(CommitId) -> bool + Send,
+    ) -> Result<Option<(CommitId, Merged)>, MergeError> {
         let Some(turn) = self.shared.database.take(Task::Files).await.map_err(ReadError::from)? else {
             return Err(MergeError::Elsewhere);
         };
-        match self.merge_some(policy, now).await {
+        match self.merge_some(policy, now, is_among).await {
             Ok(Some((group, files))) => Ok(Some(self.commit_merge(turn, &group, files, now).await?)),
             other => {
                 turn.end().await;
@@ -103,6 +118,7 @@ impl Warehouse {
         &self,
         policy: MergePolicy,
         now: Timestamp,
+        is_among: impl Fn(CommitId) -> bool + Send,
     ) -> Result<Option<(Vec<DataFile>, Vec<NewFile>)>, MergeError> {
         let mut read = self.read().await?;
         if read.has_deletes().await? {
@@ -111,7 +127,9 @@ impl Warehouse {
         let snapshot = read.snapshot().await?;
         drop(read);
         for table in LAKE_TABLES {
-            for group in groups(table, &snapshot.files(table), policy) {
+            let files = snapshot.files(table);
+            let files = files.iter().filter(|file| is_among(file.since));
+            for group in groups(table, files, policy) {
                 if let Some(written) = self.merge_group(table, group, policy, now).await? {
                     return Ok(Some(written));
                 }
@@ -166,10 +184,10 @@ impl Warehouse {
 
 /// The groups that can be merged, the one that has waited longest first: files of one size class that lie in one and
 /// the same day, or files that span days.
-fn groups(table: &LakeTable, files: &[DataFile], policy: MergePolicy) -> Vec<Vec<DataFile>> {
+fn groups<'a>(table: &LakeTable, files: impl Iterator<Item = &'a DataFile>, policy: MergePolicy) -> Vec<Vec<DataFile>> {
     let is_small = |file: &&DataFile| file.rows * 2 <= policy.max_rows && file.bytes * 2 <= policy.max_bytes;
     let mut groups: BTreeMap<(Option<String>, u32), Vec<&DataFile>> = BTreeMap::new();
-    for file in files.iter().filter(is_small) {
+    for file in files.filter(is_small) {
         groups.entry((single_day(table, file), size_class(file.bytes))).or_default().push(file);
     }
     let mut groups: Vec<Vec<&DataFile>> = groups.into_values().filter(|group| group.len() >= policy.fan_in).collect();

@@ -20,6 +20,7 @@ macro_rules! warehouse_conformance_suite {
             a_reader_stays_at_its_commit_while_others_land,
             merging_changes_no_answer_at_any_commit,
             a_merge_is_bounded_by_bytes_and_by_days,
+            a_merge_leaves_files_of_later_commits_to_others,
             days_with_few_rows_share_a_file,
             expired_commits_are_refused_by_name_and_their_files_go_after_a_grace,
             only_leftovers_of_dead_attempts_are_collected,

@@ -210,6 +210,23 @@ pub(crate) async fn a_merge_is_bounded_by_bytes_and_by_days(place: Place) {
     assert_eq!(setup.warehouse.merge_once(small, at(0)).await.unwrap(), None, "nothing fits, and nothing breaks");
 }
 
+pub(crate) async fn a_merge_leaves_files_of_later_commits_to_others(place: Place) {
+    let setup = Setup::new(place).await;
+    let mut commits = Vec::new();
+    for n in 0..5 {
+        commits.push(setup.land(n, 3, at(i64::try_from(n).unwrap())).await);
+    }
+    let policy = MergePolicy { fan_in: 2, ..MergePolicy::default() };
+    let among = |last| move |commit| commit <= last;
+    let (merge, merged) = setup.warehouse.merge_among(policy, at(20), among(commits[2])).await.unwrap().unwrap();
+    assert_eq!((merged.sources, merged.rows), (3, 9));
+    // The merge is a later commit, too.
+    assert_eq!(setup.warehouse.merge_among(policy, at(21), among(commits[3])).await.unwrap(), None);
+    let with_merge = |commit| commit <= commits[3] || commit == merge;
+    assert_eq!(setup.warehouse.merge_among(policy, at(22), with_merge).await.unwrap().unwrap().1.rows, 12);
+    assert_eq!(setup.counted().await, (15, 15));
+}
+
 pub(crate) async fn days_with_few_rows_share_a_file(place: Place) {
     let setup = Setup::new(place).await;
     for n in 0..4 {
