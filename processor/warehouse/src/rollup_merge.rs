@@ -20,11 +20,13 @@ use crate::read::ReadError;
 use crate::retain::has_retention;
 use crate::retention::Kept;
 
-/// Deltas that are folded in one transaction, if they are of more than one commit: bounds the memory that it takes, and how
-/// long other writers wait.
-const DELTAS_PER_STEP: i64 = 65_536;
+/// Deltas that are read at once, if they are of more than one commit. Few in tests, so that it goes on to the next.
+const DELTAS_AT_ONCE: i64 = if cfg!(test) { 3 } else { 65_536 };
 /// Commits that are looked at for them.
-const COMMITS_PER_STEP: u32 = 1_024;
+const COMMITS_AT_ONCE: u32 = 1_024;
+/// Deltas are read until they make more sums than this: bounds the memory that a transaction takes. The more of them, the
+/// fewer times a merged row is written again.
+const SUMS_PER_STEP: usize = if cfg!(test) { 5 } else { 65_536 };
 
 /// What was folded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,9 +59,11 @@ impl Warehouse {
                     folded.is_elsewhere = true;
                     break;
                 };
-                let Some(step) = step(&mut transaction, rollup, last).await? else { break };
-                folded.deltas += fold(&mut transaction, rollup, step).await?;
+                // With a file all other writers wait meanwhile.
+                let most = if self.shared.database.is_shared() { SUMS_PER_STEP } else { 0 };
+                let Some((step, deltas)) = fold(&mut transaction, rollup, last, most).await? else { break };
                 transaction.commit().await?;
+                folded.deltas += deltas;
                 if step == last {
                     break;
                 }
@@ -69,27 +73,61 @@ impl Warehouse {
     }
 }
 
-/// The commit up to which the next deltas are folded, at most `last`; `None` if there are none.
-async fn step(transaction: &mut Transaction, rollup: &Rollup, last: i64) -> Result<Option<i64>, ReadError> {
+/// The commit up to which deltas are read next, those up to `after` having been read: at most `last`. `None` if there are
+/// none.
+async fn up_to(
+    transaction: &mut Transaction,
+    rollup: &Rollup,
+    after: i64,
+    last: i64,
+) -> Result<Option<i64>, ReadError> {
     let commits = composed(format!(
-        "SELECT commit_id, COUNT(*) FROM {}_delta WHERE commit_id <= $1 GROUP BY commit_id ORDER BY commit_id LIMIT $2",
+        "SELECT commit_id, COUNT(*) FROM {}_delta WHERE commit_id > $1 AND commit_id <= $2 \
+         GROUP BY commit_id ORDER BY commit_id LIMIT $3",
         rollup.name
     ));
-    let (mut step, mut deltas) = (None, 0);
-    for row in commits.bind(last).bind(COMMITS_PER_STEP).rows(transaction).await? {
+    let (mut next, mut deltas) = (None, 0);
+    for row in commits.bind(after).bind(last).bind(COMMITS_AT_ONCE).rows(transaction).await? {
         deltas += row.get::<i64>(1);
-        if step.is_some() && deltas > DELTAS_PER_STEP {
-            return Ok(step);
+        if next.is_some() && deltas > DELTAS_AT_ONCE {
+            return Ok(next);
         }
-        step = Some(row.get(0));
+        next = Some(row.get(0));
     }
-    Ok(step)
+    Ok(next)
 }
 
-/// Folds the deltas up to a commit; returns how many there were.
-async fn fold(transaction: &mut Transaction, rollup: &'static Rollup, last: i64) -> Result<u64, ReadError> {
-    let mut names = Names::default();
-    let mut sums = read_deltas(transaction, rollup, last, &mut names).await?;
+/// Folds deltas until there are more than `most` sums, or no further deltas up to `last`. Returns the commit up to which
+/// they are folded, and how many there were; `None` if there are none.
+async fn fold(
+    transaction: &mut Transaction,
+    rollup: &'static Rollup,
+    last: i64,
+    most: usize,
+) -> Result<Option<(i64, u64)>, ReadError> {
+    let (mut sums, mut names, mut read_to) = (HashMap::new(), Names::default(), None);
+    while sums.len() <= most {
+        let after = read_to.unwrap_or(i64::MIN);
+        let Some(next) = up_to(transaction, rollup, after, last).await? else { break };
+        read_deltas(transaction, rollup, (after, next), (&mut sums, &mut names)).await?;
+        read_to = Some(next);
+        if next == last {
+            break;
+        }
+    }
+    let Some(read_to) = read_to else { return Ok(None) };
+    write(transaction, rollup, read_to, (sums, names)).await?;
+    let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
+    Ok(Some((read_to, composed(delete).bind(read_to).run(transaction).await?)))
+}
+
+/// Adds the sums of the deltas up to a commit to merged rows of every grain.
+async fn write(
+    transaction: &mut Transaction,
+    rollup: &'static Rollup,
+    last: i64,
+    (mut sums, mut names): (HashMap<Key, Added>, Names),
+) -> Result<(), ReadError> {
     let cuts = cuts_of(transaction).await?;
     for grain in rollup.grains {
         sums = floored(sums, *grain);
@@ -105,8 +143,7 @@ async fn fold(transaction: &mut Transaction, rollup: &'static Rollup, last: i64)
         }
         transaction.insert(changed(rollup, *grain, &kept)).await?;
     }
-    let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
-    Ok(composed(delete).bind(last).run(transaction).await?)
+    Ok(())
 }
 
 /// What is summed under.
@@ -187,23 +224,24 @@ fn is_kept(cuts: &Cuts, key: &Key, grain: Grain) -> bool {
     key.bucket_us >= cuts.kept_from(&key.project, Kept::of_grain(grain)).micros()
 }
 
-/// The deltas up to a commit, added up as far as their buckets and keys are the same.
+/// Adds up the deltas of the commits after one and up to another, as far as their buckets and keys are the same.
 async fn read_deltas(
     transaction: &mut Transaction,
     rollup: &Rollup,
-    last: i64,
-    names: &mut Names,
-) -> Result<HashMap<Key, Added>, ReadError> {
+    (after, last): (i64, i64),
+    (sums, names): (&mut HashMap<Key, Added>, &mut Names),
+) -> Result<(), ReadError> {
     let columns: String =
         rollup.keys.iter().chain(rollup.measures).map(|column| format!(", {}", column.name)).collect();
     let bins = if rollup.bins.is_some() { "bins" } else { "NULL" };
     let text = format!(
-        "SELECT commit_id, project, bucket_us{columns}, CAST({bins} AS TEXT) FROM {}_delta WHERE commit_id <= $1",
+        "SELECT commit_id, project, bucket_us{columns}, CAST({bins} AS TEXT) FROM {}_delta \
+         WHERE commit_id > $1 AND commit_id <= $2",
         rollup.name
     );
     let (first_key, first_measure) = (3, 3 + rollup.keys.len());
     let behind = first_measure + rollup.measures.len();
-    let (mut sums, mut damaged): (HashMap<Key, Added>, _) = (HashMap::new(), None);
+    let mut damaged = None;
     let take = |row: Row| {
         let keys = (first_key..first_measure).map(|idx| row.get(idx)).collect();
         let key = Key { project: row.get(1), bucket_us: row.get(2), keys };
@@ -216,8 +254,8 @@ async fn read_deltas(
             Err(error) => damaged = Some(error),
         }
     };
-    composed(text).bind(last).each(transaction, take).await?;
-    intact(damaged).map(|()| sums)
+    composed(text).bind(after).bind(last).each(transaction, take).await?;
+    intact(damaged)
 }
 
 /// Whether no row had bins that cannot be read.
