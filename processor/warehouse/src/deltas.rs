@@ -6,7 +6,7 @@ use schemas::fold::measures::{Bin, MEASURE_COUNT};
 use schemas::rollups::Rollup;
 
 use crate::commit::{Delta, DeltaRow};
-use crate::database::{Rows, Values};
+use crate::database::{Column, Rows, Values};
 
 /// What is added up under one bucket and its keys.
 pub(crate) trait Sum {
@@ -61,9 +61,6 @@ pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, 
     let unusual = Part { rows: unusual, measures: (0..measures).filter(|place| having[*place] > 0).collect() };
     [usual, unusual].into_iter().filter(|part| !part.rows.is_empty()).collect()
 }
-
-/// A column, and its value in each row.
-pub(crate) type Column<'a> = (&'static str, Values<'a>);
 
 impl<'a, S: Sum> Part<'a, S> {
     /// The columns of project, bucket, keys and measures.

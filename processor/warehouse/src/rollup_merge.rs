@@ -13,7 +13,7 @@ use schemas::rollups::{ALL_STORED, Grain, Rollup};
 
 use self::bins::{Bins, Names};
 use crate::cuts::{Cuts, cuts_of};
-use crate::database::{Row, Rows, Task, Transaction, Values, composed, sql};
+use crate::database::{Given, Row, Rows, Task, Transaction, Values, composed, sql};
 use crate::deltas::{Part, Sum, parts};
 use crate::open::Warehouse;
 use crate::read::ReadError;
@@ -116,23 +116,23 @@ async fn fold(
         }
     }
     let Some(read_to) = read_to else { return Ok(None) };
-    write(transaction, rollup, read_to, (sums, names)).await?;
+    write(transaction, rollup, sums, names).await?;
     let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
     Ok(Some((read_to, composed(delete).bind(read_to).run(transaction).await?)))
 }
 
-/// Adds the sums of the deltas up to a commit to merged rows of every grain.
+/// Adds sums of deltas to merged rows of every grain.
 async fn write(
     transaction: &mut Transaction,
     rollup: &'static Rollup,
-    last: i64,
-    (mut sums, mut names): (HashMap<Key, Added>, Names),
+    mut sums: HashMap<Key, Added>,
+    mut names: Names,
 ) -> Result<(), ReadError> {
     let cuts = cuts_of(transaction).await?;
     for grain in rollup.grains {
         sums = floored(sums, *grain);
         if rollup.bins.is_some() {
-            add_merged_bins(transaction, rollup, *grain, last, (&mut sums, &mut names)).await?;
+            add_merged_bins(transaction, rollup, *grain, (&mut sums, &mut names)).await?;
         }
         let mut kept: Vec<(&Key, &Added)> =
             sums.iter().filter(|(key, _)| !has_retention(rollup) || is_kept(&cuts, key, *grain)).collect();
@@ -263,41 +263,43 @@ fn intact(damaged: Option<serde_json::Error>) -> Result<(), ReadError> {
     damaged.map_or(Ok(()), |error| Err(sqlx::Error::Decode(error.into()).into()))
 }
 
-/// Reads the merged bins that the deltas up to a commit add to.
+/// Reads the merged bins that these sums add bins to.
 async fn add_merged_bins(
     transaction: &mut Transaction,
     rollup: &Rollup,
     grain: Grain,
-    last: i64,
     (sums, names): (&mut HashMap<Key, Added>, &mut Names),
 ) -> Result<(), ReadError> {
-    let keys: Vec<&str> = rollup.keys.iter().map(|key| key.name).collect();
-    let columns = |table: &str| -> String { keys.iter().map(|key| format!(", {table}{key}")).collect() };
-    let is_key: String = keys.iter().map(|key| format!(" AND merged.{key} = touched.{key}")).collect();
-    let text = format!(
-        "SELECT merged.project, merged.bucket_us, CAST(merged.bins AS TEXT){} FROM (\
-           SELECT DISTINCT project, bucket_us - bucket_us % {} AS bucket{} \
-           FROM {}_delta WHERE commit_id <= $1 AND bins IS NOT NULL) AS touched \
-         JOIN {}_merged AS merged ON merged.grain = $2 AND merged.project = touched.project \
-         AND merged.bucket_us = touched.bucket{is_key} WHERE merged.bins IS NOT NULL",
-        columns("merged."),
-        grain.length().as_micros(),
-        columns(""),
+    let mut touched: Vec<&Key> = sums.iter().filter(|(_, added)| !added.bins.is_empty()).map(|(key, _)| key).collect();
+    touched.sort_unstable();
+    let key = |place: usize| Values::Texts(touched.iter().map(|key| key.keys[place].as_str()).collect());
+    let mut columns = vec![
+        ("project", Values::Texts(touched.iter().map(|key| key.project.as_str()).collect())),
+        ("bucket_us", Values::Numbers(touched.iter().map(|key| key.bucket_us).collect())),
+    ];
+    columns.extend(rollup.keys.iter().enumerate().map(|(place, column)| (column.name, key(place))));
+    let is_key: String = columns.iter().map(|(name, _)| format!("merged.{name} = given.{name} AND ")).collect();
+    let read: String = columns.iter().map(|(name, _)| format!(", merged.{name}")).collect();
+    let select = format!(
+        "SELECT CAST(merged.bins AS TEXT){read} FROM given JOIN {}_merged AS merged \
+         ON {is_key}merged.grain = '{}' WHERE merged.bins IS NOT NULL",
         rollup.name,
-        rollup.name
+        grain.as_str()
     );
-    let mut damaged = None;
-    let take = |row: Row| match names.read(&row.get::<String>(2)) {
+    let (mut found, mut damaged) = (Vec::new(), None);
+    let take = |row: Row| match names.read(&row.get::<String>(0)) {
         Ok(bins) => {
-            let keys = (3..3 + keys.len()).map(|idx| row.get(idx)).collect();
-            let key = Key { project: row.get(0), bucket_us: row.get(1), keys };
-            if let Some(added) = sums.get_mut(&key) {
-                added.merged_bins = bins;
-            }
+            let keys = (3..3 + rollup.keys.len()).map(|idx| row.get(idx)).collect();
+            found.push((Key { project: row.get(1), bucket_us: row.get(2), keys }, bins));
         }
         Err(error) => damaged = Some(error),
     };
-    composed(text).bind(last).bind(grain.as_str()).each(transaction, take).await?;
+    transaction.each_of(Given { count: touched.len(), columns, select }, take).await?;
+    for (key, bins) in found {
+        if let Some(added) = sums.get_mut(&key) {
+            added.merged_bins = bins;
+        }
+    }
     intact(damaged)
 }
 

@@ -1,18 +1,36 @@
 //! Many rows at once, column by column.
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use std::ops::Range;
+
+use futures::TryStreamExt;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, SqlStr, Sqlite};
 
 use super::postgres::{Session, kept, limited};
+use super::statement::Row;
+
+/// A column of many rows: its name, and a value for each of them.
+pub(crate) type Column<'a> = (&'static str, Values<'a>);
 
 /// Rows to insert: of each column a value for each row. Names are constants of this program.
 #[derive(Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) table: String,
     pub(crate) count: usize,
-    pub(crate) columns: Vec<(&'static str, Values<'a>)>,
+    pub(crate) columns: Vec<Column<'a>>,
     /// What is done with rows that are there already: `ON CONFLICT ..`, or nothing.
     pub(crate) on_conflict: String,
+}
+
+/// Rows that a statement reads as its table `given`.
+#[derive(Debug)]
+pub(crate) struct Given<'a> {
+    pub(crate) count: usize,
+    pub(crate) columns: Vec<Column<'a>>,
+    /// A `SELECT`, which may be asked several times, of some of the rows each time.
+    pub(crate) select: String,
 }
 
 /// Values of one column.
@@ -28,69 +46,130 @@ const SQLITE_ROWS: usize = 64;
 /// Rows that are sent to Postgres together.
 const POSTGRES_ROWS: usize = 4096;
 
-impl Rows<'_> {
-    fn names(&self) -> String {
-        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+fn names(columns: &[Column<'_>]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn chunks(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(most).map(move |from| from..(from + most).min(count))
+}
+
+/// Statements for as many rows as there are; that for [`SQLITE_ROWS`] is kept.
+struct SqliteTexts<'a, T> {
+    text: T,
+    columns: &'a [Column<'a>],
+    whole: Option<SqlStr>,
+}
+
+impl<'a, T: Fn(&str) -> String> SqliteTexts<'a, T> {
+    /// The texts that `text` makes of the rows in parentheses, as after `VALUES`.
+    const fn new(columns: &'a [Column<'a>], text: T) -> Self {
+        Self { text, columns, whole: None }
     }
 
+    fn query(&mut self, rows: Range<usize>) -> Query<'a, Sqlite, SqliteArguments> {
+        let is_whole = rows.len() == SQLITE_ROWS;
+        let text = || {
+            let row = format!("({})", vec!["?"; self.columns.len()].join(","));
+            AssertSqlSafe((self.text)(&vec![row; rows.len()].join(","))).into_sql_str()
+        };
+        let text = if is_whole { self.whole.get_or_insert_with(text).clone() } else { text() };
+        let mut query = sqlx::query(text).persistent(is_whole);
+        for row in rows {
+            for (_, values) in self.columns {
+                query = match values {
+                    Values::Numbers(numbers) => query.bind(numbers[row]),
+                    Values::Texts(texts) => query.bind(texts[row]),
+                    Values::Json(texts) => query.bind(texts[row].as_deref()),
+                };
+            }
+        }
+        query
+    }
+}
+
+/// `unnest` of each column as one array.
+fn arrays(columns: &[Column<'_>]) -> String {
+    let types = columns.iter().map(|(_, values)| match values {
+        Values::Numbers(_) => "bigint[]",
+        Values::Texts(_) => "text[]",
+        Values::Json(_) => "jsonb[]",
+    });
+    let arrays: Vec<String> = types.zip(1..).map(|(ty, place)| format!("${place}::{ty}")).collect();
+    format!("unnest({})", arrays.join(", "))
+}
+
+fn postgres_query<'a>(text: &str, columns: &'a [Column<'a>], rows: &Range<usize>) -> Query<'a, Postgres, PgArguments> {
+    let mut query = sqlx::query(AssertSqlSafe(text.to_owned()));
+    for (_, values) in columns {
+        query = match values {
+            Values::Numbers(numbers) => query.bind(&numbers[rows.clone()]),
+            Values::Texts(texts) => query.bind(texts[rows.clone()].iter().map(|text| kept(text)).collect::<Vec<_>>()),
+            Values::Json(texts) => query.bind(&texts[rows.clone()]),
+        };
+    }
+    query
+}
+
+impl Rows<'_> {
     pub(super) async fn into_sqlite(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let Self { table, count, columns, on_conflict } = &self;
-        let row = format!("({})", vec!["?"; columns.len()].join(","));
-        let text = |rows: usize| {
-            let rows = vec![row.as_str(); rows].join(",");
-            AssertSqlSafe(format!("INSERT INTO {table} ({}) VALUES {rows} {on_conflict}", self.names())).into_sql_str()
-        };
-        let mut whole = None;
-        for from in (0..*count).step_by(SQLITE_ROWS) {
-            let to = (from + SQLITE_ROWS).min(*count);
-            let is_whole = to - from == SQLITE_ROWS;
-            let text = if is_whole { whole.get_or_insert_with(|| text(SQLITE_ROWS)).clone() } else { text(to - from) };
-            let mut query = sqlx::query(text).persistent(is_whole);
-            for row in from..to {
-                for (_, values) in columns {
-                    query = match values {
-                        Values::Numbers(numbers) => query.bind(numbers[row]),
-                        Values::Texts(texts) => query.bind(texts[row]),
-                        Values::Json(texts) => query.bind(texts[row].as_deref()),
-                    };
-                }
-            }
-            query.execute(&mut *connection).await?;
+        let names = names(columns);
+        let text = |rows: &str| format!("INSERT INTO {table} ({names}) VALUES {rows} {on_conflict}");
+        let mut texts = SqliteTexts::new(columns, text);
+        for rows in chunks(*count, SQLITE_ROWS) {
+            texts.query(rows).execute(&mut *connection).await?;
         }
         Ok(())
     }
 
-    /// Each column as one array.
-    ///
     /// Not by `COPY`: it sends its data and its end apart, the driver leaves Nagle's algorithm on, and so each of some
     /// ten tables would wait 40 ms for an acknowledgement that the server delays.
     pub(super) async fn into_postgres(self, session: &mut Session) -> Result<(), sqlx::Error> {
-        let types = self.columns.iter().map(|(_, values)| match values {
-            Values::Numbers(_) => "bigint[]",
-            Values::Texts(_) => "text[]",
-            Values::Json(_) => "jsonb[]",
-        });
-        let arrays: Vec<String> = types.zip(1..).map(|(ty, place)| format!("${place}::{ty}")).collect();
         let Self { table, count, columns, on_conflict } = &self;
-        let text = format!(
-            "INSERT INTO {table} ({}) SELECT * FROM unnest({}) AS given WHERE true {on_conflict}",
-            self.names(),
-            arrays.join(", ")
-        );
-        for from in (0..*count).step_by(POSTGRES_ROWS) {
-            let rows = from..(from + POSTGRES_ROWS).min(*count);
-            let mut query = sqlx::query(AssertSqlSafe(text.clone()));
-            for (_, values) in columns {
-                query = match values {
-                    Values::Numbers(numbers) => query.bind(&numbers[rows.clone()]),
-                    Values::Texts(texts) => {
-                        query.bind(texts[rows.clone()].iter().map(|text| kept(text)).collect::<Vec<_>>())
-                    }
-                    Values::Json(texts) => query.bind(&texts[rows.clone()]),
-                };
-            }
+        let (names, arrays) = (names(columns), arrays(columns));
+        let text = format!("INSERT INTO {table} ({names}) SELECT * FROM {arrays} AS given WHERE true {on_conflict}");
+        for rows in chunks(*count, POSTGRES_ROWS) {
             let limit = session.limit;
-            limited(limit, query.execute(session.connection())).await?;
+            limited(limit, postgres_query(&text, columns, &rows).execute(session.connection())).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Given<'_> {
+    pub(super) async fn each_of_sqlite(
+        self,
+        connection: &mut SqliteConnection,
+        mut take: impl FnMut(Row) + Send,
+    ) -> Result<(), sqlx::Error> {
+        let Self { count, columns, select } = &self;
+        let names = names(columns);
+        let text = |rows: &str| format!("WITH given ({names}) AS (VALUES {rows}) {select}");
+        let mut texts = SqliteTexts::new(columns, text);
+        for rows in chunks(*count, SQLITE_ROWS) {
+            let mut found = texts.query(rows).fetch(&mut *connection);
+            while let Some(row) = found.try_next().await? {
+                take(Row::Sqlite(row));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn each_of_postgres(
+        self,
+        session: &mut Session,
+        mut take: impl FnMut(Row) + Send,
+    ) -> Result<(), sqlx::Error> {
+        let Self { count, columns, select } = &self;
+        let (names, arrays) = (names(columns), arrays(columns));
+        let text = format!("WITH given ({names}) AS (SELECT * FROM {arrays}) {select}");
+        for rows in chunks(*count, POSTGRES_ROWS) {
+            let limit = session.limit;
+            let mut found = postgres_query(&text, columns, &rows).fetch(session.connection());
+            while let Some(row) = limited(limit, found.try_next()).await? {
+                take(Row::Postgres(row));
+            }
         }
         Ok(())
     }

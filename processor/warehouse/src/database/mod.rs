@@ -19,7 +19,7 @@ use sqlx::migrate::{Migration, MigrationType};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
-pub(crate) use self::bulk::{Rows, Values};
+pub(crate) use self::bulk::{Column, Given, Rows, Values};
 pub(crate) use self::statement::{MAX_VALUES, Row, Statement, composed, places, sql};
 use crate::backup::BackupError;
 use crate::backup::SQLITE_FILE;
@@ -225,6 +225,14 @@ impl Transaction {
         match self {
             Self::Sqlite(transaction, _) => rows.into_sqlite(transaction).await,
             Self::Postgres(session) => rows.into_postgres(session).await,
+        }
+    }
+
+    /// Hands over what is found for given rows.
+    pub(crate) async fn each_of(&mut self, given: Given<'_>, take: impl FnMut(Row) + Send) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(transaction, _) => given.each_of_sqlite(transaction, take).await,
+            Self::Postgres(session) => given.each_of_postgres(session, take).await,
         }
     }
 
