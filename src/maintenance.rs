@@ -79,9 +79,10 @@ pub(crate) async fn compact(config: &Config, options: &CompactOptions) -> Result
     let policy = MergePolicy { fan_in, ..MergePolicy::default() };
     let begun = warehouse.read().await?.commit();
     let (mut merges, mut all) = (BTreeSet::new(), Merged::default());
-    let is_among = |merges: &BTreeSet<CommitId>, commit| commit <= begun || merges.contains(&commit);
-    while let Some((commit, merged)) =
-        options.manner.in_turn(async || merge(&warehouse, policy, |commit| is_among(&merges, commit)).await).await?
+    while let Some((commit, merged)) = options
+        .manner
+        .in_turn(async || merge(&warehouse, policy, |commit| commit <= begun || merges.contains(&commit)).await)
+        .await?
     {
         merges.insert(commit);
         all = Merged {

@@ -66,16 +66,23 @@ impl<'a, S: Sum> Part<'a, S> {
     /// The columns of project, bucket, keys and measures.
     pub(crate) fn columns(&self, rollup: &Rollup) -> Vec<Column<'a>> {
         let rows = || self.rows.iter().copied();
-        let mut columns = vec![
-            ("project", Values::Texts(rows().map(S::project).collect())),
-            ("bucket_us", Values::Numbers(rows().map(S::bucket_us).collect())),
-        ];
-        let key = |place: usize| Values::Texts(rows().map(|row| row.keys()[place].as_str()).collect());
-        columns.extend(rollup.keys.iter().enumerate().map(|(place, column)| (column.name, key(place))));
+        let mut columns = key_columns(rollup, &self.rows);
         let measure = |place: usize| Values::Numbers(rows().map(|row| row.measures()[place]).collect());
         columns.extend(self.measures.iter().map(|place| (rollup.measures[*place].name, measure(*place))));
         columns
     }
+}
+
+/// The columns of project, bucket and keys.
+pub(crate) fn key_columns<'a>(rollup: &Rollup, rows: &[&'a impl Sum]) -> Vec<Column<'a>> {
+    let rows = || rows.iter().copied();
+    let key = |place: usize| Values::Texts(rows().map(|row| row.keys()[place].as_str()).collect());
+    let mut columns = vec![
+        ("project", Values::Texts(rows().map(Sum::project).collect())),
+        ("bucket_us", Values::Numbers(rows().map(Sum::bucket_us).collect())),
+    ];
+    columns.extend(rollup.keys.iter().enumerate().map(|(place, column)| (column.name, key(place))));
+    columns
 }
 
 /// The rows that a commit of this number appends.

@@ -14,7 +14,7 @@ use schemas::rollups::{ALL_STORED, Grain, Rollup};
 use self::bins::{Bins, Names};
 use crate::cuts::{Cuts, cuts_of};
 use crate::database::{Given, Row, Rows, Task, Transaction, Values, composed, sql};
-use crate::deltas::{Part, Sum, parts};
+use crate::deltas::{Part, Sum, key_columns, parts};
 use crate::open::Warehouse;
 use crate::read::ReadError;
 use crate::retain::has_retention;
@@ -270,14 +270,9 @@ async fn add_merged_bins(
     grain: Grain,
     (sums, names): (&mut HashMap<Key, Added>, &mut Names),
 ) -> Result<(), ReadError> {
-    let mut touched: Vec<&Key> = sums.iter().filter(|(_, added)| !added.bins.is_empty()).map(|(key, _)| key).collect();
-    touched.sort_unstable();
-    let key = |place: usize| Values::Texts(touched.iter().map(|key| key.keys[place].as_str()).collect());
-    let mut columns = vec![
-        ("project", Values::Texts(touched.iter().map(|key| key.project.as_str()).collect())),
-        ("bucket_us", Values::Numbers(touched.iter().map(|key| key.bucket_us).collect())),
-    ];
-    columns.extend(rollup.keys.iter().enumerate().map(|(place, column)| (column.name, key(place))));
+    let mut touched: Vec<(&Key, &Added)> = sums.iter().filter(|(_, added)| !added.bins.is_empty()).collect();
+    touched.sort_unstable_by_key(|(key, _)| *key);
+    let columns = key_columns(rollup, &touched.iter().collect::<Vec<_>>());
     let is_key: String = columns.iter().map(|(name, _)| format!("merged.{name} = given.{name} AND ")).collect();
     let read: String = columns.iter().map(|(name, _)| format!(", merged.{name}")).collect();
     let select = format!(

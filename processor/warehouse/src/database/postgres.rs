@@ -189,10 +189,7 @@ impl PostgresDatabase {
 
     pub(crate) async fn try_write_alone(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
         let mut session = self.write().await?;
-        let is_ours = match self.patience() {
-            Some(patience) => session.lock_within(patience, "SELECT pg_advisory_xact_lock($1, $2)", task).await?,
-            None => session.try_lock("SELECT pg_try_advisory_xact_lock($1, $2)", task).await?,
-        };
+        let is_ours = session.lock(self.patience(), task).await?;
         Ok(is_ours.then_some(session))
     }
 
@@ -200,10 +197,7 @@ impl PostgresDatabase {
     pub(crate) async fn take(&self, task: Task) -> Result<Option<Session>, sqlx::Error> {
         let mut session = self.session(&self.writers).await?;
         session.holds_lock = true;
-        let is_ours = match self.patience() {
-            Some(patience) => session.lock_within(patience, "SELECT pg_advisory_lock($1, $2)", task).await?,
-            None => session.try_lock("SELECT pg_try_advisory_lock($1, $2)", task).await?,
-        };
+        let is_ours = session.lock(self.patience(), task).await?;
         session.holds_lock = is_ours;
         Ok(is_ours.then_some(session))
     }
@@ -299,6 +293,20 @@ impl Session {
         let limit = self.limit;
         limited(limit, self.connection().execute(statement)).await?;
         Ok(self)
+    }
+
+    /// Takes a task until the transaction ends, if there is one, else until it is [released](Self::release). Whether it
+    /// was free, or became free in time.
+    async fn lock(&mut self, patience: Option<Duration>, task: Task) -> Result<bool, sqlx::Error> {
+        let [wait, attempt] = if self.is_in_transaction {
+            ["SELECT pg_advisory_xact_lock($1, $2)", "SELECT pg_try_advisory_xact_lock($1, $2)"]
+        } else {
+            ["SELECT pg_advisory_lock($1, $2)", "SELECT pg_try_advisory_lock($1, $2)"]
+        };
+        match patience {
+            Some(patience) => self.lock_within(patience, wait, task).await,
+            None => self.try_lock(attempt, task).await,
+        }
     }
 
     async fn try_lock(&mut self, statement: &'static str, task: Task) -> Result<bool, sqlx::Error> {
