@@ -57,7 +57,7 @@ impl Fixture {
         let warehouse = Warehouse::open(&place).await.unwrap();
         let now = Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap();
         let path = FileName::new(Origin::Commit { partition: 0, from: 0 }, now).path("parquet");
-        let encoded = encode_parquet(&EVENTS, &batch(rows), 1).unwrap();
+        let encoded = encode_parquet(&EVENTS, [&batch(rows)]).unwrap();
         warehouse.lake().write(&Lake::table_path(&EVENTS, &path), &encoded.bytes).unwrap();
         let commit = Commit {
             lane: Lane::Events,

@@ -15,9 +15,6 @@ use warehouse::{EncodedFile, ParquetEncoder};
 
 use crate::runner::RunError;
 
-/// A commit's files live for minutes until they are merged: the fastest level.
-const ZSTD_LEVEL: i32 = 1;
-
 /// Rows of a lake table in the making: the last ones as columns, those before them encoded already.
 pub(super) struct Columns {
     table: &'static LakeTable,
@@ -96,7 +93,7 @@ impl Columns {
         let failed = failed(self.table);
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
-            none => none.insert(Box::new(ParquetEncoder::new(self.table, ZSTD_LEVEL).map_err(failed)?)),
+            none => none.insert(Box::new(ParquetEncoder::new(self.table).map_err(failed)?)),
         };
         encoder.write(&batch).map_err(failed)
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::{concat_batches, take};
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -18,10 +18,11 @@ use crate::tables::{ColumnType, LakeTable, SLICES};
 /// # Errors
 ///
 /// What Arrow says; only a batch of another schema can make it fail.
-pub(crate) fn added_up(table: &LakeTable, rows: RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn added_up(table: &LakeTable, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, ArrowError> {
     if table.id != SLICES.id {
-        return Ok(rows);
+        return Ok(batches);
     }
+    let rows = concat_batches(&table.schema(), &batches)?;
     let is_measure = |idx: &usize| table.columns[*idx].ty == ColumnType::Int64;
     let keys: Vec<usize> = (0..rows.num_columns()).filter(|idx| !is_measure(idx)).collect();
     let fields = keys.iter().map(|idx| SortField::new(rows.column(*idx).data_type().clone())).collect();
@@ -38,7 +39,7 @@ pub(crate) fn added_up(table: &LakeTable, rows: RecordBatch) -> Result<RecordBat
         group_of.push(group);
     }
     if firsts.len() == rows.num_rows() {
-        return Ok(rows);
+        return Ok(vec![rows]);
     }
     let count = firsts.len();
     let firsts = UInt32Array::from(firsts);
@@ -49,7 +50,7 @@ pub(crate) fn added_up(table: &LakeTable, rows: RecordBatch) -> Result<RecordBat
             take(rows.column(idx), &firsts, None)
         }
     });
-    RecordBatch::try_new(rows.schema(), columns.collect::<Result<_, _>>()?)
+    Ok(vec![RecordBatch::try_new(rows.schema(), columns.collect::<Result<_, _>>()?)?])
 }
 
 fn sums(measure: &ArrayRef, group_of: &[usize], count: usize) -> ArrayRef {
@@ -101,13 +102,13 @@ mod tests {
             (b, 0, 7, None),
         ]);
         let expected = slices(&[(a, 0, 0, None), (None, 0, 5, None), (b, 0, 9, Some(3)), (a, 9, 4, None)]);
-        assert_eq!(added_up(&SLICES, rows).unwrap(), expected);
+        assert_eq!(added_up(&SLICES, vec![rows]).unwrap(), [expected]);
     }
 
     #[test]
     fn other_tables_are_left_alone() {
         let columns = EVENTS.schema().fields().iter().map(|field| new_null_array(field.data_type(), 2)).collect();
         let rows = RecordBatch::try_new(EVENTS.schema(), columns).unwrap();
-        assert_eq!(added_up(&EVENTS, rows.clone()).unwrap(), rows);
+        assert_eq!(added_up(&EVENTS, vec![rows.clone()]).unwrap(), [rows]);
     }
 }

@@ -63,7 +63,6 @@ pub use followed_log::{AdoptError, NewLog};
 pub use lake::{
     AccessKeys, ColumnBounds, EncodedFile, FileName, Lake, LakeFile, LakeLocation, LakeRead, LakeRequests,
     LocationError, NewFile, Origin, ParquetEncoder, S3Location, ScanError, encode_parquet, may_hold_text, scan_parquet,
-    sorted,
 };
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};

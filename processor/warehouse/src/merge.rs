@@ -1,18 +1,21 @@
-//! Merging small files: many files of one size become one of the next, split by day, sorted for pruning; signed rows with
-//! equal keys are added up.
+//! Merging small files: many files of one size become one of the next, split by day; signed rows with equal keys are added
+//! up.
 
+mod split;
+
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use schemas::Timestamp;
 use thiserror::Error;
 
+use self::split::split;
 use crate::add_up::added_up;
 use crate::commit::{Commit, CommitError, CommitId, Lane};
 use crate::database::{Task, Turn};
-use crate::lake::{FileName, Lake, NewFile, Origin, ScanError, encode_parquet, plain_bytes, scan_parquet, sorted};
+use crate::lake::{FileName, Lake, NewFile, Origin, ScanError, encode_parquet, plain_bytes, scan_parquet};
 use crate::open::Warehouse;
 use crate::read::{DataFile, ReadError};
 use crate::tables::{LAKE_TABLES, LakeTable};
@@ -126,13 +129,17 @@ impl Warehouse {
         }
         let snapshot = read.snapshot().await?;
         drop(read);
+        let mut waiting = Vec::new();
         for table in LAKE_TABLES {
             let files = snapshot.files(table);
             let files = files.iter().filter(|file| is_among(file.since));
-            for group in groups(table, files, policy) {
-                if let Some(written) = self.merge_group(table, group, policy, now).await? {
-                    return Ok(Some(written));
-                }
+            waiting.extend(groups(table, files, policy).into_iter().map(|group| (table, group)));
+        }
+        // What makes the list shorter comes first: small tables never wait for long ones.
+        waiting.sort_by_key(|(_, group)| Reverse(group.len()));
+        for (table, group) in waiting {
+            if let Some(written) = self.merge_group(table, group, policy, now).await? {
+                return Ok(Some(written));
             }
         }
         Ok(None)
@@ -238,9 +245,8 @@ fn rewrite(
     sources: &[DataFile],
     now: Timestamp,
 ) -> Result<Vec<NewFile>, Failure> {
-    let all = sorted(table, &added_up(table, read_whole(lake, table, sources)?)?)?;
-    let days = split_by_day(table, &all)?;
-    days.iter().map(|day| write_again(lake, table, day, now)).collect()
+    let rows = added_up(table, read_batches(lake, table, sources)?)?;
+    split(table, rows)?.iter().map(|part| write_again(lake, table, part, now)).collect()
 }
 
 /// All rows of some files.
@@ -248,52 +254,40 @@ fn rewrite(
 /// # Errors
 ///
 /// Also if there are other than those that are listed: what is written in their place would lose or invent some.
-pub(crate) fn read_whole(lake: &Lake, table: &'static LakeTable, files: &[DataFile]) -> Result<RecordBatch, Failure> {
-    let mut batches = Vec::new();
+fn read_batches(lake: &Lake, table: &'static LakeTable, files: &[DataFile]) -> Result<Vec<RecordBatch>, Failure> {
+    let (mut batches, mut rows, mut listed) = (Vec::new(), 0, 0);
     for file in files {
         for batch in scan_parquet(lake, table, &file.path, &[], 8192)? {
-            batches.push(batch?);
+            let batch = batch?;
+            rows += i64::try_from(batch.num_rows())?;
+            batches.push(batch);
         }
+        listed += file.rows;
     }
-    let rows = concat_batches(&table.schema(), &batches)?;
-    let listed: i64 = files.iter().map(|file| file.rows).sum();
-    if i64::try_from(rows.num_rows())? != listed {
-        return Err(format!("{} rows were read and {listed} are listed", rows.num_rows()).into());
+    if rows != listed {
+        return Err(format!("{rows} rows were read and {listed} are listed").into());
     }
-    Ok(rows)
+    Ok(batches)
+}
+
+/// All rows of a file, as one batch.
+///
+/// # Errors
+///
+/// As [`read_batches`].
+pub(crate) fn read_whole(lake: &Lake, table: &'static LakeTable, file: &DataFile) -> Result<RecordBatch, Failure> {
+    Ok(concat_batches(&table.schema(), &read_batches(lake, table, std::slice::from_ref(file))?)?)
 }
 
 /// Writes rows that were in other files before.
-pub(crate) fn write_again(
+pub(crate) fn write_again<'a>(
     lake: &Lake,
     table: &'static LakeTable,
-    rows: &RecordBatch,
+    rows: impl IntoIterator<Item = &'a RecordBatch>,
     now: Timestamp,
 ) -> Result<NewFile, Failure> {
-    let encoded = encode_parquet(table, rows, 3)?;
+    let encoded = encode_parquet(table, rows)?;
     let path = FileName::new(Origin::Merge, now).path("parquet");
     lake.write(&Lake::table_path(table, &path), &encoded.bytes)?;
     Ok(NewFile { table_id: table.id, path, encoded })
-}
-
-/// A day with fewer rows than this gets no file of its own: events of a thousand days must not become a thousand files.
-const DAY_MIN_ROWS: usize = 4096;
-
-/// The rows of each day with many of them, and those of all other days together, each in their order.
-fn split_by_day(table: &LakeTable, rows: &RecordBatch) -> Result<Vec<RecordBatch>, arrow::error::ArrowError> {
-    let times = rows.column(table.index_of(table.day_column)).as_primitive::<TimestampMicrosecondType>();
-    let mut days: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-    for (row, idx) in (0..times.len()).zip(0_u32..) {
-        days.entry(Timestamp::from_micros(times.value(row)).utc_day()).or_default().push(idx);
-    }
-    if days.len() == 1 {
-        return Ok(vec![rows.clone()]);
-    }
-    let (mut parts, small): (Vec<Vec<u32>>, Vec<Vec<u32>>) =
-        days.into_values().partition(|indices| indices.len() >= DAY_MIN_ROWS);
-    let mut rest = small.concat();
-    rest.sort_unstable();
-    parts.push(rest);
-    let parts = parts.into_iter().filter(|indices| !indices.is_empty());
-    parts.map(|indices| take_record_batch(rows, &UInt32Array::from(indices))).collect()
 }

@@ -86,7 +86,7 @@ fn rewrite_without(
     if !holds_some {
         return Ok(());
     }
-    let rows = read_whole(lake, table, std::slice::from_ref(file))?;
+    let rows = read_whole(lake, table, file)?;
     let revisions = rows.column(table.index_of("revision")).as_primitive::<Int32Type>();
     let mut stays = Vec::with_capacity(rows.num_rows());
     for (idx, name) in names_of(table, &rows)?.into_iter().enumerate() {
@@ -97,7 +97,7 @@ fn rewrite_without(
     }
     let rest = filter_record_batch(&rows, &BooleanArray::from(stays))?;
     if rest.num_rows() > 0 {
-        replacement.files.push(write_again(lake, table, &rest, now)?);
+        replacement.files.push(write_again(lake, table, [&rest], now)?);
     }
     replacement.replaced_files.push(file.data_file_id);
     Ok(())

@@ -379,10 +379,10 @@ impl Step {
             return Ok(());
         }
         if gone < rows {
-            let all = read_whole(lake, table, std::slice::from_ref(file))?;
+            let all = read_whole(lake, table, file)?;
             let stays: BooleanArray =
                 are_old(table, &all, old).iter().map(|is_old| is_old.map(|is_old| !is_old)).collect();
-            self.files.push(write_again(lake, table, &filter_record_batch(&all, &stays)?, now)?);
+            self.files.push(write_again(lake, table, [&filter_record_batch(&all, &stays)?], now)?);
         }
         self.replaced_files.push(file.data_file_id);
         self.rows += gone as u64;

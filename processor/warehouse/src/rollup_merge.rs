@@ -20,13 +20,10 @@ use crate::read::ReadError;
 use crate::retain::has_retention;
 use crate::retention::Kept;
 
-/// Deltas that are read at once, if they are of more than one commit. Few in tests, so that it goes on to the next.
-const DELTAS_AT_ONCE: i64 = if cfg!(test) { 3 } else { 65_536 };
-/// Commits that are looked at for them.
-const COMMITS_AT_ONCE: u32 = 1_024;
-/// Deltas are read until they make more sums than this: bounds the memory that a transaction takes. The more of them, the
-/// fewer times a merged row is written again.
-const SUMS_PER_STEP: usize = if cfg!(test) { 5 } else { 65_536 };
+/// A transaction goes on reading deltas, commit by commit, until there are so many of them, or on Postgres until they make
+/// so many sums: the more of them, the fewer times a merged row is written again. Bounds the memory that it takes, and with
+/// a file the time that all other writers wait. Few in tests, so that it goes on in another transaction.
+const ROWS_PER_STEP: usize = if cfg!(test) { 5 } else { 65_536 };
 
 /// What was folded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,66 +56,41 @@ impl Warehouse {
                     folded.is_elsewhere = true;
                     break;
                 };
-                // With a file all other writers wait meanwhile.
-                let most = if self.shared.database.is_shared() { SUMS_PER_STEP } else { 0 };
-                let Some((step, deltas)) = fold(&mut transaction, rollup, last, most).await? else { break };
-                transaction.commit().await?;
-                folded.deltas += deltas;
-                if step == last {
+                let is_shared = self.shared.database.is_shared();
+                let is_enough = |deltas, sums| ROWS_PER_STEP <= if is_shared { sums } else { deltas };
+                let deltas = fold(&mut transaction, rollup, last, is_enough).await?;
+                if deltas == 0 {
                     break;
                 }
+                transaction.commit().await?;
+                folded.deltas += deltas;
             }
         }
         Ok(folded)
     }
 }
 
-/// The commit up to which deltas are read next, those up to `after` having been read: at most `last`. `None` if there are
-/// none.
-async fn up_to(
-    transaction: &mut Transaction,
-    rollup: &Rollup,
-    after: i64,
-    last: i64,
-) -> Result<Option<i64>, ReadError> {
-    let commits = composed(format!(
-        "SELECT commit_id, COUNT(*) FROM {}_delta WHERE commit_id > $1 AND commit_id <= $2 \
-         GROUP BY commit_id ORDER BY commit_id LIMIT $3",
-        rollup.name
-    ));
-    let (mut next, mut deltas) = (None, 0);
-    for row in commits.bind(after).bind(last).bind(COMMITS_AT_ONCE).rows(transaction).await? {
-        deltas += row.get::<i64>(1);
-        if next.is_some() && deltas > DELTAS_AT_ONCE {
-            return Ok(next);
-        }
-        next = Some(row.get(0));
-    }
-    Ok(next)
-}
-
-/// Folds deltas until there are more than `most` sums, or no further deltas up to `last`. Returns the commit up to which
-/// they are folded, and how many there were; `None` if there are none.
+/// Folds deltas until so many of them, and so many sums, are enough, or there are no further ones up to `last`. Returns how
+/// many there were.
 async fn fold(
     transaction: &mut Transaction,
     rollup: &'static Rollup,
     last: i64,
-    most: usize,
-) -> Result<Option<(i64, u64)>, ReadError> {
-    let (mut sums, mut names, mut read_to) = (HashMap::new(), Names::default(), None);
-    while sums.len() <= most {
-        let after = read_to.unwrap_or(i64::MIN);
-        let Some(next) = up_to(transaction, rollup, after, last).await? else { break };
-        read_deltas(transaction, rollup, (after, next), (&mut sums, &mut names)).await?;
-        read_to = Some(next);
-        if next == last {
-            break;
-        }
+    is_enough: impl Fn(usize, usize) -> bool + Send,
+) -> Result<u64, ReadError> {
+    let (mut sums, mut names, mut deltas) = (HashMap::new(), Names::default(), 0);
+    let mut read_to = None;
+    while !is_enough(deltas, sums.len()) {
+        let range = (read_to.unwrap_or(i64::MIN), last);
+        let read = read_deltas(transaction, rollup, range, (&mut sums, &mut names)).await?;
+        let Some((commit_id, of_commit)) = read else { break };
+        deltas += of_commit;
+        read_to = Some(commit_id);
     }
-    let Some(read_to) = read_to else { return Ok(None) };
+    let Some(read_to) = read_to else { return Ok(0) };
     write(transaction, rollup, sums, names).await?;
     let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
-    Ok(Some((read_to, composed(delete).bind(read_to).run(transaction).await?)))
+    Ok(composed(delete).bind(read_to).run(transaction).await?)
 }
 
 /// Adds sums of deltas to merged rows of every grain.
@@ -224,38 +196,42 @@ fn is_kept(cuts: &Cuts, key: &Key, grain: Grain) -> bool {
     key.bucket_us >= cuts.kept_from(&key.project, Kept::of_grain(grain)).micros()
 }
 
-/// Adds up the deltas of the commits after one and up to another, as far as their buckets and keys are the same.
+/// Adds up the deltas of the first commit after one and up to another, as far as their buckets and keys are the same.
+/// Returns which commit it is, and how many they are; `None` if there are none.
 async fn read_deltas(
     transaction: &mut Transaction,
     rollup: &Rollup,
     (after, last): (i64, i64),
     (sums, names): (&mut HashMap<Key, Added>, &mut Names),
-) -> Result<(), ReadError> {
+) -> Result<Option<(i64, usize)>, ReadError> {
     let columns: String =
         rollup.keys.iter().chain(rollup.measures).map(|column| format!(", {}", column.name)).collect();
     let bins = if rollup.bins.is_some() { "bins" } else { "NULL" };
+    let table = format!("{}_delta", rollup.name);
     let text = format!(
-        "SELECT commit_id, project, bucket_us{columns}, CAST({bins} AS TEXT) FROM {}_delta \
-         WHERE commit_id > $1 AND commit_id <= $2",
-        rollup.name
+        "SELECT commit_id, project, bucket_us{columns}, CAST({bins} AS TEXT) FROM {table} \
+         WHERE commit_id = (SELECT MIN(commit_id) FROM {table} WHERE commit_id > $1 AND commit_id <= $2)"
     );
     let (first_key, first_measure) = (3, 3 + rollup.keys.len());
     let behind = first_measure + rollup.measures.len();
-    let mut damaged = None;
+    let (mut read, mut damaged) = (None, None);
     let take = |row: Row| {
+        let (commit_id, deltas) = read.get_or_insert((row.get(0), 0));
+        *deltas += 1;
         let keys = (first_key..first_measure).map(|idx| row.get(idx)).collect();
         let key = Key { project: row.get(1), bucket_us: row.get(2), keys };
         let bins = row.get::<Option<String>>(behind).map_or_else(|| Ok(Bins::default()), |bins| names.read(&bins));
         match bins {
             Ok(bins) => {
                 let measures = (first_measure..behind).map(|idx| row.get(idx)).collect();
-                sums.entry(key).or_default().add(Added { measures, bins, changed: row.get(0), ..Added::default() });
+                sums.entry(key).or_default().add(Added { measures, bins, changed: *commit_id, ..Added::default() });
             }
             Err(error) => damaged = Some(error),
         }
     };
     composed(text).bind(after).bind(last).each(transaction, take).await?;
-    intact(damaged)
+    intact(damaged)?;
+    Ok(read)
 }
 
 /// Whether no row had bins that cannot be read.

@@ -17,7 +17,7 @@ pub struct LakeTable {
     pub doc: &'static str,
     /// Its columns; number n has `column_id` n + 1 and the same Parquet field id.
     pub columns: &'static [LakeColumn],
-    /// Columns by which rows are sorted within a file.
+    /// Columns by which rows are sorted in merged files; where they are equal, rows keep the order of the commits.
     pub sorted_by: &'static [&'static str],
     /// The time column by whose day files are split.
     pub day_column: &'static str,
@@ -144,7 +144,7 @@ macro_rules! table {
 }
 
 /// `events`: what devices reported, typed and deduplicated.
-pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by ["project", "corrected_at"], days of "corrected_at"
+pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by ["project"], days of "corrected_at"
     looked up by ["session_id", "view_id"], columns![
     project Text "Isolation boundary the event belongs to.",
     event_id Text "Id given by the sender, else derived from the event; unique within source.",
@@ -182,7 +182,7 @@ pub static EVENTS: LakeTable = table!(1 "events" "One stored event." sorted by [
 
 /// `quarantine`: events that cannot be used, each with the reason.
 pub static QUARANTINE: LakeTable = table!(2 "quarantine" "One event that cannot be used, kept with the reason."
-    sorted by ["project", "received_at"], days of "received_at", columns![
+    sorted by ["project"], days of "received_at", columns![
     project Text "Isolation boundary the event belongs to.",
     event_id Text "Id given by the sender, else derived from the bytes.",
     source Text "Source, if readable.",
@@ -224,7 +224,7 @@ pub static RECORDS: LakeTable = table!(3 "records" "One record of the log: event
 
 /// `views`: one row per part of a view that had an attempt and is over. The rules are in `docs/views.md`.
 pub static VIEWS: LakeTable = table!(4 "views" "One playback attempt in one tile that is over."
-    sorted by ["project", "started_at"], days of "started_at"
+    sorted by ["project"], days of "started_at"
     looked up by ["view_id"] named by ["project", "session_id", "view_id", "part"], columns![
     project Text "Isolation boundary.",
     view_id Text "The view.",
@@ -293,7 +293,7 @@ pub static VIEWS: LakeTable = table!(4 "views" "One playback attempt in one tile
 
 /// `app_sessions`: one row per app session that is over.
 pub static APP_SESSIONS: LakeTable = table!(5 "app_sessions" "One stretch of use of the app that is over."
-    sorted by ["project", "started_at"], days of "started_at"
+    sorted by ["project"], days of "started_at"
     looked up by ["session_id"] named by ["project", "session_id", "part"], columns![
     project Text "Isolation boundary.",
     session_id Text "The session as the sender names it.",
@@ -317,7 +317,7 @@ pub static APP_SESSIONS: LakeTable = table!(5 "app_sessions" "One stretch of use
 
 /// `slices`: what a session or a part of a view adds to a quarter of an hour. Rows are signed: sum them.
 pub static SLICES: LakeTable = table!(6 "slices" "What one commit added for a session or view to a quarter of an hour: sum the rows."
-    sorted by ["project", "bucket_start"], days of "bucket_start", columns![
+    sorted by ["project"], days of "bucket_start", columns![
     project Text "Isolation boundary.",
     session_id Text "The session as the sender names it; of CMCD without one the view.",
     view_id Text "The view; null for what a session adds by itself (viewer time, viewers, sessions).",

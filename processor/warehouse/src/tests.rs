@@ -83,7 +83,7 @@ mod on_postgres {
 fn a_file_tells_which_sessions_it_cannot_hold() {
     let folder = tempfile::tempdir().unwrap();
     let lake = Lake::open(&folder.path().into()).unwrap();
-    let encoded = encode_parquet(&EVENTS, &batch_of(&EVENTS, 3, at(0)), 1).unwrap();
+    let encoded = encode_parquet(&EVENTS, [&batch_of(&EVENTS, 3, at(0))]).unwrap();
     lake.write("main/events/a.parquet", &encoded.bytes).unwrap();
     let may_hold =
         |values: &[&str]| may_hold_text(&lake, "main/events/a.parquet", &["session_id", "view_id"], values).unwrap();

@@ -1,10 +1,6 @@
 //! Rows to Parquet, with what the catalogue wants to know about the file.
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
-use arrow::compute::{SortColumn, lexsort_to_indices, take_record_batch};
-use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -17,6 +13,8 @@ use schemas::Timestamp;
 use crate::commit::count;
 use crate::tables::{ColumnType, LakeTable};
 
+/// Measured with rows in the order of the log: the next levels take more time and more room, 6 takes as much room.
+const ZSTD_LEVEL: i32 = 1;
 /// Rows of a row group: large enough to compress, small enough to skip.
 const ROW_GROUP_ROWS: usize = 131_072;
 
@@ -78,9 +76,9 @@ impl ParquetEncoder {
     ///
     /// # Errors
     ///
-    /// What the writer says of the level, which is 1 to 22.
-    pub fn new(table: &'static LakeTable, zstd_level: i32) -> Result<Self, ParquetError> {
-        let writer = ArrowWriter::try_new(Vec::new(), table.schema(), Some(properties(table, zstd_level)?))?;
+    /// What the writer says.
+    pub fn new(table: &'static LakeTable) -> Result<Self, ParquetError> {
+        let writer = ArrowWriter::try_new(Vec::new(), table.schema(), Some(properties(table)?))?;
         Ok(Self { table, writer, rows: 0, nulls: vec![0; table.columns.len()] })
     }
 
@@ -119,38 +117,25 @@ impl ParquetEncoder {
     }
 }
 
-/// Writes a batch as one Parquet file.
+/// Writes batches as one Parquet file.
 ///
 /// # Errors
 ///
 /// As [`ParquetEncoder`].
-pub fn encode_parquet(
+pub fn encode_parquet<'a>(
     table: &'static LakeTable,
-    batch: &RecordBatch,
-    zstd_level: i32,
+    batches: impl IntoIterator<Item = &'a RecordBatch>,
 ) -> Result<EncodedFile, ParquetError> {
-    let mut encoder = ParquetEncoder::new(table, zstd_level)?;
-    encoder.write(batch)?;
+    let mut encoder = ParquetEncoder::new(table)?;
+    for batch in batches {
+        encoder.write(batch)?;
+    }
     encoder.finish()
 }
 
-/// The batch's rows in the order of [`LakeTable::sorted_by`].
-///
-/// # Errors
-///
-/// What Arrow says; only a batch of another schema can make it fail.
-pub fn sorted(table: &LakeTable, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns: Vec<SortColumn> = table
-        .sorted_by
-        .iter()
-        .map(|name| SortColumn { values: Arc::clone(batch.column(table.index_of(name))), options: None })
-        .collect();
-    take_record_batch(batch, &lexsort_to_indices(&columns, None)?)
-}
-
-fn properties(table: &LakeTable, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
+fn properties(table: &LakeTable) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(None)
         .set_column_index_truncate_length(None)

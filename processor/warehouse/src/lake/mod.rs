@@ -23,7 +23,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
 use bucket::Bucket;
-pub use encode::{ColumnBounds, EncodedFile, ParquetEncoder, encode_parquet, sorted};
+pub use encode::{ColumnBounds, EncodedFile, ParquetEncoder, encode_parquet};
 use file::{BlocksFile, Source};
 pub use file::{LakeFile, LakeRead};
 use folder::Folder;

@@ -54,7 +54,7 @@ impl Setup {
     pub(crate) fn commit_of(&self, log_partition: u16, from: u64, rows: i64, now: Timestamp) -> Commit {
         let name = FileName::new(Origin::Commit { partition: log_partition, from }, now);
         let path = name.path("parquet");
-        let encoded = encode_parquet(&QUARANTINE, &batch(rows, now), 1).unwrap();
+        let encoded = encode_parquet(&QUARANTINE, [&batch(rows, now)]).unwrap();
         self.warehouse.lake().write(&Lake::table_path(&QUARANTINE, &path), &encoded.bytes).unwrap();
         Commit {
             lane: Lane::Events,
@@ -422,7 +422,7 @@ pub(crate) async fn a_catalogue_from_before_a_column_gets_it_and_its_files_are_r
     let last = i64::try_from(VIEWS.columns.len()).unwrap();
     let land = async |setup: &Setup, from: u64, columns: usize| {
         let rows = batch_of(&VIEWS, 2, at(0));
-        let mut encoded = encode_parquet(&VIEWS, &rows, 1).unwrap();
+        let mut encoded = encode_parquet(&VIEWS, [&rows]).unwrap();
         let first = rows.project(&(0..columns).collect::<Vec<_>>()).unwrap();
         encoded.bytes.clear();
         let mut writer = parquet::arrow::ArrowWriter::try_new(&mut encoded.bytes, first.schema(), None).unwrap();
@@ -467,7 +467,7 @@ pub(crate) async fn a_catalogue_from_before_a_column_gets_it_and_its_files_are_r
 pub(crate) async fn rows_are_replaced_in_one_commit_with_what_takes_their_place(place: Place) {
     let setup = Setup::new(place).await;
     let land = |rows: RecordBatch, from: u64, path: &'static str| {
-        let encoded = encode_parquet(&VIEWS, &rows, 1).unwrap();
+        let encoded = encode_parquet(&VIEWS, [&rows]).unwrap();
         setup.warehouse.lake().write(&format!("main/views/{path}"), &encoded.bytes).unwrap();
         let mut commit = setup.commit(from, 1, at(0));
         commit.files = vec![NewFile { table_id: VIEWS.id, path: path.into(), encoded }];

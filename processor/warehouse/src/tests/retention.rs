@@ -15,7 +15,7 @@ use super::place::Place;
 use crate::tables::{EVENTS, LakeTable, QUARANTINE, RECORDS, VIEWS};
 use crate::{
     Advance, Commit, CommitId, Delta, DeltaRow, FileName, Kept, Lake, Lane, MergePolicy, NewFile, Origin, ReadError,
-    Retained, Retention, RetentionPolicy, RollupQuery, encode_parquet, scan_parquet, sorted,
+    Retained, Retention, RetentionPolicy, RollupQuery, encode_parquet, scan_parquet,
 };
 
 /// Midnight of a day, counted from one far in the past.
@@ -130,10 +130,9 @@ impl Setup {
             if of_table.is_empty() {
                 continue;
             }
-            let all = sorted(table, &concat_batches(&table.schema(), of_table).unwrap()).unwrap();
             let origin = Origin::Commit { partition: 0, from: from as u64 };
             let path = FileName::new(origin, log_time).path("parquet");
-            let encoded = encode_parquet(table, &all, 1).unwrap();
+            let encoded = encode_parquet(table, of_table).unwrap();
             self.warehouse.lake().write(&Lake::table_path(table, &path), &encoded.bytes).unwrap();
             files.push(NewFile { table_id: table.id, path, encoded });
         }
@@ -400,7 +399,7 @@ pub(crate) async fn facts_go_by_their_beginning(place: Place) {
     let views =
         |started, count| rows(&VIEWS, count, &[("project", text("p", count)), ("started_at", time(started, count))]);
     let both = concat_batches(&VIEWS.schema(), &[views(day(1), 2), views(day(30), 3)]).unwrap();
-    let encoded = encode_parquet(&VIEWS, &both, 1).unwrap();
+    let encoded = encode_parquet(&VIEWS, [&both]).unwrap();
     setup.warehouse.lake().write("main/views/a.parquet", &encoded.bytes).unwrap();
     let mut commit = setup.uploads(1, &[], day(40));
     commit.files = vec![NewFile { table_id: VIEWS.id, path: "a.parquet".into(), encoded }];

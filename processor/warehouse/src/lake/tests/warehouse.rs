@@ -29,7 +29,7 @@ async fn land(warehouse: &Warehouse, from: u64) {
         }
     });
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap();
-    let encoded = encode_parquet(&QUARANTINE, &batch, 1).unwrap();
+    let encoded = encode_parquet(&QUARANTINE, [&batch]).unwrap();
     let path = FileName::new(Origin::Commit { partition: 0, from }, at(0)).path("parquet");
     warehouse.lake().write(&Lake::table_path(&QUARANTINE, &path), &encoded.bytes).unwrap();
     let commit = Commit {
