@@ -9,7 +9,7 @@ use crate::outcome::Reason;
 mod verdicts;
 
 pub(crate) fn example_files() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples")
+    PathBuf::from("examples")
 }
 
 const ARRIVAL: &str = "2026-11-23T09:30:00Z";

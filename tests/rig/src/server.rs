@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -366,8 +366,13 @@ pub async fn signal(pid: u32, name: &str) {
     assert!(status.expect("the command kill").success(), "signal {name} to {pid}");
 }
 
-/// The folder of the repository.
+/// The folder of the repository: the working directory, or the nearest above it that has a `Cargo.lock`. Not where this was
+/// compiled, since checkouts may share what they compile.
 #[must_use]
 pub fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {
+        let here = std::env::current_dir().expect("a working directory");
+        here.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(&here).to_owned()
+    });
+    &FOUND
 }

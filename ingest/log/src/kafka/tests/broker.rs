@@ -1,6 +1,5 @@
 //! A cluster of one test alone, which `deploy/kafka/kafka` starts.
 
-use std::path::Path;
 use std::process::Command;
 
 /// One broker.
@@ -25,8 +24,7 @@ impl Broker {
     }
 
     fn script(&self, verb: &str, rest: &[&str]) -> Command {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka/kafka");
-        let mut command = Command::new(script);
+        let mut command = Command::new("../../deploy/kafka/kafka");
         command.arg(verb).arg(self.0.path()).args(rest);
         command
     }
