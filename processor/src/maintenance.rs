@@ -69,6 +69,8 @@ impl Maintenance {
 
     /// Does everything once. What fails is logged and tried again at the next pass.
     pub async fn pass(&self, now: Timestamp) {
+        let replacements = &self.metrics.database_replacements;
+        replacements.inc_by(self.warehouse.database_replacements().saturating_sub(replacements.get()));
         self.merge_files(now).await;
         match self.warehouse.merge_rollups(now, self.config.rollup_delta_age).await {
             Ok(folded) if folded.deltas == 0 => {}
@@ -91,8 +93,8 @@ impl Maintenance {
         match self.warehouse.collect_orphans(grace).await {
             Ok(collected) if collected.is_elsewhere => {}
             Ok(collected) => {
-                self.metrics.collected_files.inc_by(collected.files);
-                self.metrics.missing_files.set(i64::try_from(collected.missing).unwrap_or(i64::MAX));
+                self.metrics.files.collected.inc_by(collected.files);
+                self.metrics.files.missing.set(i64::try_from(collected.missing).unwrap_or(i64::MAX));
             }
             Err(error) => tracing::warn!(error = %chain(&error), "unlisted files were not collected"),
         }
@@ -100,7 +102,7 @@ impl Maintenance {
 
     async fn expire(&self, now: Timestamp) {
         match self.warehouse.expire(now, self.config.snapshot_retention, self.config.file_grace).await {
-            Ok(expired) => self.metrics.expired_files.inc_by(expired.deleted),
+            Ok(expired) => self.metrics.files.expired.inc_by(expired.deleted),
             Err(error) => tracing::warn!(error = %chain(&error), "old snapshots were not expired"),
         }
     }
@@ -135,7 +137,7 @@ impl Maintenance {
                         rows = merged.rows,
                         "merged files"
                     );
-                    self.metrics.merged_files.inc_by(merged.sources as u64);
+                    self.metrics.files.merged.inc_by(merged.sources as u64);
                 }
                 Ok(None) | Err(MergeError::Elsewhere) => return,
                 Err(error) => {

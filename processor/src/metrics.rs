@@ -18,7 +18,7 @@ pub struct ProcessorMetrics {
     pub(crate) events: IntCounterVec,
     pub(crate) quarantined: IntCounterVec,
     pub(crate) unaccounted_events: IntGauge,
-    pub(crate) missing_files: IntGauge,
+    pub(crate) database_replacements: IntCounter,
     pub(crate) dedup_hot_keys: IntGauge,
     pub(crate) dedup_cold_keys: IntGauge,
     pub(crate) dedup_memory_bytes: IntGauge,
@@ -27,10 +27,40 @@ pub struct ProcessorMetrics {
     pub(crate) put_away_sessions: IntGauge,
     pub(crate) partitions: IntGauge,
     pub(crate) refolded_sessions: IntCounter,
-    pub(crate) merged_files: IntCounter,
-    pub(crate) collected_files: IntCounter,
-    pub(crate) expired_files: IntCounter,
+    pub(crate) files: FileMetrics,
     retention: RetentionMetrics,
+}
+
+/// What becomes of the lake's files.
+#[derive(Debug, Clone)]
+pub(crate) struct FileMetrics {
+    pub(crate) missing: IntGauge,
+    pub(crate) merged: IntCounter,
+    pub(crate) collected: IntCounter,
+    pub(crate) expired: IntCounter,
+}
+
+impl FileMetrics {
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            missing: IntGauge::new(
+                "streamgauge_missing_files",
+                "Files that a commit lists and the lake has not. Anything but 0 is a fault.",
+            )?,
+            merged: IntCounter::new(
+                "streamgauge_merged_files_total",
+                "Small files that were merged into larger ones.",
+            )?,
+            collected: IntCounter::new(
+                "streamgauge_collected_files_total",
+                "Files that no commit lists and were deleted.",
+            )?,
+            expired: IntCounter::new(
+                "streamgauge_expired_files_total",
+                "Files that were merged into others, are in no snapshot that can still be asked, and were deleted.",
+            )?,
+        })
+    }
 }
 
 /// What retention took away, and how old what is left is, by table.
@@ -151,9 +181,9 @@ impl ProcessorMetrics {
                 "streamgauge_unaccounted_events",
                 "Events that the ledger and the files disagree about. Anything but 0 is a fault.",
             )?,
-            missing_files: IntGauge::new(
-                "streamgauge_missing_files",
-                "Files that a commit lists and the lake has not. Anything but 0 is a fault.",
+            database_replacements: IntCounter::new(
+                "streamgauge_database_replacements_total",
+                "How often the database lacked commits that were read from it: another one took its place.",
             )?,
             dedup_hot_keys: IntGauge::new("streamgauge_dedup_hot_keys", "Event keys in the hot set.")?,
             dedup_cold_keys: IntGauge::new("streamgauge_dedup_run_keys", "Event keys in sorted runs.")?,
@@ -175,18 +205,7 @@ impl ProcessorMetrics {
                 "streamgauge_refolded_sessions_total",
                 "Sessions that were read back from the lake because an event came late.",
             )?,
-            merged_files: IntCounter::new(
-                "streamgauge_merged_files_total",
-                "Small files that were merged into larger ones.",
-            )?,
-            collected_files: IntCounter::new(
-                "streamgauge_collected_files_total",
-                "Files that no commit lists and were deleted.",
-            )?,
-            expired_files: IntCounter::new(
-                "streamgauge_expired_files_total",
-                "Files that were merged into others, are in no snapshot that can still be asked, and were deleted.",
-            )?,
+            files: FileMetrics::new()?,
             retention: RetentionMetrics::new()?,
         })
     }
@@ -201,7 +220,8 @@ impl ProcessorMetrics {
             Box::new(self.events.clone()),
             Box::new(self.quarantined.clone()),
             Box::new(self.unaccounted_events.clone()),
-            Box::new(self.missing_files.clone()),
+            Box::new(self.files.missing.clone()),
+            Box::new(self.database_replacements.clone()),
             Box::new(self.dedup_hot_keys.clone()),
             Box::new(self.dedup_cold_keys.clone()),
             Box::new(self.dedup_memory_bytes.clone()),
@@ -210,9 +230,9 @@ impl ProcessorMetrics {
             Box::new(self.put_away_sessions.clone()),
             Box::new(self.partitions.clone()),
             Box::new(self.refolded_sessions.clone()),
-            Box::new(self.merged_files.clone()),
-            Box::new(self.collected_files.clone()),
-            Box::new(self.expired_files.clone()),
+            Box::new(self.files.merged.clone()),
+            Box::new(self.files.collected.clone()),
+            Box::new(self.files.expired.clone()),
             Box::new(self.retention.rows.clone()),
             Box::new(self.retention.files.clone()),
             Box::new(self.retention.oldest_seconds.clone()),

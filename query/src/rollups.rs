@@ -16,7 +16,7 @@ use schemas::rollups::{self, Grain, Rollup};
 use schemas::{Principal, Problem, Scope as Permission, Timestamp};
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
-use warehouse::{ChangedQuery, CommitId, RollupQuery, RollupRow};
+use warehouse::{ChangedQuery, RollupQuery, RollupRow};
 
 use crate::Query;
 use crate::answer::{Answer, Refused};
@@ -29,7 +29,7 @@ use crate::pinned::Pinned;
 use crate::scope::Scope;
 
 pub(crate) use kept::Kept;
-use kept::{Data, Given};
+use kept::{At, Data, Given};
 use table::{Cells, Columns};
 
 /// Rows of a page when the caller asks for no number, and at most.
@@ -67,11 +67,11 @@ impl Query {
         let request = Request::read(rollup, params, pinned.at.now)?;
         let name = request.name(scope, params);
         let given = match self.shared.kept.find(&name) {
-            Some((given, commit)) if !request.has_changed(&mut pinned, scope, commit).await? => given,
+            Some((given, at)) if !request.has_changed(&mut pinned, scope, at).await? => given,
             _ => Arc::new(request.give(&mut pinned, scope).await?),
         };
         let at = pinned.release();
-        self.shared.kept.keep(name, &given, at.snapshot.commit);
+        self.shared.kept.keep(name, &given, (at.snapshot.replaced, at.snapshot.commit));
         let mut meta = at.meta();
         if let Some(rel_error) = request.columns.rel_error() {
             meta = meta.within(rel_error);
@@ -160,9 +160,13 @@ impl Request {
         format!("{:?}", (&scope.project, self.rollup.name, self.from.micros(), self.to.micros(), others))
     }
 
-    /// Whether a commit after this one changed a bucket of the range.
-    async fn has_changed(&self, pinned: &mut Pinned, scope: &Scope, since: CommitId) -> Result<bool, Refused> {
-        if since == pinned.at.snapshot.commit {
+    /// Whether a commit after this one changed a bucket of the range, as far as can be told.
+    async fn has_changed(&self, pinned: &mut Pinned, scope: &Scope, (replaced, since): At) -> Result<bool, Refused> {
+        let snapshot = &pinned.at.snapshot;
+        if replaced != snapshot.replaced {
+            return Ok(true);
+        }
+        if since == snapshot.commit {
             return Ok(false);
         }
         // Local days are made of minutes, and lie within a day of these of UTC.

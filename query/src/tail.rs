@@ -63,7 +63,7 @@ impl Tail {
             }
             let (told, closing) = (self.told, self.query.shared.closing.clone());
             tokio::select! {
-                changed = self.newest.wait_for(|newest| *newest > told) => { changed.ok()?; }
+                changed = self.newest.wait_for(|newest| *newest != told) => { changed.ok()?; }
                 () = closing.cancelled() => return None,
             }
             let (query, scope) = (self.query.clone(), self.scope.clone());

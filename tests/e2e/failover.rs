@@ -4,12 +4,14 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rig::Server;
 use rig::cluster::Cluster;
-use rig::load;
+use rig::load::{self, Books};
 use rig::server::{Start, repository, wait_until};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::assert_books_balance;
 use crate::audit::run;
@@ -77,6 +79,73 @@ impl Address {
     }
 }
 
+/// All roles of a cluster over one database, and uploads that go on.
+struct UnderLoad {
+    ingest: Server,
+    processors: [Server; 2],
+    query: Server,
+    load: JoinHandle<anyhow::Result<Books>>,
+}
+
+impl UnderLoad {
+    async fn start(cluster: &Cluster, address: &Address) -> Self {
+        let database = format!("postgres://streamgauge@{}/postgres", address.listens);
+        let role = |name: &str| {
+            let role = cluster.role(name).variable("STREAMGAUGE_WAREHOUSE_URL", &database);
+            role.variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "500ms")
+        };
+        let ingest = role("ingest").start().await.unwrap();
+        let processors = [role("processor").start().await.unwrap(), role("processor").start().await.unwrap()];
+        let query = role("query").start().await.unwrap();
+        let plan = steady_load(&ingest);
+        let load = tokio::spawn(async move { load::run(&plan).await });
+        Self { ingest, processors, query, load }
+    }
+
+    /// Answers fail while the database is away.
+    async fn committed(&self) -> i64 {
+        let reply = self.query.try_sql(&json!({ "sql": "SELECT count(*) AS n FROM events" })).await.json();
+        reply["data"][0]["n"].as_i64().unwrap_or(0)
+    }
+
+    async fn more_than(&self, before: i64) -> i64 {
+        let trouble = || format!("nothing is committed any more: {}", self.processors[0].log());
+        wait_until(Duration::from_secs(40), trouble, async || self.committed().await > before).await;
+        self.committed().await
+    }
+
+    /// The events that the rollups count.
+    async fn counted(&self) -> i64 {
+        let reply =
+            self.query.get("/v1/rollups/usage?grain=day&from=2026-01-01T00:00:00Z&measures=events").await.json();
+        reply["data"].as_array().unwrap().iter().filter_map(|row| row["events"].as_i64()).sum()
+    }
+
+    /// Uploads were taken in all the time, each event is there once, and all books say so.
+    async fn ends_with_everything(mut self) {
+        let books = (&mut self.load).await.unwrap().unwrap();
+        assert!(books.refused.is_empty() && books.unanswered.is_empty(), "uploads go on: {:?}", books.refused);
+        self.processors[0].settle().await;
+        let all = i64::try_from(books.acked.len()).unwrap();
+        let trouble = || format!("not all of {all} is there: {}", self.processors[0].log());
+        wait_until(Duration::from_secs(30), trouble, async || self.committed().await >= all).await;
+        assert_eq!(self.committed().await, all);
+        assert_eq!(self.query.number("SELECT count(DISTINCT event_id) FROM events").await, all);
+        assert_eq!(self.counted().await, all);
+        assert_books_balance(&self.query).await;
+        let brokers = [
+            self.ingest.metric("streamgauge_log_brokers{state=\"up\"}").await,
+            self.ingest.metric("streamgauge_log_brokers{state=\"down\"}").await,
+        ];
+        assert!(brokers[0].is_some_and(|up| up >= 1.0) && brokers[1] == Some(0.0), "{brokers:?}");
+        let (code, said) = run(self.processors[0].start(), "audit").await;
+        assert_eq!(code, 0, "{said}");
+        for server in self.processors.into_iter().chain([self.ingest, self.query]) {
+            assert!(server.stop().await.0.success());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_dies_under_load_is_replaced_by_its_standby_and_nothing_is_lost() {
     let Some((cluster, _alone)) = cluster().await else { return };
@@ -84,56 +153,50 @@ async fn a_database_that_dies_under_load_is_replaced_by_its_standby_and_nothing_
     first.make("start", None);
     second.make("standby", Some(&first));
     let address = Address::leading_to(&first).await;
-    let database = format!("postgres://streamgauge@{}/postgres", address.listens);
-    let role = |name: &str| cluster.role(name).variable("STREAMGAUGE_WAREHOUSE_URL", &database);
-    let ingest = role("ingest").start().await.unwrap();
-    let processors = [role("processor").start().await.unwrap(), role("processor").start().await.unwrap()];
-    let query = role("query").start().await.unwrap();
-    let plan = steady_load(&ingest);
-    let load = tokio::spawn(async move { load::run(&plan).await });
-    // Answers fail while the database is away.
-    let committed = async || {
-        let reply = query.try_sql(&json!({ "sql": "SELECT count(*) AS n FROM events" })).await.json();
-        reply["data"][0]["n"].as_i64().unwrap_or(0)
-    };
-    let more_than = async |before: i64| {
-        let trouble = || format!("nothing is committed any more: {}", processors[0].log());
-        wait_until(Duration::from_secs(40), trouble, async || committed().await > before).await;
-        committed().await
-    };
+    let roles = UnderLoad::start(&cluster, &address).await;
 
-    let before = more_than(400).await;
+    let before = roles.more_than(400).await;
     first.make("kill", None);
     tokio::time::sleep(Duration::from_secs(3)).await;
     second.make("promote", None);
     address.lead_to(&second);
-    let before = more_than(before).await;
+    let before = roles.more_than(before).await;
     // The same server again, after a crash of its own.
     second.make("kill", None);
     tokio::time::sleep(Duration::from_secs(2)).await;
     second.make("start", None);
     address.lead_to(&second);
-    more_than(before).await;
+    roles.more_than(before).await;
 
-    let books = load.await.unwrap().unwrap();
-    assert!(books.refused.is_empty() && books.unanswered.is_empty(), "uploads go on: {:?}", books.refused);
-    processors[0].settle().await;
-    let all = i64::try_from(books.acked.len()).unwrap();
-    let trouble = || format!("not all of {all} is there: {}", processors[0].log());
-    wait_until(Duration::from_secs(30), trouble, async || committed().await >= all).await;
-    assert_eq!(committed().await, all);
-    assert_eq!(query.number("SELECT count(DISTINCT event_id) FROM events").await, all);
-    assert_books_balance(&query).await;
-    let brokers = [
-        ingest.metric("streamgauge_log_brokers{state=\"up\"}").await,
-        ingest.metric("streamgauge_log_brokers{state=\"down\"}").await,
-    ];
-    assert!(brokers[0].is_some_and(|up| up >= 1.0) && brokers[1] == Some(0.0), "{brokers:?}");
-    let (code, said) = run(processors[0].start(), "audit").await;
-    assert_eq!(code, 0, "{said}");
-    for server in processors.into_iter().chain([ingest, query]) {
-        assert!(server.stop().await.0.success());
+    roles.ends_with_everything().await;
+    cluster.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_standby_lacks_that_was_behind_is_noticed_and_taken_in_again() {
+    let Some((cluster, _alone)) = cluster().await else { return };
+    let (first, second) = (Postgres::new(), Postgres::new());
+    first.make("start", None);
+    second.make("standby", Some(&first));
+    let address = Address::leading_to(&first).await;
+    let roles = UnderLoad::start(&cluster, &address).await;
+
+    let before = roles.more_than(400).await;
+    second.make("behind", Some(&first));
+    // Everybody reads commits that only the first one has, and remembers them.
+    let before = roles.more_than(before + 1600).await;
+    assert!(roles.counted().await >= before);
+    first.make("kill", None);
+    second.make("promote", None);
+    address.lead_to(&second);
+    roles.more_than(before).await;
+    for server in roles.processors.iter().chain([&roles.query]) {
+        let trouble = || format!("nobody noticed: {}", server.log());
+        let has_noticed = async || server.log().contains("the database lacks commits that were read from it");
+        wait_until(Duration::from_secs(20), trouble, has_noticed).await;
     }
+
+    roles.ends_with_everything().await;
     cluster.end().await.unwrap();
 }
 

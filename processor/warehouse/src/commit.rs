@@ -8,12 +8,12 @@ use schemas::Timestamp;
 use schemas::fold::measures::Bin;
 use schemas::rollups::Rollup;
 use thiserror::Error;
-use tokio::sync::watch;
 
 use crate::database::{Transaction, composed, places, sql};
 use crate::deltas::appended;
 use crate::lake::NewFile;
 use crate::open::Warehouse;
+use crate::read::DataFile;
 use crate::tables::LAKE_TABLES;
 
 /// Names a commit: the id of its DuckLake snapshot.
@@ -138,8 +138,8 @@ pub struct Commit {
     pub advances: Vec<Advance>,
     /// New files.
     pub files: Vec<NewFile>,
-    /// Files (by `data_file_id`) whose rows are in the new files; they must be live.
-    pub replaced_files: Vec<i64>,
+    /// Files whose rows are in the new files; they must be live.
+    pub replaced_files: Vec<DataFile>,
     /// Contributions to rollups.
     pub deltas: Vec<Delta>,
     /// New id runs.
@@ -214,7 +214,7 @@ impl Warehouse {
         let id = CommitId(snapshot.id);
         transaction.tell(id).await?;
         transaction.commit().await?;
-        announce(&self.shared.newest, id);
+        self.shared.history.announce(id);
         Ok(Committed { id, id_runs })
     }
 
@@ -228,15 +228,6 @@ impl Warehouse {
         advance_checkpoints(&mut transaction, advances).await?;
         Ok(transaction.commit().await?)
     }
-}
-
-/// Tells followers of a commit, unless they know of a newer one.
-pub(crate) fn announce(newest: &watch::Sender<CommitId>, commit: CommitId) {
-    newest.send_if_modified(|known| {
-        let is_newer = commit > *known;
-        *known = commit.max(*known);
-        is_newer
-    });
 }
 
 pub(crate) fn signed(value: u64) -> i64 {

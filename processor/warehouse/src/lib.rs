@@ -30,6 +30,7 @@ mod erased;
 mod event_rows;
 mod expire;
 mod followed_log;
+mod history;
 mod lake;
 mod listing;
 mod merge;

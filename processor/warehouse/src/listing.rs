@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::commit::{Commit, CommitError, SnapshotRow, count};
 use crate::database::{MAX_VALUES, Transaction, composed, places};
 use crate::lake::NewFile;
+use crate::read::DataFile;
 use crate::tables::{ColumnType, LAKE_TABLES, LakeTable};
 
 /// What a commit adds to a table's statistics; negative if it takes away.
@@ -50,25 +51,27 @@ pub(crate) async fn change_files(
 async fn end_files(
     transaction: &mut Transaction,
     snapshot: i64,
-    replaced: &[i64],
+    replaced: &[DataFile],
     changes: &mut BTreeMap<i64, Change>,
 ) -> Result<(), CommitError> {
     for replaced in replaced.chunks(MAX_VALUES - 1) {
         let list = places(1, replaced.len(), 2);
         let update = composed(format!(
             "UPDATE ducklake_data_file SET end_snapshot = $1 WHERE end_snapshot IS NULL AND data_file_id IN {list} \
-             RETURNING data_file_id, table_id, record_count, file_size_bytes"
+             RETURNING data_file_id, table_id, record_count, file_size_bytes, path"
         ));
-        let update = replaced.iter().fold(update.bind(snapshot), |update, file| update.bind(*file));
-        let mut ended: HashSet<i64> = HashSet::with_capacity(replaced.len());
+        let update = replaced.iter().fold(update.bind(snapshot), |update, file| update.bind(file.data_file_id));
+        let mut ended: HashMap<i64, String> = HashMap::with_capacity(replaced.len());
         for row in update.rows(transaction).await? {
-            ended.insert(row.get(0));
+            ended.insert(row.get(0), row.get(4));
             let change = changes.entry(row.get(1)).or_default();
             change.rows -= row.get::<i64>(2);
             change.bytes -= row.get::<i64>(3);
         }
-        if let Some(data_file_id) = replaced.iter().copied().find(|file| !ended.contains(file)) {
-            return Err(CommitError::Replaced { data_file_id });
+        // By its path, too: a database that lost commits gives their numbers to other files.
+        let is_ended = |file: &&DataFile| ended.get(&file.data_file_id).is_some_and(|path| file.path.ends_with(path));
+        if let Some(DataFile { data_file_id, .. }) = replaced.iter().find(|file| !is_ended(file)) {
+            return Err(CommitError::Replaced { data_file_id: *data_file_id });
         }
     }
     Ok(())

@@ -179,7 +179,7 @@ impl Warehouse {
             now,
             advances: Vec::new(),
             files,
-            replaced_files: group.iter().map(|file| file.data_file_id).collect(),
+            replaced_files: group.to_vec(),
             deltas: Vec::new(),
             id_runs: Vec::new(),
             state_files: Vec::new(),

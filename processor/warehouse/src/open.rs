@@ -14,6 +14,7 @@ use crate::commit::CommitId;
 use crate::database::postgres::{PostgresConfig, PostgresDatabase};
 use crate::database::sqlite::SqliteDatabase;
 use crate::database::{Database, Task};
+use crate::history::History;
 use crate::lake::{Lake, LakeLocation};
 use crate::read::Snapshot;
 
@@ -122,7 +123,7 @@ pub struct Warehouse {
 pub(crate) struct Shared {
     pub(crate) database: Database,
     pub(crate) lake: Lake,
-    pub(crate) newest: watch::Sender<CommitId>,
+    pub(crate) history: Arc<History>,
     /// The newest commit's file lists, read once per commit.
     pub(crate) snapshot: Mutex<Option<Arc<Snapshot>>>,
     /// Looks for commits of other processes.
@@ -156,12 +157,12 @@ impl Warehouse {
         let mut transaction = database.write_alone(Task::Catalogue).await.map_err(failed)?;
         let newest = prepare_catalogue(&mut transaction, &root).await.map_err(failed)??;
         transaction.commit().await.map_err(failed)?;
-        let newest = watch::Sender::new(newest);
+        let history = Arc::new(History::new(newest));
         let follower = match &database {
             Database::Sqlite(_) => None,
-            Database::Postgres(database) => Some(database.follow(newest.clone())),
+            Database::Postgres(database) => Some(database.follow(Arc::clone(&history))),
         };
-        let shared = Shared { database, lake, newest, snapshot: Mutex::new(None), follower };
+        let shared = Shared { database, lake, history, snapshot: Mutex::new(None), follower };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -171,10 +172,17 @@ impl Warehouse {
         &self.shared.lake
     }
 
-    /// The newest commit. Changes with every commit, of this process at once, of others within about a second.
+    /// The newest commit. Changes with every commit, of this process at once, of others within about a second. Falls only
+    /// if the database is replaced by an older one.
     #[must_use]
     pub fn newest_commit(&self) -> watch::Receiver<CommitId> {
-        self.shared.newest.subscribe()
+        self.shared.history.subscribe()
+    }
+
+    /// How often this process found the database replaced by one that lacked commits which had been read from it.
+    #[must_use]
+    pub fn database_replacements(&self) -> u64 {
+        self.shared.history.replaced()
     }
 
     /// From now on merging, expiring, collecting and backing up wait so long for another process that is at the files, instead of

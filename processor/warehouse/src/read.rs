@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::commit::CommitId;
 use crate::database::{Row, Transaction, sql};
+use crate::history::{LOOK, Look};
 use crate::lake::{FileName, Lake, Origin, ScanError};
 use crate::open::Warehouse;
 use crate::tables::{LAKE_TABLES, LakeTable};
@@ -51,6 +52,9 @@ pub enum ReadError {
 pub struct Snapshot {
     /// The commit.
     pub commit: CommitId,
+    /// How often this process found the database replaced by an older one until then: what is remembered by the number of
+    /// a commit is good for as long as this is the same.
+    pub replaced: u64,
     /// Live files by `table_id`.
     files: HashMap<i64, Arc<[DataFile]>>,
 }
@@ -70,7 +74,7 @@ impl Snapshot {
         };
         let files =
             self.files.iter().map(|(table_id, files)| (*table_id, files.iter().filter(is_news).cloned().collect()));
-        Self { commit: self.commit, files: files.collect() }
+        Self { files: files.collect(), ..*self }
     }
 }
 
@@ -96,6 +100,8 @@ pub struct DataFile {
 pub struct Read {
     pub(crate) transaction: Transaction,
     commit: CommitId,
+    /// How often the database was replaced until then.
+    replaced: u64,
     complete_through: Option<Timestamp>,
     warehouse: Warehouse,
 }
@@ -107,15 +113,17 @@ impl Warehouse {
     ///
     /// [`ReadError::Database`].
     pub async fn read(&self) -> Result<Read, ReadError> {
+        let known = self.shared.history.known();
         let mut transaction = self.shared.database.read().await?;
         // The first statement takes the snapshot.
-        let row =
-            sql("SELECT (SELECT max(snapshot_id) FROM ducklake_snapshot), (SELECT min(log_time_us) FROM checkpoint)")
-                .row(&mut transaction)
-                .await?;
-        let log_time_us: Option<i64> = row.get(1);
+        let row = sql(LOOK).bind(known.commit.0).row(&mut transaction).await?;
+        let commit = CommitId(row.get(0));
+        let look = Look { newest: commit, made_at: row.get(1), known_made_at: row.get(2) };
+        let replaced = self.shared.history.note(&known, look);
+        let log_time_us: Option<i64> = row.get(3);
         Ok(Read {
-            commit: CommitId(row.get(0)),
+            commit,
+            replaced,
             complete_through: log_time_us.filter(|us| *us > 0).map(Timestamp::from_micros),
             transaction,
             warehouse: self.clone(),
@@ -204,7 +212,7 @@ impl Read {
     ///
     /// [`ReadError::Database`].
     pub async fn snapshot(&mut self) -> Result<Arc<Snapshot>, ReadError> {
-        let cached = self.cache().clone();
+        let cached = self.cache().clone().filter(|snapshot| snapshot.replaced == self.replaced);
         if let Some(snapshot) = cached.as_ref().filter(|snapshot| snapshot.commit == self.commit) {
             return Ok(Arc::clone(snapshot));
         }
@@ -357,7 +365,7 @@ impl Read {
             }
         }
         let files = files.into_iter().map(|(table_id, of_table)| (table_id, of_table.into())).collect();
-        Ok(Snapshot { commit, files })
+        Ok(Snapshot { commit, replaced: self.replaced, files })
     }
 
     /// The files of an earlier list that are still live.

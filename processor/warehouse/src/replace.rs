@@ -21,8 +21,8 @@ const SEPARATOR: &str = "\0";
 pub struct Replacement {
     /// Files that hold the other rows of those that are replaced.
     pub files: Vec<NewFile>,
-    /// Numbers of the files that are replaced.
-    pub replaced_files: Vec<i64>,
+    /// The files that are replaced.
+    pub replaced_files: Vec<DataFile>,
     /// Column `revision` of the rows that are gone, by [name](row_name).
     pub revisions: HashMap<String, i32>,
 }
@@ -99,7 +99,7 @@ fn rewrite_without(
     if rest.num_rows() > 0 {
         replacement.files.push(write_again(lake, table, [&rest], now)?);
     }
-    replacement.replaced_files.push(file.data_file_id);
+    replacement.replaced_files.push(file.clone());
     Ok(())
 }
 

@@ -346,7 +346,7 @@ fn may_hold_old(table: &LakeTable, file: &DataFile, old: &Old) -> bool {
 #[derive(Debug, Default)]
 struct Step {
     files: Vec<NewFile>,
-    replaced_files: Vec<i64>,
+    replaced_files: Vec<DataFile>,
     rows: u64,
     erased: Erased,
     /// The last file that was looked at.
@@ -384,7 +384,7 @@ impl Step {
                 are_old(table, &all, old).iter().map(|is_old| is_old.map(|is_old| !is_old)).collect();
             self.files.push(write_again(lake, table, [&filter_record_batch(&all, &stays)?], now)?);
         }
-        self.replaced_files.push(file.data_file_id);
+        self.replaced_files.push(file.clone());
         self.rows += gone as u64;
         Ok(())
     }

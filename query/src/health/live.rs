@@ -76,7 +76,7 @@ impl Live {
     async fn news(&mut self) {
         let Some((told, at)) = self.told else { return };
         tokio::time::sleep_until(at + PACE).await;
-        let newer = self.newest.wait_for(|newest| *newest > told);
+        let newer = self.newest.wait_for(|newest| *newest != told);
         // An error means that the warehouse is closed, and the server about to be.
         let _ = tokio::time::timeout_at(at + PATIENCE, newer).await;
     }

@@ -53,10 +53,13 @@ struct Answers {
     uses: u64,
 }
 
+/// How often the database was replaced by an older one until then, and the commit: its number means nothing in another one.
+pub(super) type At = (u64, CommitId);
+
 #[derive(Debug)]
 struct Entry {
     given: Arc<Given>,
-    commit: CommitId,
+    at: At,
     used: u64,
 }
 
@@ -65,27 +68,27 @@ impl Kept {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// What was answered to this request, and at which commit.
-    pub(super) fn find(&self, request: &str) -> Option<(Arc<Given>, CommitId)> {
+    /// What was answered to this request, and when.
+    pub(super) fn find(&self, request: &str) -> Option<(Arc<Given>, At)> {
         let mut answers = self.answers();
         answers.uses += 1;
         let used = answers.uses;
         let entry = answers.by_request.get_mut(request)?;
         entry.used = used;
-        Some((Arc::clone(&entry.given), entry.commit))
+        Some((Arc::clone(&entry.given), entry.at))
     }
 
     /// Keeps an answer that is right at this commit, unless one is kept that is right at this or a later one.
-    pub(super) fn keep(&self, request: String, given: &Arc<Given>, commit: CommitId) {
+    pub(super) fn keep(&self, request: String, given: &Arc<Given>, at: At) {
         if given.bytes() > MAX_ANSWER_BYTES {
             return;
         }
         let mut answers = self.answers();
-        if answers.by_request.get(&request).is_some_and(|entry| entry.commit >= commit) {
+        if answers.by_request.get(&request).is_some_and(|entry| entry.at >= at) {
             return;
         }
         answers.uses += 1;
-        let entry = Entry { given: Arc::clone(given), commit, used: answers.uses };
+        let entry = Entry { given: Arc::clone(given), at, used: answers.uses };
         answers.bytes += request.len() + given.bytes();
         answers.remove(&request);
         answers.by_request.insert(request, entry);
@@ -116,23 +119,30 @@ mod tests {
     }
 
     fn found(kept: &Kept, request: &str) -> Option<(usize, i64)> {
-        kept.find(request).map(|(given, commit)| (given.bytes(), commit.0))
+        kept.find(request).map(|(given, (_, commit))| (given.bytes(), commit.0))
+    }
+
+    fn at(commit: i64) -> At {
+        (0, CommitId(commit))
     }
 
     #[test]
     fn the_newest_answer_stays_and_what_was_not_used_for_longest_goes() {
         let kept = Kept::default();
-        kept.keep("a".into(), &csv("one"), CommitId(5));
-        kept.keep("a".into(), &csv("older"), CommitId(4));
+        kept.keep("a".into(), &csv("one"), at(5));
+        kept.keep("a".into(), &csv("older"), at(4));
         assert_eq!(found(&kept, "a"), Some((3, 5)));
-        kept.keep("huge".into(), &csv(&"x".repeat(MAX_ANSWER_BYTES + 1)), CommitId(5));
+        kept.keep("b".into(), &csv("one"), at(5));
+        kept.keep("b".into(), &csv("after it was replaced"), (1, CommitId(3)));
+        assert_eq!(found(&kept, "b"), Some((21, 3)));
+        kept.keep("huge".into(), &csv(&"x".repeat(MAX_ANSWER_BYTES + 1)), at(5));
         assert_eq!(found(&kept, "huge"), None);
         let large = csv(&"x".repeat(MAX_ANSWER_BYTES));
         for number in 0..7 {
-            kept.keep(format!("large {number}"), &large, CommitId(6));
+            kept.keep(format!("large {number}"), &large, at(6));
         }
         assert!(found(&kept, "a").is_some() && found(&kept, "large 0").is_some());
-        kept.keep("large 7".into(), &large, CommitId(6));
+        kept.keep("large 7".into(), &large, at(6));
         assert_eq!(found(&kept, "large 1"), None, "the only one that was not used since");
         assert!(found(&kept, "a").is_some() && found(&kept, "large 0").is_some() && found(&kept, "large 7").is_some());
         assert!(kept.answers().bytes <= MAX_BYTES);

@@ -8,19 +8,19 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::{Task, migration};
-use crate::commit::{CommitId, announce};
+use crate::commit::CommitId;
+use crate::history::{History, LOOK, Look};
 use crate::open::OpenError;
 
 /// The oldest server that is supported, as `server_version_num` tells it.
@@ -216,12 +216,12 @@ impl PostgresDatabase {
     }
 
     /// Follows the commits of all processes until the returned task is aborted or the database closed.
-    pub(crate) fn follow(&self, newest: watch::Sender<CommitId>) -> AbortHandle {
+    pub(crate) fn follow(&self, history: Arc<History>) -> AbortHandle {
         let (pool, limit) = (self.readers.clone(), self.limit);
         let following = async move {
             let mut sees = true;
             while !pool.is_closed() {
-                let Err(error) = follow(&pool, limit, &newest, &mut sees).await;
+                let Err(error) = follow(&pool, limit, &history, &mut sees).await;
                 if sees && !pool.is_closed() {
                     tracing::warn!(%error, "commits of other processes are not seen until the database answers");
                 }
@@ -253,18 +253,15 @@ const fn number_of(task: Task) -> i32 {
 }
 
 /// Tells of new commits: at once when one says so, and at the latest with the next sweep.
-async fn follow(
-    pool: &PgPool,
-    limit: Duration,
-    newest: &watch::Sender<CommitId>,
-    sees: &mut bool,
-) -> Result<Infallible, sqlx::Error> {
+async fn follow(pool: &PgPool, limit: Duration, history: &History, sees: &mut bool) -> Result<Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     limited(limit, listener.listen(CHANNEL)).await?;
     loop {
-        let last = sqlx::query_scalar("SELECT max(snapshot_id) FROM ducklake_snapshot");
-        let last: Option<i64> = limited(limit, last.fetch_one(&mut listener)).await?;
-        announce(newest, CommitId(last.unwrap_or(0)));
+        let known = history.known();
+        let look = sqlx::query_as(LOOK).bind(known.commit.0);
+        let (newest, made_at, known_made_at, _): (_, _, _, Option<i64>) =
+            limited(limit, look.fetch_one(&mut listener)).await?;
+        history.note(&known, Look { newest: CommitId(newest), made_at, known_made_at });
         *sees = true;
         if let Ok(heard) = timeout(SWEEP, listener.try_recv()).await {
             heard?;

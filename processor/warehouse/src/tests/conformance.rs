@@ -156,8 +156,11 @@ pub(crate) async fn a_commit_moves_everything_or_nothing(place: Place) {
     assert!(matches!(refused, CommitError::Fenced { log_partition: 0, expected: 0, .. }), "{refused}");
     assert_eq!(setup.counted().await, (5, 5));
     // A file to replace that is not live any more: the deltas of that commit are not there either.
-    let torn = Commit { replaced_files: vec![4711], ..setup.commit(1, 9, at(2)) };
-    assert!(matches!(setup.warehouse.commit(&torn).await, Err(CommitError::Replaced { data_file_id: 4711 })));
+    let file = setup.warehouse.read().await.unwrap().snapshot().await.unwrap().files(&QUARANTINE)[0].clone();
+    for gone in [DataFile { data_file_id: 4711, ..file.clone() }, DataFile { path: "b.parquet".into(), ..file }] {
+        let torn = Commit { replaced_files: vec![gone], ..setup.commit(1, 9, at(2)) };
+        assert!(matches!(setup.warehouse.commit(&torn).await, Err(CommitError::Replaced { .. })));
+    }
     assert_eq!(setup.counted().await, (5, 5));
     let second = setup.land(1, 2, at(3)).await;
     assert_eq!(second, CommitId(first.0 + 1));
