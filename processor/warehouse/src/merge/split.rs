@@ -30,12 +30,25 @@ pub(super) fn split(table: &LakeTable, batches: Vec<RecordBatch>) -> Result<Vec<
     {
         return Ok(vec![batches]);
     }
-    let sources: Vec<&RecordBatch> = batches.iter().collect();
     let sorted = |places: &mut Vec<Place>| {
         places.sort_by_key(key);
-        Ok(vec![interleave_record_batch(&sources, places)?])
+        rows_at(&batches, places)
     };
     parts.iter_mut().map(sorted).collect()
+}
+
+/// Rows that stay side by side in so many on average are not copied.
+const MIN_RUN_ROWS: usize = 8;
+
+/// The rows at these places.
+fn rows_at(batches: &[RecordBatch], places: &[Place]) -> Result<Vec<RecordBatch>, ArrowError> {
+    let runs: Vec<&[Place]> =
+        places.chunk_by(|(batch, row), (next_batch, next)| batch == next_batch && row + 1 == *next).collect();
+    if runs.len() * MIN_RUN_ROWS <= places.len() {
+        let run = |run: &[Place]| batches[run[0].0].slice(run[0].1, run.len());
+        return Ok(runs.into_iter().map(run).collect());
+    }
+    Ok(vec![interleave_record_batch(&batches.iter().collect::<Vec<_>>(), places)?])
 }
 
 /// What each row is sorted by.
@@ -117,6 +130,17 @@ mod tests {
     fn events_of_a_project_lie_side_by_side_in_the_order_in_which_they_came() {
         let batches = vec![events(&[("b", 9, 1), ("a", 8, 2), ("b", 3, 3)]), events(&[("a", 1, 4), ("b", 2, 5)])];
         assert_eq!(numbers(&EVENTS, "seq", batches), [[2, 4, 1, 3, 5]]);
+    }
+
+    #[test]
+    fn rows_that_stay_side_by_side_are_not_copied() {
+        let many = i64::try_from(MIN_RUN_ROWS).unwrap();
+        let of = |project, seqs: std::ops::Range<i64>| events(&seqs.map(|seq| (project, 0, seq)).collect::<Vec<_>>());
+        let batches = vec![of("b", 0..many), of("a", many..3 * many)];
+        let parts = split(&EVENTS, batches.clone()).unwrap();
+        assert_eq!(parts, [[batches[1].clone(), batches[0].clone()]]);
+        let seqs = |batch: &RecordBatch| batch["seq"].to_data().buffers()[0].as_ptr();
+        assert_eq!(parts[0].iter().map(seqs).collect::<Vec<_>>(), [seqs(&batches[1]), seqs(&batches[0])]);
     }
 
     #[test]
