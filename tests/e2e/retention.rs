@@ -7,12 +7,13 @@ use rig::server::{Start, wait_until};
 use rig::{Device, Server};
 use serde_json::{Value, json};
 
+use crate::cluster::cluster;
 use crate::views::{base, session, upload_at};
 use crate::{numbers, start};
 
-/// A server that keeps events for 20 days.
-fn how() -> Start {
-    start()
+/// Keeps events for 20 days.
+fn how(start: Start) -> Start {
+    start
         .test_clock()
         .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "150ms")
         .variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "300ms")
@@ -67,29 +68,27 @@ async fn assert_audit_balances(server: &Server) {
     assert_eq!((output.status.code(), &said["balances"]), (Some(0), &json!(true)), "{said}");
 }
 
-#[tokio::test]
-async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild_is_the_same() {
-    let server = how().start().await.unwrap();
+/// What is too old is suppressed, and what gets too old is erased.
+async fn old_events_go(server: &Server) {
     let (days, mut device) = (TimeDelta::days, Device::new());
     let first = session(&mut device, base());
-    let told = results(&server, &first, base() + TimeDelta::minutes(5), "first").await;
+    let told = results(server, &first, base() + TimeDelta::minutes(5), "first").await;
     assert!(told.iter().all(|result| result == "stored"), "{told:?}");
     // More unknown kinds in one record than the ledger counts by name.
     let at = base() + TimeDelta::minutes(6);
     let unknown: Vec<Value> = (0..60).map(|n| device.event(&format!("custom.kind{n}"), at, json!({}))).collect();
-    upload_at(&server, &unknown, at).await;
+    upload_at(server, &unknown, at).await;
     server.settle().await;
     assert_eq!(server.number("SELECT sum(events) FROM ledger WHERE type = 'other'").await, 10);
-    upload_at(&server, &session(&mut Device::new(), base() + days(15)), base() + days(15) + TimeDelta::minutes(5))
-        .await;
+    upload_at(server, &session(&mut Device::new(), base() + days(15)), base() + days(15) + TimeDelta::minutes(5)).await;
 
     // Too old when it arrives, once and again; what is just young enough is taken in.
     let late = |id: &str, at| rig::device::with(Device::new().event("layout.saved", at, json!({})), "id", id);
     let (now, old) = (base() + days(15) + TimeDelta::hours(1), late("old", base() - days(6)));
     let two = [old.clone(), late("young", base() - days(4))];
-    assert_eq!(results(&server, &two, now, "late").await, ["suppressed expired", "stored"]);
-    assert_eq!(results(&server, &[old], now, "again").await, ["suppressed expired"]);
-    assert_eq!(of_outcome(&server, "suppressed", "expired").await, 2);
+    assert_eq!(results(server, &two, now, "late").await, ["suppressed expired", "stored"]);
+    assert_eq!(results(server, &[old], now, "again").await, ["suppressed expired"]);
+    assert_eq!(of_outcome(server, "suppressed", "expired").await, 2);
     assert_eq!(server.number("SELECT count(*) FROM events WHERE event_id = 'old'").await, 0);
     assert_eq!(server.number("SELECT sum(suppressed) FROM records").await, 2);
 
@@ -98,10 +97,10 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     let usage = server.number("SELECT sum(events) FROM rollup_usage_day").await;
     let views = server.number("SELECT count(*) FROM views").await;
     let end = base() + days(23);
-    pass_time(&server, end).await;
+    pass_time(server, end).await;
     let trouble = || format!("nothing was taken away: {}", server.log());
     let erased = i64::try_from(first.len()).unwrap() + 60 + 1;
-    wait_until(Duration::from_secs(20), trouble, async || of_outcome(&server, "erased", "expired").await == erased)
+    wait_until(Duration::from_secs(20), trouble, async || of_outcome(server, "erased", "expired").await == erased)
         .await;
     assert_eq!(server.number("SELECT count(*) FROM events").await, stored + 64 - erased);
     let of_then =
@@ -109,10 +108,10 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     assert_eq!(server.number(of_then).await, 0);
     assert_eq!(server.number("SELECT sum(events) FROM rollup_usage_day").await, usage + 64, "rollups are kept");
     assert!(server.number("SELECT count(*) FROM views").await >= views);
-    let told = receipt(&server, "first").await;
+    let told = receipt(server, "first").await;
     assert!(told.iter().all(|result| result == "erased expired"), "{told:?}");
     // A copy does not come back.
-    let again = results(&server, &first[..3], end, "copy").await;
+    let again = results(server, &first[..3], end, "copy").await;
     assert!(again.iter().all(|result| result == "suppressed expired"), "{again:?}");
     assert_eq!(server.number("SELECT count(*) FROM events").await, stored + 64 - erased);
 
@@ -126,8 +125,14 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     );
     assert_eq!(server.metric("streamgauge_unaccounted_events").await, Some(0.0));
     assert!(server.metric("streamgauge_oldest_row_age_seconds{table=\"events\"}").await.unwrap() > 0.0);
-    assert_audit_balances(&server).await;
+    assert_audit_balances(server).await;
+    assert_eq!(server.log_lines("ERROR"), Vec::<String>::new());
+}
 
+#[tokio::test]
+async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild_is_the_same() {
+    let server = how(start()).start().await.unwrap();
+    old_events_go(&server).await;
     let before = numbers(&server).await;
     let stopped = server.stop().await.1;
     let output = stopped.command().args(["rebuild", "--json"]).output().await.unwrap();
@@ -140,9 +145,19 @@ async fn what_is_too_old_is_suppressed_what_gets_too_old_is_erased_and_a_rebuild
     assert_eq!(server.log_lines("ERROR"), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_old_goes_from_a_cluster_and_from_a_bucket() {
+    let Some((cluster, _alone)) = cluster().await else { return };
+    let cluster = cluster.in_bucket();
+    let server = how(cluster.role("serve")).start().await.unwrap();
+    old_events_go(&server).await;
+    assert!(server.stop().await.0.success());
+    cluster.end().await.unwrap();
+}
+
 #[tokio::test]
 async fn once_records_are_gone_a_rebuild_is_refused_and_changes_nothing() {
-    let start = how()
+    let start = how(start())
         .variable("STREAMGAUGE_RETENTION__RECORDS", "14d")
         .variable("STREAMGAUGE_RETENTION__EVENTS", "7d")
         .variable("STREAMGAUGE_RETENTION__QUARANTINE", "7d");

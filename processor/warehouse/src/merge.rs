@@ -31,7 +31,7 @@ pub struct MergePolicy {
     pub max_rows: i64,
     /// .. this many bytes of files ..
     pub max_bytes: u64,
-    /// .. and this many bytes as they are in memory, which is held about three times.
+    /// .. and this many bytes as they are in memory, which is held about twice.
     pub max_plain_bytes: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::simulate::timeline::{Act, Deed, Device, Layout, MINUTE_MS, Ms, Sessio
 /// Draws a session that begins at `start`.
 pub(super) fn draw(device: &Device, start: Ms, random: &mut Random) -> Session {
     let session = Session { id: random.uuid(), layouts: Vec::new(), acts: Vec::new(), views: Vec::new() };
-    let mut script = Script { device, random, instants: Instants::default(), session, now: start };
+    let mut script = Script { device, random, instants: Instants::default(), session, now: start, template: None };
     match device.tongue {
         Tongue::Native => script.native(),
         Tongue::Cmcd => script.cmcd(),
@@ -60,7 +60,14 @@ struct Script<'a> {
     instants: Instants,
     session: Session,
     now: Ms,
+    /// What the first layout is made from.
+    template: Option<&'static str>,
 }
+
+/// What is drawn beside the rest of a session, and changes nothing that is drawn for it.
+const TEMPLATES: u64 = 1;
+const SAMPLES: u64 = 2;
+const SIGN_IN: u64 = 3;
 
 impl Script<'_> {
     /// Something happens at `wanted` or just after it, and time goes on from there.
@@ -83,6 +90,10 @@ impl Script<'_> {
         if self.random.chance(50) {
             self.act(self.now + 40, Deed::Opened);
         }
+        if self.random.part(SIGN_IN).chance(8) {
+            self.act(self.now + 20, Deed::SignedIn);
+        }
+        self.templates();
         let close = Close::of(self.random);
         let has_pause = self.random.chance(12);
         if has_pause {
@@ -96,6 +107,19 @@ impl Script<'_> {
         }
         self.layouts(close);
         self.close(close);
+    }
+
+    /// Some look at templates first; of these some make their layout from one.
+    fn templates(&mut self) {
+        let mut random = self.random.part(TEMPLATES);
+        if !random.chance(30) {
+            return;
+        }
+        self.act(self.now + 30, Deed::TemplateViewed);
+        if random.chance(50) {
+            self.act(self.now + 700, Deed::TemplateUsed { template: words::TEMPLATE });
+        }
+        self.template = random.chance(40).then_some(words::TEMPLATE);
     }
 
     fn change_network(&mut self, from: &'static str) {
@@ -144,7 +168,11 @@ impl Script<'_> {
         let to = self.session.layouts.len();
         self.session.layouts.push(Layout { id: self.random.uuid(), kind, slots });
         let wanted = self.now + self.random.between(5, 300);
-        let deed = if to == 0 { Deed::LayoutCreated { layout: to } } else { Deed::LayoutSwitched { from: to - 1, to } };
+        let deed = if to == 0 {
+            Deed::LayoutCreated { layout: to, template: self.template }
+        } else {
+            Deed::LayoutSwitched { from: to - 1, to }
+        };
         self.act(wanted, deed);
     }
 
@@ -195,6 +223,11 @@ impl Script<'_> {
         for number in 1..=(until - from) / MINUTE_MS {
             let at = self.instants.take(from + number * MINUTE_MS);
             self.session.acts.push(Act { at, deed: Deed::Heartbeat });
+        }
+        let mut random = self.random.part(SAMPLES);
+        if random.chance(40) {
+            let deed = Deed::Sampled { thermal: random.pick(&words::THERMAL_STATES) };
+            self.within(from, until - 1, deed);
         }
         for _ in 0..self.random.below(4) {
             let deed = match self.random.below(6) {

@@ -99,5 +99,11 @@ pub(super) const ERRORS: [(&str, &str); 6] = [
 /// What a user leaves a view for.
 pub(super) const EXITS: [&str; 5] = ["user_choice", "removed", "completed", "stream_ended", "network_issue"];
 
+/// Thermal states.
+pub(super) const THERMAL_STATES: [&str; 4] = ["nominal", "fair", "serious", "critical"];
+
+/// What layouts are made from.
+pub(super) const TEMPLATE: &str = "duo";
+
 /// Features.
 pub(super) const FEATURES: [&str; 4] = ["favorites", "picture_in_picture", "chat_overlay", "quick_switch"];

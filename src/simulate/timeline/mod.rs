@@ -114,9 +114,15 @@ pub(super) enum Deed {
         from: &'static str,
         to: &'static str,
     },
+    SignedIn,
+    TemplateViewed,
+    TemplateUsed {
+        template: &'static str,
+    },
     /// The first layout; a place in [`Session::layouts`].
     LayoutCreated {
         layout: usize,
+        template: Option<&'static str>,
     },
     LayoutSwitched {
         from: usize,
@@ -131,6 +137,9 @@ pub(super) enum Deed {
         stream: Stream,
     },
     MemoryWarning,
+    Sampled {
+        thermal: &'static str,
+    },
     AppError,
     Backgrounded,
     Foregrounded,

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::grid::{Minute, Tally};
 use super::heard::Heard;
 use super::places::{Dims, Places};
-use crate::simulate::timeline::{Device, HOUR_MS, Ms, Session, Tongue};
+use crate::simulate::timeline::{Deed, Device, HOUR_MS, Ms, Session, Tongue};
 
 /// Quarters of an hour are what slices are of.
 const SLICE_MIN: i64 = 15;
@@ -18,6 +20,18 @@ struct Arrivals {
     uploads: i64,
     /// Events of one install are in one record; of others nobody but the server knows who shares one.
     records_at_most: i64,
+}
+
+/// Native sessions in which templates are looked at.
+#[derive(Debug, Default, Serialize)]
+struct Templates {
+    sessions: i64,
+    /// In which one is used.
+    used: i64,
+    /// Or a layout is made from one.
+    converted: i64,
+    /// The persons who use one.
+    users: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +46,11 @@ pub(super) struct Beside {
     gaps: BTreeMap<String, i64>,
     /// Of each device: its clock − true time, ms; its events that arrive.
     clocks: Vec<(i64, usize)>,
+    templates: Templates,
+    /// Guests that say who they are.
+    signed_in: BTreeSet<Uuid>,
+    /// By platform of the device and thermal state: samples, and the installs that they are of.
+    thermal: BTreeMap<[&'static str; 2], (i64, BTreeSet<Uuid>)>,
     /// By hour of arrival, since 1970.
     arrivals: BTreeMap<i64, Arrivals>,
 }
@@ -67,6 +86,31 @@ impl Beside {
         }
     }
 
+    /// What arrives of templates, samples and users.
+    pub(super) fn add_acts(&mut self, device: &Device, session: &Session) {
+        let did = |is_it: fn(&Deed) -> bool| session.acts.iter().any(|act| is_it(&act.deed));
+        let is_used = did(|deed| matches!(deed, Deed::TemplateUsed { .. }));
+        if is_used || did(|deed| *deed == Deed::TemplateViewed) {
+            let is_made = did(|deed| matches!(deed, Deed::LayoutCreated { template: Some(_), .. }));
+            self.templates.sessions += 1;
+            self.templates.used += i64::from(is_used);
+            self.templates.converted += i64::from(is_used || is_made);
+        }
+        if is_used {
+            self.templates.users.insert(format!("anon:{}", device.anon));
+        }
+        if did(|deed| *deed == Deed::SignedIn) {
+            self.signed_in.insert(device.anon);
+        }
+        for act in &session.acts {
+            if let Deed::Sampled { thermal } = act.deed {
+                let (samples, installs) = self.thermal.entry([device.platform, thermal]).or_default();
+                *samples += 1;
+                installs.insert(device.install);
+            }
+        }
+    }
+
     pub(super) fn add_clock(&mut self, device: &Device, events: usize) {
         if !device.stays_open {
             self.clocks.push((device.skew_ms, events));
@@ -94,7 +138,14 @@ impl Beside {
             let Arrivals { uploads, records_at_most } = arrivals;
             json!({ "hour": hour, "uploads": uploads, "records_at_most": records_at_most })
         });
+        let thermal = self
+            .thermal
+            .iter()
+            .map(|(key, (samples, installs))| json!({ "key": key, "samples": samples, "installs": installs.len() }));
         Map::from_iter([
+            ("templates".to_owned(), json!(self.templates)),
+            ("signed_in".to_owned(), json!(self.signed_in.len())),
+            ("thermal".to_owned(), thermal.collect()),
             ("models".to_owned(), models.collect()),
             ("watched".to_owned(), watched.collect()),
             ("active".to_owned(), json!(self.active)),

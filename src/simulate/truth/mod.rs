@@ -61,6 +61,7 @@ impl Truth {
         for session in &device.sessions {
             let heard = heard::of(device, session, lost);
             self.beside.add_numbers(device, session, &heard);
+            self.beside.add_acts(device, &heard.session);
             for (at, [code, domain, severity]) in &heard.errors {
                 self.error(device, *at, ["playback", code, domain, severity]);
             }

@@ -192,7 +192,7 @@ impl<'a> Places<'a> {
             match act.deed {
                 Deed::Context { network: now } => (is_described, network) = (true, now),
                 Deed::NetworkChanged { to, .. } => network = to,
-                Deed::LayoutCreated { layout: now } | Deed::LayoutSwitched { to: now, .. } => {
+                Deed::LayoutCreated { layout: now, .. } | Deed::LayoutSwitched { to: now, .. } => {
                     layout_type = session.layouts[now].kind;
                 }
                 _ => {}

@@ -87,7 +87,7 @@ fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to)
     }
     if places.device.tongue == Tongue::Native {
         let entered = session.acts.iter().filter(|act| is_within(act.at)).filter_map(|act| match act.deed {
-            Deed::LayoutCreated { layout } | Deed::LayoutSwitched { to: layout, .. } => Some(layout),
+            Deed::LayoutCreated { layout, .. } | Deed::LayoutSwitched { to: layout, .. } => Some(layout),
             _ => None,
         });
         let shown = places.shown.iter().filter(|(at, _)| is_within(*at)).map(|(_, layout)| *layout);

@@ -72,9 +72,17 @@ fn deed(device: &Device, session: &Session, at: Ms, deed: Deed) -> Draft {
             }),
         ),
         Deed::NetworkChanged { from, to } => ("device.network_changed", json!({ "from": from, "to": to })),
-        Deed::LayoutCreated { layout: place } => {
+        Deed::SignedIn => (
+            "identity.signed_in",
+            json!({ "anonid": device.anon, "userid": format!("user-{}", device.install), "method": "apple" }),
+        ),
+        Deed::TemplateViewed => ("template.viewed", json!({})),
+        Deed::TemplateUsed { template } => ("template.used", json!({ "template_id": template })),
+        Deed::LayoutCreated { layout: place, template } => {
             of = Some(layout(place).id);
-            ("layout.created", json!({ "layout_type": layout(place).kind, "slots": layout(place).slots }))
+            let mut data = json!({ "layout_type": layout(place).kind, "slots": layout(place).slots });
+            extend(&mut data, json!({ "from_template": template }));
+            ("layout.created", data)
         }
         Deed::LayoutSwitched { from, to } => {
             of = Some(layout(to).id);
@@ -94,6 +102,10 @@ fn deed(device: &Device, session: &Session, at: Ms, deed: Deed) -> Draft {
             ("stream.added", json!({ "stream_id": stream.id, "stream_platform": stream.platform, "source": "search" }))
         }
         Deed::MemoryWarning => ("app.memory_warning", json!({ "resident_mb": 812 })),
+        Deed::Sampled { thermal } => (
+            "device.performance_sampled",
+            json!({ "cpu_pct": 118.5, "memory_mb": 640, "thermal": thermal, "battery_pct": 61.5, "fps": 58 }),
+        ),
         Deed::AppError => {
             ("app.error", json!({ "code": "SYNC_409", "domain": "sync", "context": "library", "retryable": true }))
         }

@@ -165,6 +165,7 @@ impl Truth {
         self.exits(asking).await;
         self.errors(asking).await;
         self.persons(asking).await;
+        self.templates_and_samples(asking).await;
         self.layouts(asking).await;
         self.latencies(asking).await;
         self.models(asking).await;

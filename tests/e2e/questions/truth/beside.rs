@@ -23,6 +23,9 @@ pub(super) struct Beside {
     watched: Vec<Watched>,
     active: BTreeMap<String, BTreeSet<i64>>,
     gaps: BTreeMap<String, i64>,
+    templates: Templates,
+    signed_in: i64,
+    thermal: Vec<Thermal>,
     clocks: Vec<Clock>,
     arrivals: Vec<Arrivals>,
 }
@@ -38,6 +41,22 @@ struct Model {
 struct Watched {
     session_id: String,
     layout_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Templates {
+    sessions: i64,
+    used: i64,
+    converted: i64,
+    users: BTreeSet<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Thermal {
+    /// Platform of the device, state.
+    key: [String; 2],
+    samples: i64,
+    installs: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,7 +107,7 @@ impl Truth {
                 let persons: Vec<(i64, i64)> = known(until).filter(|(_, last)| *last >= since).collect();
                 let new = persons.iter().filter(|(first, _)| *first >= since).count();
                 if !persons.is_empty() {
-                    // Nobody signs in.
+                    // Who they say they are is not verified.
                     truth.push(json!({
                         "days": days, "persons": persons.len(), "guests": persons.len(), "signed_in": 0,
                         "new": new, "returning": persons.len() - new,
@@ -101,24 +120,51 @@ impl Truth {
         let local_day = |minute: i64| (minute + i64::from(AHEAD_S) / 60).div_euclid(DAY_MIN);
         let (from, until) = (minute_of(asking.from), minute_of(asking.to));
         let first = |slices: &BTreeSet<i64>| *slices.first().unwrap() * SLICE_MIN;
-        let came: Vec<_> = active.values().filter(|slices| (from..until).contains(&first(slices))).collect();
-        let returns = |days: i64| {
-            let is_back = |slices: &&&BTreeSet<i64>| {
-                slices.iter().any(|slice| local_day(slice * SLICE_MIN) == local_day(first(slices)) + days)
-            };
-            float(i64::try_from(came.iter().filter(is_back).count()).unwrap())
-        };
-        let persons = i64::try_from(came.len()).unwrap();
+        let came = |slices: &BTreeSet<i64>| (from..until).contains(&first(slices));
         let rows = answer(asking, "retention").await;
-        assert_eq!((rows.len(), number(&rows[0], "persons")), (1, persons));
-        assert!(returns(1) > 0.0, "nobody came back the next local day");
-        for (column, days) in [("d1", 1), ("d7", 7), ("d30", 30)] {
-            assert_ratio(column, &rows[0][column], Some(returns(days) / float(persons)));
+        let (mut persons, mut next_day) = (0, 0.0);
+        for (row, uses_templates) in rows.iter().zip([false, true]) {
+            let is_of = |person: &String| self.beside.templates.users.contains(person) == uses_templates;
+            let came = active.iter().filter(|(person, slices)| is_of(person) && came(slices));
+            let came: Vec<&BTreeSet<i64>> = came.map(|(_, slices)| slices).collect();
+            let returns = |days: i64| {
+                let is_back = |slices: &&&BTreeSet<i64>| {
+                    slices.iter().any(|slice| local_day(slice * SLICE_MIN) == local_day(first(slices)) + days)
+                };
+                float(i64::try_from(came.iter().filter(is_back).count()).unwrap())
+            };
+            let of_these = i64::try_from(came.len()).unwrap();
+            assert_eq!((&row["uses_templates"], number(row, "persons")), (&json!(uses_templates), of_these));
+            for (column, days) in [("d1", 1), ("d7", 7), ("d30", 30)] {
+                assert_ratio(column, &row[column], Some(returns(days) / float(of_these)));
+            }
+            persons += of_these;
+            next_day += returns(1);
         }
-        assert_eq!(answer(asking, "sign-ins").await, [json!({ "guests": persons, "signed_in": 0 })]);
+        assert!(rows.len() == 2 && next_day > 0.0, "nobody came back the next local day: {rows:?}");
+        // The fleet is not older than seven days.
+        let signed_in = self.beside.signed_in;
+        assert!(0 < signed_in && signed_in < persons);
+        assert_eq!(answer(asking, "sign-ins").await, [json!({ "guests": persons, "signed_in": signed_in })]);
         for row in answer(asking, "errors").await {
             assert!(minute_of(text(&row, "first_seen")) <= minute_of(text(&row, "last_seen")), "{row}");
         }
+    }
+
+    /// Who looks at templates, and how warm devices get.
+    pub(super) async fn templates_and_samples(&self, asking: &Asking<'_>) {
+        let Templates { sessions, used, converted, .. } = self.beside.templates;
+        assert!(0 < used && used < converted && converted < sessions);
+        let rows = answer(asking, "templates").await;
+        assert_eq!(rows.len(), 1);
+        for (column, truth) in [("sessions", sessions), ("used", used), ("converted", converted)] {
+            assert_eq!(number(&rows[0], column), truth, "{column}");
+        }
+        assert_ratio("conversion", &rows[0]["conversion"], Some(float(converted) / float(sessions)));
+        let row = |Thermal { key: [platform, thermal], samples, installs }: &Thermal| json!({ "device_platform": platform, "thermal": thermal, "samples": samples, "installs": installs });
+        let truth: Vec<Value> = self.beside.thermal.iter().map(row).collect();
+        assert!(truth.len() > 4, "{truth:?}");
+        assert_eq!(answer(asking, "thermal").await, truth);
     }
 
     /// By model of the device and number of tiles. CMCD and the app's feed tell no model.
