@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use event_log::LogRecord;
 use schemas::{Timestamp, record};
+use tokio::task::JoinHandle;
 use warehouse::{
     Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, RetentionPolicy, Warehouse,
 };
@@ -27,6 +28,15 @@ const FOLD_BYTES: usize = 1 << 20;
 const ENCODED_BYTES: usize = 4 << 20;
 /// Id runs are merged so often per commit at most: what has piled up must not hold up the next commits.
 const RUN_MERGES: usize = 4;
+
+/// What is done while a commit is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meanwhile {
+    /// What was polled is folded for the next one.
+    Fold,
+    /// Nothing: afterwards nothing must be pending.
+    Wait,
+}
 
 /// Everything that is void once an assignment ends.
 #[derive(Debug)]
@@ -175,13 +185,15 @@ impl Assignment {
         Ok(())
     }
 
-    /// Commits what is folded. Afterwards, or after an error, nothing of it is pending.
+    /// Commits what is folded. Afterwards, or after an error, nothing of it is pending; what is folded meanwhile is, and
+    /// void after an error.
     pub(crate) async fn commit(
         &mut self,
         warehouse: &Warehouse,
         config: &ProcessorConfig,
         metrics: &ProcessorMetrics,
         now: Timestamp,
+        meanwhile: Meanwhile,
     ) -> Result<Step, RunError> {
         let timer = metrics.commit_duration_seconds.start_timer();
         self.pending_since = None;
@@ -202,7 +214,7 @@ impl Assignment {
         let encode = metrics.stage_duration_seconds.with_label_values(&["encode"]).start_timer();
         let files = files::write_rows(lake, &name, pending.rows.take()?)?;
         std::mem::swap(&mut self.pending.rows, &mut pending.rows);
-        let id_runs = files::write_id_runs(lake, &name, self.partitions.values())?;
+        let id_runs = files::write_id_runs(lake, &name, self.partitions.values_mut())?;
         let state_files = if self.last_state.is_some_and(|last| last.elapsed() < config.state_interval) {
             Vec::new()
         } else {
@@ -210,7 +222,7 @@ impl Assignment {
             files::write_state(lake, &name, self.partitions.values())?
         };
         encode.observe_duration();
-        let mut commit = Commit {
+        let commit = Commit {
             lane: Lane::Events,
             now,
             advances,
@@ -220,13 +232,14 @@ impl Assignment {
             id_runs,
             state_files,
         };
-        let committed = commit_with(warehouse, &mut commit, &facts, metrics).await?;
+        let committing = tokio::spawn(commit_with(warehouse.clone(), commit, facts, metrics.clone()));
+        let (advances, committed) = self.fold_until(committing, meanwhile, metrics).await??;
         for run in committed.id_runs {
             if let Some(state) = self.partitions.get_mut(&run.run.log_partition) {
                 state.keys.committed(run)?;
             }
         }
-        self.note_committed(&commit.advances);
+        self.note_committed(&advances);
         metrics.commits.with_label_values(&["landed"]).inc();
         for ((outcome, reason), events) in &pending.outcomes {
             metrics.events.with_label_values(&[outcome.as_str()]).inc_by(*events);
@@ -238,6 +251,22 @@ impl Assignment {
         self.merge_id_runs(warehouse, now).await?;
         self.measure(metrics);
         Ok(Step::Committed(committed.id))
+    }
+
+    /// Waits for a commit, and folds what was polled until then: else processor and database would wait for each other.
+    async fn fold_until<T>(
+        &mut self,
+        committing: JoinHandle<T>,
+        meanwhile: Meanwhile,
+        metrics: &ProcessorMetrics,
+    ) -> Result<T, RunError> {
+        let mut folded = Ok(meanwhile == Meanwhile::Fold);
+        while matches!(folded, Ok(true)) && !committing.is_finished() {
+            folded = self.fold_next(metrics);
+        }
+        // Nothing is given up while the commit may still land.
+        let committed = committing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        folded.map(|_| committed)
     }
 
     /// Folds new inputs into views and sessions.
@@ -288,12 +317,13 @@ impl Assignment {
 
     async fn merge_id_runs(&mut self, warehouse: &Warehouse, now: Timestamp) -> Result<(), RunError> {
         let mut merges = 0;
-        for state in self.partitions.values_mut() {
+        for (partition, state) in &mut self.partitions {
             while merges < RUN_MERGES
                 && let Some(run_ids) = state.keys.mergeable()
             {
                 // Named like a file of the commit that comes next: until that has landed nobody takes it for a leftover.
-                let origin = Origin::Commit { partition: state.partition, from: state.position };
+                let from = self.committed.get(partition).copied().unwrap_or(0);
+                let origin = Origin::Commit { partition: *partition, from };
                 let run = state.keys.write_merged(&run_ids, &FileName::new(origin, now))?;
                 let listed = warehouse.replace_id_runs(&run_ids, &run).await?;
                 state.keys.merged(&run_ids, listed)?;
@@ -329,17 +359,17 @@ impl Assignment {
 const REPLACE_TRIES: usize = 5;
 
 /// Writes the facts and commits. Merging may replace a file with facts that are to be replaced: then they are found in
-/// its successor.
+/// its successor. Returns also how far that moved the partitions.
 async fn commit_with(
-    warehouse: &Warehouse,
-    commit: &mut Commit,
-    facts: &Facts,
-    metrics: &ProcessorMetrics,
-) -> Result<Committed, RunError> {
+    warehouse: Warehouse,
+    mut commit: Commit,
+    facts: Facts,
+    metrics: ProcessorMetrics,
+) -> Result<(Vec<Advance>, Committed), RunError> {
     let rows = commit.files.len();
     for attempt in 1.. {
         let timer = metrics.stage_duration_seconds.with_label_values(&["facts"]).start_timer();
-        let (mut fact_rows, replacements) = facts.rows(warehouse, commit.now).await?;
+        let (mut fact_rows, replacements) = facts.rows(&warehouse, commit.now).await?;
         let lead = commit.advances.first().map_or((0, 0), |advance| (advance.log_partition, advance.from));
         let name = FileName::new(Origin::Commit { partition: lead.0, from: lead.1 }, commit.now);
         commit.files.truncate(rows);
@@ -351,11 +381,11 @@ async fn commit_with(
         }
         timer.observe_duration();
         let timer = metrics.stage_duration_seconds.with_label_values(&["database"]).start_timer();
-        match warehouse.commit(commit).await {
+        match warehouse.commit(&commit).await {
             Err(CommitError::Replaced { .. }) if attempt < REPLACE_TRIES => timer.stop_and_discard(),
             committed => {
                 timer.observe_duration();
-                return Ok(committed?);
+                return Ok((commit.advances, committed?));
             }
         };
     }

@@ -73,16 +73,16 @@ pub(crate) fn read_state(lake: &Lake, state: &StateFile) -> Result<Option<State>
 pub(crate) fn write_id_runs<'a>(
     lake: &Lake,
     name: &FileName,
-    partitions: impl Iterator<Item = &'a PartitionState>,
+    partitions: impl Iterator<Item = &'a mut PartitionState>,
 ) -> Result<Vec<NewIdRun>, RunError> {
     let path = format!("ids/{}", name.path("run"));
     let mut bytes = Vec::new();
     let mut runs = Vec::new();
     for state in partitions {
-        let keys = state.keys.fresh_sorted();
+        let keys = state.keys.begin_commit();
         if !keys.is_empty() {
             let offset_bytes = bytes.len() as u64;
-            bytes.extend(encode_run(&keys));
+            bytes.extend(encode_run(keys));
             let (log_partition, path) = (state.partition, path.clone());
             runs.push(NewIdRun { log_partition, level: 0, path, offset_bytes, keys: keys.len() as u64 });
         }

@@ -11,7 +11,7 @@ use schemas::Timestamp;
 use warehouse::Warehouse;
 
 use crate::EVENTS_TOPIC;
-use crate::assignment::Assignment;
+use crate::assignment::{Assignment, Meanwhile};
 use crate::metrics::ProcessorMetrics;
 use crate::runner::{ProcessorConfig, RunError, Step};
 
@@ -29,8 +29,8 @@ pub(crate) struct Site<'a> {
 }
 
 impl Site<'_> {
-    async fn commit(&self, assignment: &mut Assignment) -> Result<Step, RunError> {
-        assignment.commit(self.warehouse, self.config, self.metrics, self.now).await
+    async fn commit(&self, assignment: &mut Assignment, meanwhile: Meanwhile) -> Result<Step, RunError> {
+        assignment.commit(self.warehouse, self.config, self.metrics, self.now, meanwhile).await
     }
 }
 
@@ -85,7 +85,7 @@ impl Member {
             return Ok(Step::Idle);
         }
         let Some(mut assignment) = self.assignment.take() else { return Ok(Step::Idle) };
-        let step = self.commit(&mut assignment, site).await?;
+        let step = self.commit(&mut assignment, site, Meanwhile::Wait).await?;
         self.assignment = Some(assignment);
         Ok(step)
     }
@@ -133,26 +133,29 @@ impl Member {
         wait: Duration,
     ) -> Result<Step, RunError> {
         let due = assignment.due_in(site.config);
-        let mut folded = false;
-        if due != Some(Duration::ZERO) {
-            if !assignment.has_backlog() {
-                match self.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await? {
-                    Polled::Records(records) => assignment.take_in(records),
-                    Polled::Idle => {}
-                    Polled::Revoking(partitions) => return self.hand_over(assignment, &partitions, site).await,
-                    Polled::Assigned(partitions) => return self.change(assignment, partitions, site).await,
-                }
+        // Also before a commit: while it is on its way what was polled is folded.
+        if !assignment.has_backlog() {
+            match self.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await? {
+                Polled::Records(records) => assignment.take_in(records),
+                Polled::Idle => {}
+                Polled::Revoking(partitions) => return self.hand_over(assignment, &partitions, site).await,
+                Polled::Assigned(partitions) => return self.change(assignment, partitions, site).await,
             }
-            folded = assignment.fold_next(site.metrics)?;
         }
+        let folded = due != Some(Duration::ZERO) && assignment.fold_next(site.metrics)?;
         if assignment.due_in(site.config) == Some(Duration::ZERO) {
-            return self.commit(assignment, site).await;
+            return self.commit(assignment, site, Meanwhile::Fold).await;
         }
         Ok(if folded { Step::Folded } else { Step::Idle })
     }
 
-    async fn commit(&mut self, assignment: &mut Assignment, site: &Site<'_>) -> Result<Step, RunError> {
-        let step = site.commit(assignment).await?;
+    async fn commit(
+        &mut self,
+        assignment: &mut Assignment,
+        site: &Site<'_>,
+        meanwhile: Meanwhile,
+    ) -> Result<Step, RunError> {
+        let step = site.commit(assignment, meanwhile).await?;
         for (partition, position) in assignment.committed() {
             self.consumer.note_committed(partition, position);
         }
@@ -171,7 +174,7 @@ impl Member {
             return Ok(Step::Idle);
         }
         assignment.ask_for_state();
-        self.commit(assignment, site).await
+        self.commit(assignment, site, Meanwhile::Wait).await
     }
 
     /// Goes on with other partitions than before; those that stayed keep what is known of them.

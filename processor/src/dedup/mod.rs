@@ -54,8 +54,10 @@ pub(crate) struct KeyIndex {
     hot: HashSet<EventKey, RandomState>,
     /// Keys of the hot set by commit, oldest first: what to forget next.
     hot_commits: VecDeque<HotCommit>,
-    /// Keys taken in since the last commit; in the hot set too.
+    /// Keys taken in since the last commit began; in the hot set too.
     fresh: Vec<EventKey>,
+    /// Those of a commit that is on its way.
+    committing: Vec<EventKey>,
     runs: Vec<Run>,
 }
 
@@ -81,6 +83,7 @@ impl KeyIndex {
             hot: HashSet::default(),
             hot_commits: VecDeque::new(),
             fresh: Vec::new(),
+            committing: Vec::new(),
             runs,
         })
     }
@@ -118,16 +121,16 @@ impl KeyIndex {
         Ok(seen)
     }
 
-    /// The keys taken in since the last commit, sorted: the commit's run.
-    pub(crate) fn fresh_sorted(&self) -> Vec<EventKey> {
-        let mut keys = self.fresh.clone();
-        keys.sort_unstable();
-        keys
+    /// A commit begins: the keys taken in since the last one began, sorted, are its run.
+    pub(crate) fn begin_commit(&mut self) -> &[EventKey] {
+        self.committing = std::mem::take(&mut self.fresh);
+        self.committing.sort_unstable();
+        &self.committing
     }
 
-    /// The fresh keys were committed as this run.
+    /// The commit that was begun has landed with this run.
     pub(crate) fn committed(&mut self, run: IdRun) -> Result<(), DedupError> {
-        let keys = std::mem::take(&mut self.fresh);
+        let keys = std::mem::take(&mut self.committing);
         let run_id = run.run_id;
         let mut opened = Run::open(&self.lake, run)?;
         opened.is_hot = true;

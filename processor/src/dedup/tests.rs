@@ -38,10 +38,10 @@ impl Setup {
 
     /// What a commit does: writes the fresh keys as a run behind some other bytes, lists it.
     fn commit(&mut self, index: &mut KeyIndex) {
-        let keys = index.fresh_sorted();
+        let keys = index.begin_commit();
         let run = (!keys.is_empty()).then(|| {
             let path = format!("ids/{}.run", self.next_run);
-            self.lake.write(&path, &[b"before".as_slice(), &encode_run(&keys)].concat()).unwrap();
+            self.lake.write(&path, &[b"before".as_slice(), &encode_run(keys)].concat()).unwrap();
             self.list(NewIdRun { log_partition: 0, level: 0, path, offset_bytes: 6, keys: keys.len() as u64 })
         });
         if let Some(run) = run {
@@ -113,4 +113,23 @@ fn a_damaged_run_is_named_and_never_answers() {
     }
     std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
     assert!(matches!(KeyIndex::open(setup.lake.clone(), 0, setup.listed.clone(), 0), Err(DedupError::Read { .. })));
+}
+
+#[test]
+fn keys_that_come_during_a_commit_are_in_the_run_of_the_next_one() {
+    let setup = Setup::new();
+    let mut index = setup.open(1_000);
+    let run = |path: &str, keys: &[EventKey]| {
+        setup.lake.write(path, &encode_run(keys)).unwrap();
+        let run = NewIdRun { log_partition: 0, level: 0, path: path.into(), offset_bytes: 0, keys: keys.len() as u64 };
+        IdRun { run_id: i64::try_from(path.len()).unwrap(), run }
+    };
+    assert_eq!(index.take_in(&[key(1), key(2)]).unwrap(), [false, false]);
+    let first = run("ids/1.run", index.begin_commit());
+    assert_eq!(index.take_in(&[key(2), key(3)]).unwrap(), [true, false]);
+    index.committed(first).unwrap();
+    assert_eq!(index.begin_commit(), [key(3)]);
+    let second = run("ids/second.run", &[key(3)]);
+    index.committed(second).unwrap();
+    assert_eq!(index.take_in(&[key(1), key(3), key(4)]).unwrap(), [true, true, false]);
 }

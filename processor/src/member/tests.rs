@@ -177,6 +177,28 @@ async fn what_is_pending_is_committed_before_partitions_go() {
 }
 
 #[tokio::test]
+async fn what_was_polled_is_folded_while_a_commit_is_on_its_way_but_not_if_partitions_go() {
+    let (bench, script) = (Bench::new().await, Script::default());
+    let config = ProcessorConfig { commit_interval: Duration::ZERO, ..ProcessorConfig::default() };
+    let log = Arc::new(script.clone());
+    let mut processor = Processor::new(log, bench.warehouse.clone(), config, bench.metrics.clone());
+    script.tell([Polled::Assigned(vec![0, 1]), records(&[(0, 0)])]);
+    run(&mut processor, &script).await;
+    let mut positions = Vec::new();
+    for next in [records(&[(0, 1), (1, 0)]), records(&[(0, 2)]), Polled::Revoking(vec![0])] {
+        // Until the first one need not wait for company any more.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        script.tell([next]);
+        assert!(matches!(processor.step(NOW, Duration::ZERO).await, Ok(Step::Committed(_))));
+        positions.push(bench.positions().await[..2].to_vec());
+    }
+    assert_eq!(positions, [[1, 0], [2, 1], [3, 1]]);
+    assert_eq!(processor.flush(NOW).await.unwrap(), Step::Idle, "partition 0 may go");
+    let rows = bench.warehouse.read().await.unwrap().books().await.unwrap();
+    assert_eq!((rows.quarantine_rows, rows.unaccounted()), (4, 0));
+}
+
+#[tokio::test]
 async fn what_is_pending_of_partitions_that_went_without_notice_is_never_committed() {
     let (bench, script) = (Bench::new().await, Script::default());
     let mut processor = bench.processor(&script);
