@@ -48,7 +48,7 @@ def sample():
         f" ('minute', 'default', {BUCKET - 86_400_000_000}, 'twitch:a', 'twitch', 1, 9000, 9000, 0, 0, 0, 0, 0, 0)",
         f"INSERT INTO stream_delta (commit_id, project, bucket_us, stream_id, stream_platform, {measures}) VALUES"
         f" (2, 'default', {BUCKET}, 'twitch:a', 'twitch', 30, 5, 4, 0, 1800000, 1800000, 9000, 30000),"
-        f" (3, 'default', {BUCKET}, 'twitch:b', 'twitch', 10, 1, 0, 0, 1800000, 1800000, 9000, 0)",
+        f" (3, 'default', {BUCKET}, 'twitch:b', 'twitch', 10, 1, NULL, NULL, 1800000, 1800000, 9000, NULL)",
     ]
     merged, delta = {}, {}
     for value in range(1, 101):

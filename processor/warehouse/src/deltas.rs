@@ -63,11 +63,11 @@ pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, 
 }
 
 impl<'a, S: Sum> Part<'a, S> {
-    /// The columns of project, bucket, keys and measures.
-    pub(crate) fn columns(&self, rollup: &Rollup) -> Vec<Column<'a>> {
+    /// The columns of project, bucket, keys and measures, these as such values.
+    pub(crate) fn columns(&self, rollup: &Rollup, values: fn(Vec<i64>) -> Values<'a>) -> Vec<Column<'a>> {
         let rows = || self.rows.iter().copied();
         let mut columns = key_columns(rollup, &self.rows);
-        let measure = |place: usize| Values::Numbers(rows().map(|row| row.measures()[place]).collect());
+        let measure = |place: usize| values(rows().map(|row| row.measures()[place]).collect());
         columns.extend(self.measures.iter().map(|place| (rollup.measures[*place].name, measure(*place))));
         columns
     }
@@ -93,7 +93,8 @@ pub(crate) fn appended(commit_id: i64, delta: &Delta) -> Vec<Rows<'_>> {
 fn appended_part<'a>(commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>) -> Rows<'a> {
     let count = part.rows.len();
     let mut columns = vec![("commit_id", Values::Numbers(vec![commit_id; count]))];
-    columns.extend(part.columns(rollup));
+    let is_wide = rollup.measures.len() >= MEASURE_COUNT;
+    columns.extend(part.columns(rollup, if is_wide { Values::Sparse } else { Values::Numbers }));
     if rollup.bins.is_some() {
         columns.push(("bins", Values::Json(part.rows.iter().map(|row| bins_to_json(&row.bins)).collect())));
     }

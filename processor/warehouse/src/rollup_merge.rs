@@ -223,7 +223,8 @@ async fn read_deltas(
         let bins = row.get::<Option<String>>(behind).map_or_else(|| Ok(Bins::default()), |bins| names.read(&bins));
         match bins {
             Ok(bins) => {
-                let measures = (first_measure..behind).map(|idx| row.get(idx)).collect();
+                let measure = |idx| row.get::<Option<i64>>(idx).unwrap_or(0);
+                let measures = (first_measure..behind).map(measure).collect();
                 sums.entry(key).or_default().add(Added { measures, bins, changed: *commit_id, ..Added::default() });
             }
             Err(error) => damaged = Some(error),
@@ -278,7 +279,7 @@ async fn add_merged_bins(
 fn merged<'a>(rollup: &Rollup, grain: Grain, part: &Part<'a, (&'a Key, &'a Added)>, names: &Names) -> Rows<'a> {
     let (table, count) = (format!("{}_merged", rollup.name), part.rows.len());
     let mut columns = vec![("grain", Values::Texts(vec![grain.as_str(); count]))];
-    columns.extend(part.columns(rollup));
+    columns.extend(part.columns(rollup, Values::Numbers));
     columns.push(("last_commit", Values::Numbers(part.rows.iter().map(|(_, added)| added.changed).collect())));
     let measures = part.measures.iter().map(|place| rollup.measures[*place].name);
     let mut adds: String = measures.map(|name| format!("{name} = {table}.{name} + excluded.{name}, ")).collect();

@@ -1,7 +1,7 @@
 //! Reading rollups: deltas that commits append, and merged rows that a merger folds them into.
 
 use schemas::Timestamp;
-use schemas::rollups::{Grain, Rollup};
+use schemas::rollups::{Column, Grain, Rollup};
 
 use crate::commit::CommitId;
 use crate::database::{Row, composed};
@@ -62,8 +62,9 @@ impl<'a> RollupQuery<'a> {
         let [merged, deltas] = ["merged", "delta"].map(|table| source(self.rollup, table));
         let keys: String = self.group_by.iter().map(|key| format!(", {key}")).collect();
         let measures: String = self.rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
-        let sums: String =
-            self.rollup.measures.iter().map(|measure| format!(", CAST(SUM({}) AS BIGINT)", measure.name)).collect();
+        // Deltas on Postgres have null for 0.
+        let sum = |measure: &Column| format!(", CAST(coalesce(SUM({}), 0) AS BIGINT)", measure.name);
+        let sums: String = self.rollup.measures.iter().map(sum).collect();
         // What was taken away again is nothing.
         let is_something: Vec<String> =
             self.rollup.measures.iter().map(|measure| format!("SUM({}) <> 0", measure.name)).collect();

@@ -420,5 +420,6 @@ pub(super) fn migrations() -> Migrator {
         migration(6, "adopted logs", include_str!("../../migrations/postgres/0006_adopted_logs.sql")),
         migration(7, "delta commits", include_str!("../../migrations/postgres/0007_delta_commits.sql")),
         migration(8, "one row", include_str!("../../migrations/postgres/0008_one_row.sql")),
+        migration(9, "sparse deltas", include_str!("../../migrations/postgres/0009_sparse_deltas.sql")),
     ])
 }
