@@ -139,12 +139,16 @@ impl Assignment {
     /// How long until a commit is due; `None` while nothing is pending.
     pub(crate) fn due_in(&self, config: &ProcessorConfig) -> Option<Duration> {
         let since = self.pending_since?;
-        if self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes {
+        if self.is_full(config) {
             return Some(Duration::ZERO);
         }
         let since_last = self.last_commit.map_or(config.commit_interval, |last| last.elapsed());
         let linger = LINGER.saturating_sub(since.elapsed());
         Some(config.commit_interval.saturating_sub(since_last).max(linger))
+    }
+
+    fn is_full(&self, config: &ProcessorConfig) -> bool {
+        self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes
     }
 
     /// Folds what is next in the backlog; whether there was something.
@@ -232,8 +236,8 @@ impl Assignment {
             id_runs,
             state_files,
         };
-        let committing = tokio::spawn(commit_with(warehouse.clone(), commit, facts, metrics.clone()));
-        let (advances, committed) = self.fold_until(committing, meanwhile, metrics).await??;
+        let (advances, committed, folded) =
+            self.commit_with(warehouse, config, metrics, meanwhile, (commit, &facts)).await?;
         for run in committed.id_runs {
             if let Some(state) = self.partitions.get_mut(&run.run.log_partition) {
                 state.keys.committed(run)?;
@@ -248,25 +252,60 @@ impl Assignment {
             }
         }
         timer.observe_duration();
+        folded?;
         self.merge_id_runs(warehouse, now).await?;
         self.measure(metrics);
         Ok(Step::Committed(committed.id))
     }
 
-    /// Waits for a commit, and folds what was polled until then: else processor and database would wait for each other.
-    async fn fold_until<T>(
+    /// Writes the facts and commits. Merging may replace a file with facts that are to be replaced: then they are found in
+    /// its successor. Returns also how far that moved the partitions, and what came of folding meanwhile.
+    async fn commit_with(
         &mut self,
-        committing: JoinHandle<T>,
-        meanwhile: Meanwhile,
+        warehouse: &Warehouse,
+        config: &ProcessorConfig,
         metrics: &ProcessorMetrics,
-    ) -> Result<T, RunError> {
-        let mut folded = Ok(meanwhile == Meanwhile::Fold);
-        while matches!(folded, Ok(true)) && !committing.is_finished() {
-            folded = self.fold_next(metrics);
+        meanwhile: Meanwhile,
+        (mut commit, facts): (Commit, &Facts),
+    ) -> Result<(Vec<Advance>, Committed, Result<(), RunError>), RunError> {
+        let rows = commit.files.len();
+        for attempt in 1.. {
+            let timer = metrics.stage_duration_seconds.with_label_values(&["facts"]).start_timer();
+            commit.files.truncate(rows);
+            list_facts(warehouse, &mut commit, facts).await?;
+            timer.observe_duration();
+            let timer = metrics.stage_duration_seconds.with_label_values(&["database"]).start_timer();
+            let database = warehouse.clone();
+            let committing = tokio::spawn(async move { (database.commit(&commit).await, commit) });
+            let folded =
+                if meanwhile == Meanwhile::Fold { self.fold_until(&committing, config, metrics) } else { Ok(()) };
+            let ended = committing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            let landed;
+            (landed, commit) = ended;
+            match landed {
+                Err(CommitError::Replaced { .. }) if attempt < REPLACE_TRIES => {
+                    timer.stop_and_discard();
+                    folded?;
+                }
+                landed => {
+                    timer.observe_duration();
+                    return Ok((commit.advances, landed?, folded));
+                }
+            }
         }
-        // Nothing is given up while the commit may still land.
-        let committed = committing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        folded.map(|_| committed)
+        unreachable!("the last attempt returns")
+    }
+
+    /// Folds what was polled until a commit has ended or the next one is full: else processor and database would wait for
+    /// each other.
+    fn fold_until<T>(
+        &mut self,
+        committing: &JoinHandle<T>,
+        config: &ProcessorConfig,
+        metrics: &ProcessorMetrics,
+    ) -> Result<(), RunError> {
+        while !committing.is_finished() && !self.is_full(config) && self.fold_next(metrics)? {}
+        Ok(())
     }
 
     /// Folds new inputs into views and sessions.
@@ -325,7 +364,7 @@ impl Assignment {
                 let from = self.committed.get(partition).copied().unwrap_or(0);
                 let origin = Origin::Commit { partition: *partition, from };
                 let run = state.keys.write_merged(&run_ids, &FileName::new(origin, now))?;
-                let listed = warehouse.replace_id_runs(&run_ids, &run).await?;
+                let listed = warehouse.replace_id_runs(&run_ids, &run, now).await?;
                 state.keys.merged(&run_ids, listed)?;
                 merges += 1;
             }
@@ -358,38 +397,18 @@ impl Assignment {
 /// How often a commit is tried again because merging replaced a file under it.
 const REPLACE_TRIES: usize = 5;
 
-/// Writes the facts and commits. Merging may replace a file with facts that are to be replaced: then they are found in
-/// its successor. Returns also how far that moved the partitions.
-async fn commit_with(
-    warehouse: Warehouse,
-    mut commit: Commit,
-    facts: Facts,
-    metrics: ProcessorMetrics,
-) -> Result<(Vec<Advance>, Committed), RunError> {
-    let rows = commit.files.len();
-    for attempt in 1.. {
-        let timer = metrics.stage_duration_seconds.with_label_values(&["facts"]).start_timer();
-        let (mut fact_rows, replacements) = facts.rows(&warehouse, commit.now).await?;
-        let lead = commit.advances.first().map_or((0, 0), |advance| (advance.log_partition, advance.from));
-        let name = FileName::new(Origin::Commit { partition: lead.0, from: lead.1 }, commit.now);
-        commit.files.truncate(rows);
-        commit.files.extend(files::write_rows(warehouse.lake(), &name, fact_rows.take()?)?);
-        commit.replaced_files.clear();
-        for replacement in replacements {
-            commit.files.extend(replacement.files);
-            commit.replaced_files.extend(replacement.replaced_files);
-        }
-        timer.observe_duration();
-        let timer = metrics.stage_duration_seconds.with_label_values(&["database"]).start_timer();
-        match warehouse.commit(&commit).await {
-            Err(CommitError::Replaced { .. }) if attempt < REPLACE_TRIES => timer.stop_and_discard(),
-            committed => {
-                timer.observe_duration();
-                return Ok((commit.advances, committed?));
-            }
-        };
+/// Writes the facts, and lists their files in the commit.
+async fn list_facts(warehouse: &Warehouse, commit: &mut Commit, facts: &Facts) -> Result<(), RunError> {
+    let (mut fact_rows, replacements) = facts.rows(warehouse, commit.now).await?;
+    let lead = commit.advances.first().map_or((0, 0), |advance| (advance.log_partition, advance.from));
+    let name = FileName::new(Origin::Commit { partition: lead.0, from: lead.1 }, commit.now);
+    commit.files.extend(files::write_rows(warehouse.lake(), &name, fact_rows.take()?)?);
+    commit.replaced_files.clear();
+    for replacement in replacements {
+        commit.files.extend(replacement.files);
+        commit.replaced_files.extend(replacement.replaced_files);
     }
-    unreachable!("the last attempt returns")
+    Ok(())
 }
 
 /// What is known of a partition at its checkpoint: the keys of its runs, the clocks of its newest state file with what was

@@ -86,13 +86,14 @@ impl Warehouse {
             .collect())
     }
 
-    /// Puts one merged run in the place of others; returns it with its number.
+    /// Puts one merged run in the place of others; returns it with its number. Their files stay for as long as those of
+    /// expired snapshots: a database that takes the place of this one may be a little older, and list them.
     ///
     /// # Errors
     ///
     /// [`CommitError::Fenced`] if the partition is past the position in the run's name: then others may have taken its
     /// file for a leftover. [`CommitError::Database`], also if one of the runs is not listed any more.
-    pub async fn replace_id_runs(&self, merged: &[i64], run: &NewIdRun) -> Result<IdRun, CommitError> {
+    pub async fn replace_id_runs(&self, merged: &[i64], run: &NewIdRun, now: Timestamp) -> Result<IdRun, CommitError> {
         let mut transaction = self.shared.database.write().await?;
         if let Some(Origin::Commit { partition, from }) = FileName::origin_of(&run.path) {
             let select = "SELECT topic, position FROM checkpoint WHERE log_partition = $1";
@@ -103,9 +104,18 @@ impl Warehouse {
             }
         }
         for run_id in merged {
-            if sql("DELETE FROM id_run WHERE run_id = $1").bind(*run_id).run(&mut transaction).await? != 1 {
-                return Err(sqlx::Error::RowNotFound.into());
-            }
+            let delete = sql("DELETE FROM id_run WHERE run_id = $1 AND log_partition = $2 RETURNING path");
+            let gone = delete.bind(*run_id).bind(run.log_partition).first(&mut transaction).await?;
+            let path: String = gone.ok_or(sqlx::Error::RowNotFound)?.get(0);
+            // Runs of other partitions may be in the same file. What is no file of the lake's tables has no number there.
+            sql("INSERT INTO ducklake_files_scheduled_for_deletion SELECT $1, $2, $3, $4 \
+                 WHERE NOT EXISTS (SELECT 1 FROM id_run WHERE path = $2)")
+            .bind(-*run_id)
+            .bind(path)
+            .bind(true)
+            .bind(now)
+            .run(&mut transaction)
+            .await?;
         }
         let listed = insert_id_runs(&mut transaction, std::slice::from_ref(run)).await?;
         transaction.commit().await?;

@@ -214,7 +214,7 @@ impl Warehouse {
         let id = CommitId(snapshot.id);
         transaction.tell(id).await?;
         transaction.commit().await?;
-        self.shared.history.announce(id);
+        self.shared.history.made(id, snapshot.made_at);
         Ok(Committed { id, id_runs })
     }
 
@@ -340,6 +340,8 @@ pub(crate) struct SnapshotRow {
     pub(crate) id: i64,
     pub(crate) schema_version: i64,
     pub(crate) first_file_id: i64,
+    /// As the catalogue writes times.
+    pub(crate) made_at: Option<String>,
 }
 
 /// Each time another writer was faster; they wait in a queue.
@@ -356,7 +358,7 @@ pub(crate) async fn begin_snapshot(
         let insert = sql("INSERT INTO ducklake_snapshot SELECT snapshot_id + 1, $1, schema_version + $2, \
              CASE WHEN next_catalog_id > $3 THEN next_catalog_id ELSE $3 END, next_file_id + $4 \
              FROM ducklake_snapshot WHERE snapshot_id = (SELECT max(snapshot_id) FROM ducklake_snapshot) \
-             ON CONFLICT DO NOTHING RETURNING snapshot_id, schema_version, next_file_id")
+             ON CONFLICT DO NOTHING RETURNING snapshot_id, schema_version, next_file_id, CAST(snapshot_time AS TEXT)")
         .bind(new.now)
         .bind(new.schema_changes)
         .bind(new.least_catalog_id)
@@ -376,7 +378,8 @@ pub(crate) async fn begin_snapshot(
         .bind(new.positions.clone())
         .run(transaction)
         .await?;
-    Ok(SnapshotRow { id, schema_version: row.get(1), first_file_id: row.get::<i64>(2) - new.new_files })
+    let first_file_id = row.get::<i64>(2) - new.new_files;
+    Ok(SnapshotRow { id, schema_version: row.get(1), first_file_id, made_at: row.get(3) })
 }
 
 /// What a commit changes, in the catalogue's words.

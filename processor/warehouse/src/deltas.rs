@@ -40,8 +40,8 @@ pub(crate) struct Part<'a, S> {
     pub(crate) measures: Vec<usize>,
 }
 
-/// Rows of a rollup in parts. The tables of views have some 60 measures, each with a default: those that nothing happened to
-/// are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
+/// Rows of a rollup in parts. The tables of views have some 60 measures, each with a default (0, in deltas on Postgres null):
+/// those that nothing happened to are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
 /// part of their own, so that none has to name what only a few have.
 pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, S>> {
     let measures = rollup.measures.len();

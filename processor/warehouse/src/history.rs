@@ -64,8 +64,17 @@ impl History {
         self.newest.subscribe()
     }
 
+    /// A commit of this process has landed.
+    pub(crate) fn made(&self, commit: CommitId, made_at: Option<String>) {
+        let mut known = self.lock();
+        if commit > known.commit {
+            *known = Known { commit, made_at, ..*known };
+        }
+        self.announce(commit);
+    }
+
     /// Tells of a commit, unless a newer one is known.
-    pub(crate) fn announce(&self, commit: CommitId) {
+    fn announce(&self, commit: CommitId) {
         self.newest.send_if_modified(|newest| {
             let is_newer = commit > *newest;
             *newest = commit.max(*newest);
@@ -80,7 +89,9 @@ impl History {
         let is_another =
             before.made_at.is_some() && look.known_made_at.is_some() && look.known_made_at != before.made_at;
         let mut known = self.lock();
-        if (is_lost || is_another) && *known == *before {
+        // What was noticed since is of the one that is there now.
+        let is_first = known.replaced == before.replaced;
+        if (is_lost || is_another) && is_first {
             tracing::error!(
                 known = before.commit.0,
                 newest = look.newest.0,
@@ -89,7 +100,7 @@ impl History {
             );
             *known = Known { commit: look.newest, made_at: look.made_at, replaced: before.replaced + 1 };
             self.newest.send_replace(look.newest);
-        } else if look.newest >= known.commit {
+        } else if is_first && look.newest >= known.commit {
             *known = Known { commit: look.newest, made_at: look.made_at, ..*known };
             self.announce(look.newest);
         }
@@ -127,10 +138,17 @@ mod tests {
         let (before, newest) = (history.known(), history.subscribe());
         assert_eq!(history.note(&before, look(6, "b", None)), 1);
         assert_eq!(history.note(&before, look(6, "b", None)), 1);
-        history.announce(CommitId(7));
+        history.made(CommitId(7), Some("c".to_owned()));
         assert_eq!((history.note(&before, look(6, "b", None)), newest.borrow().0), (1, 7));
         let before = history.known();
-        history.note(&before, look(9, "e", Some("b")));
-        assert_eq!((history.note(&before, look(8, "d", Some("b"))), history.known().commit.0), (1, 9));
+        history.note(&before, look(9, "e", Some("c")));
+        assert_eq!((history.note(&before, look(8, "d", Some("c"))), history.known().commit.0), (1, 9));
+        // Another look was faster, and saw commits that are gone now.
+        let before = history.known();
+        history.note(&before, look(11, "g", Some("e")));
+        assert_eq!((history.note(&before, look(10, "F", Some("E"))), newest.borrow().0), (2, 10));
+        // A commit of its own is gone before anybody looked.
+        history.made(CommitId(12), Some("h".to_owned()));
+        assert_eq!((history.note(&history.known(), look(10, "F", None)), newest.borrow().0), (3, 10));
     }
 }

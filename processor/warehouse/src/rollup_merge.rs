@@ -24,6 +24,8 @@ use crate::retention::Kept;
 /// so many sums: the more of them, the fewer times a merged row is written again. Bounds the memory that it takes, and with
 /// a file the time that all other writers wait. Few in tests, so that it goes on in another transaction.
 const ROWS_PER_STEP: usize = if cfg!(test) { 5 } else { 65_536 };
+/// Commits that a transaction reads at most: each is a statement.
+const COMMITS_PER_STEP: usize = 1_024;
 
 /// What was folded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,7 +82,10 @@ async fn fold(
 ) -> Result<u64, ReadError> {
     let (mut sums, mut names, mut deltas) = (HashMap::new(), Names::default(), 0);
     let mut read_to = None;
-    while !is_enough(deltas, sums.len()) {
+    for _ in 0..COMMITS_PER_STEP {
+        if is_enough(deltas, sums.len()) {
+            break;
+        }
         let range = (read_to.unwrap_or(i64::MIN), last);
         let read = read_deltas(transaction, rollup, range, (&mut sums, &mut names)).await?;
         let Some((commit_id, of_commit)) = read else { break };

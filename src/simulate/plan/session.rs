@@ -227,7 +227,8 @@ impl Script<'_> {
         let mut random = self.random.part(SAMPLES);
         if random.chance(40) {
             let deed = Deed::Sampled { thermal: random.pick(&words::THERMAL_STATES) };
-            self.within(from, until - 1, deed);
+            let at = self.instants.take(random.between(from, until - 1));
+            self.session.acts.push(Act { at, deed });
         }
         for _ in 0..self.random.below(4) {
             let deed = match self.random.below(6) {

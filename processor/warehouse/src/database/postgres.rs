@@ -401,7 +401,7 @@ async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx:
     } else {
         None
     };
-    // A later program may have migrated it: it adds, and takes nothing away before all run it.
+    // A later program may have migrated it: what it changes for others is in the changelog.
     if applied < last {
         connection.execute("SET search_path = public").await?;
         migrator.run(&mut connection).await?;

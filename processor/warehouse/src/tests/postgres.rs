@@ -59,6 +59,19 @@ async fn the_tables_are_those_of_sqlite() {
     assert!(postgres.len() > 50);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deltas_of_views_may_have_null_for_any_measure() {
+    let Some(place) = Place::postgres().await else { return };
+    let warehouse = place.open().await;
+    let strict = "SELECT attrelid::regclass || '.' || attname FROM pg_attribute WHERE attnum > 0 AND (atthasdef OR attnotnull) \
+                  AND attrelid = ANY('{stream_delta, release_delta, layout_delta}'::regclass[]) AND attname = ANY($1)";
+    let measures: Vec<&str> = schemas::fold::measures::MEASURES.iter().map(|measure| measure.name).collect();
+    let mut connection = place.connect().await;
+    let strict: Vec<String> = sqlx::query_scalar(strict).bind(measures).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(strict, Vec::<String>::new());
+    warehouse.close().await;
+}
+
 /// The same commit again after its connection was lost, as the processor does it: the checkpoint tells.
 async fn lands_in_the_end(setup: &Setup, trouble: Trouble) {
     let proxy = Proxy::start(setup.place.url()).await;

@@ -138,11 +138,14 @@ pub(crate) async fn id_runs_and_state_files_are_listed_with_their_commit_and_fen
     assert_eq!(setup.warehouse.state_file(1).await.unwrap(), None);
     // Whoever merges runs as of a position that has been passed has lost the partition.
     let ids: Vec<i64> = listed.iter().map(|run| run.run_id).collect();
-    let late = setup.warehouse.replace_id_runs(&ids, &run(1, 1)).await.unwrap_err();
+    let late = setup.warehouse.replace_id_runs(&ids, &run(1, 1), at(1)).await.unwrap_err();
     assert!(matches!(late, CommitError::Fenced { log_partition: 0, expected: 1, .. }), "{late}");
-    let merged = setup.warehouse.replace_id_runs(&ids, &run(2, 1)).await.unwrap();
+    let merged = setup.warehouse.replace_id_runs(&ids, &run(2, 1), at(1)).await.unwrap();
     assert_eq!(setup.warehouse.id_runs(0).await.unwrap(), [merged]);
-    assert!(setup.warehouse.replace_id_runs(&ids, &run(2, 1)).await.is_err(), "they are gone");
+    let waiting = "SELECT count(*) FROM ducklake_files_scheduled_for_deletion WHERE path IN ";
+    let paths = format!("{waiting} ('{}', '{}')", listed[0].run.path, listed[1].run.path);
+    assert_eq!(setup.ask(paths).await.get::<i64>(0), 2);
+    assert!(setup.warehouse.replace_id_runs(&ids, &run(2, 1), at(1)).await.is_err(), "they are gone");
     // A commit of another partition by somebody who had this one: the newer state stays.
     let mut other = setup.commit_of(1, 0, 1, at(0));
     other.state_files = vec![state(1)];
