@@ -277,12 +277,13 @@ impl Assignment {
             let timer = metrics.stage_duration_seconds.with_label_values(&["database"]).start_timer();
             let database = warehouse.clone();
             let committing = tokio::spawn(async move { (database.commit(&commit).await, commit) });
-            let folded =
-                if meanwhile == Meanwhile::Fold { self.fold_until(&committing, config, metrics) } else { Ok(()) };
+            let folded = match meanwhile {
+                Meanwhile::Fold => self.fold_until(&committing, config, metrics),
+                Meanwhile::Wait => Ok(()),
+            };
             let ended = committing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-            let landed;
-            (landed, commit) = ended;
-            match landed {
+            commit = ended.1;
+            match ended.0 {
                 Err(CommitError::Replaced { .. }) if attempt < REPLACE_TRIES => {
                     timer.stop_and_discard();
                     folded?;

@@ -79,8 +79,11 @@ impl Address {
     }
 }
 
-/// All roles of a cluster over one database, and uploads that go on.
+/// All roles of a cluster over a database that has a standby, and uploads that go on.
 struct UnderLoad {
+    first: Postgres,
+    second: Postgres,
+    address: Address,
     ingest: Server,
     processors: [Server; 2],
     query: Server,
@@ -88,7 +91,11 @@ struct UnderLoad {
 }
 
 impl UnderLoad {
-    async fn start(cluster: &Cluster, address: &Address) -> Self {
+    async fn start(cluster: &Cluster) -> Self {
+        let (first, second) = (Postgres::new(), Postgres::new());
+        first.make("start", None);
+        second.make("standby", Some(&first));
+        let address = Address::leading_to(&first).await;
         let database = format!("postgres://streamgauge@{}/postgres", address.listens);
         let role = |name: &str| {
             let role = cluster.role(name).variable("STREAMGAUGE_WAREHOUSE_URL", &database);
@@ -99,7 +106,13 @@ impl UnderLoad {
         let query = role("query").start().await.unwrap();
         let plan = steady_load(&ingest);
         let load = tokio::spawn(async move { load::run(&plan).await });
-        Self { ingest, processors, query, load }
+        Self { first, second, address, ingest, processors, query, load }
+    }
+
+    /// The standby takes over.
+    fn promote(&self) {
+        self.second.make("promote", None);
+        self.address.lead_to(&self.second);
     }
 
     /// Answers fail while the database is away.
@@ -149,23 +162,18 @@ impl UnderLoad {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_dies_under_load_is_replaced_by_its_standby_and_nothing_is_lost() {
     let Some((cluster, _alone)) = cluster().await else { return };
-    let (first, second) = (Postgres::new(), Postgres::new());
-    first.make("start", None);
-    second.make("standby", Some(&first));
-    let address = Address::leading_to(&first).await;
-    let roles = UnderLoad::start(&cluster, &address).await;
+    let roles = UnderLoad::start(&cluster).await;
 
     let before = roles.more_than(400).await;
-    first.make("kill", None);
+    roles.first.make("kill", None);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    second.make("promote", None);
-    address.lead_to(&second);
+    roles.promote();
     let before = roles.more_than(before).await;
     // The same server again, after a crash of its own.
-    second.make("kill", None);
+    roles.second.make("kill", None);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    second.make("start", None);
-    address.lead_to(&second);
+    roles.second.make("start", None);
+    roles.address.lead_to(&roles.second);
     roles.more_than(before).await;
 
     roles.ends_with_everything().await;
@@ -175,20 +183,15 @@ async fn a_database_that_dies_under_load_is_replaced_by_its_standby_and_nothing_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_standby_lacks_that_was_behind_is_noticed_and_taken_in_again() {
     let Some((cluster, _alone)) = cluster().await else { return };
-    let (first, second) = (Postgres::new(), Postgres::new());
-    first.make("start", None);
-    second.make("standby", Some(&first));
-    let address = Address::leading_to(&first).await;
-    let roles = UnderLoad::start(&cluster, &address).await;
+    let roles = UnderLoad::start(&cluster).await;
 
     let before = roles.more_than(400).await;
-    second.make("behind", Some(&first));
+    roles.second.make("behind", Some(&roles.first));
     // Everybody reads commits that only the first one has, and remembers them.
     let before = roles.more_than(before + 1600).await;
     assert!(roles.counted().await >= before);
-    first.make("kill", None);
-    second.make("promote", None);
-    address.lead_to(&second);
+    roles.first.make("kill", None);
+    roles.promote();
     roles.more_than(before).await;
     for server in roles.processors.iter().chain([&roles.query]) {
         let trouble = || format!("nobody noticed: {}", server.log());

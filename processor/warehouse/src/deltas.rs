@@ -40,12 +40,17 @@ pub(crate) struct Part<'a, S> {
     pub(crate) measures: Vec<usize>,
 }
 
+/// Whether it has the measures of views, of which a row tells a few.
+fn is_of_views(rollup: &Rollup) -> bool {
+    rollup.measures.len() >= MEASURE_COUNT
+}
+
 /// Rows of a rollup in parts. The tables of views have some 60 measures, each with a default (0, in deltas on Postgres null):
 /// those that nothing happened to are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
 /// part of their own, so that none has to name what only a few have.
 pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, S>> {
     let measures = rollup.measures.len();
-    if measures < MEASURE_COUNT {
+    if !is_of_views(rollup) {
         return vec![Part { rows: rows.iter().collect(), measures: (0..measures).collect() }];
     }
     let mut having = vec![0; measures];
@@ -93,8 +98,7 @@ pub(crate) fn appended(commit_id: i64, delta: &Delta) -> Vec<Rows<'_>> {
 fn appended_part<'a>(commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>) -> Rows<'a> {
     let count = part.rows.len();
     let mut columns = vec![("commit_id", Values::Numbers(vec![commit_id; count]))];
-    let is_wide = rollup.measures.len() >= MEASURE_COUNT;
-    columns.extend(part.columns(rollup, if is_wide { Values::Sparse } else { Values::Numbers }));
+    columns.extend(part.columns(rollup, if is_of_views(rollup) { Values::Sparse } else { Values::Numbers }));
     if rollup.bins.is_some() {
         columns.push(("bins", Values::Json(part.rows.iter().map(|row| bins_to_json(&row.bins)).collect())));
     }

@@ -72,15 +72,20 @@ const SIGN_IN: u64 = 3;
 impl Script<'_> {
     /// Something happens at `wanted` or just after it, and time goes on from there.
     fn act(&mut self, wanted: Ms, deed: Deed) {
-        let at = self.instants.take(wanted.max(self.now + 1));
-        self.session.acts.push(Act { at, deed });
-        self.now = at;
+        self.now = self.put(wanted.max(self.now + 1), deed);
     }
 
     /// Something happens within a stretch of time, whatever else does.
     fn within(&mut self, from: Ms, until: Ms, deed: Deed) {
-        let at = self.instants.take(self.random.between(from, until));
+        let wanted = self.random.between(from, until);
+        self.put(wanted, deed);
+    }
+
+    /// Something happens at `wanted` or just after it; when.
+    fn put(&mut self, wanted: Ms, deed: Deed) -> Ms {
+        let at = self.instants.take(wanted);
         self.session.acts.push(Act { at, deed });
+        at
     }
 
     fn native(&mut self) {
@@ -221,14 +226,12 @@ impl Script<'_> {
     /// What the app reports beside the views.
     fn surroundings(&mut self, from: Ms, until: Ms) {
         for number in 1..=(until - from) / MINUTE_MS {
-            let at = self.instants.take(from + number * MINUTE_MS);
-            self.session.acts.push(Act { at, deed: Deed::Heartbeat });
+            self.put(from + number * MINUTE_MS, Deed::Heartbeat);
         }
         let mut random = self.random.part(SAMPLES);
         if random.chance(40) {
             let deed = Deed::Sampled { thermal: random.pick(&words::THERMAL_STATES) };
-            let at = self.instants.take(random.between(from, until - 1));
-            self.session.acts.push(Act { at, deed });
+            self.put(random.between(from, until - 1), deed);
         }
         for _ in 0..self.random.below(4) {
             let deed = match self.random.below(6) {

@@ -161,7 +161,11 @@ impl Truth {
             assert_eq!(number(&rows[0], column), truth, "{column}");
         }
         assert_ratio("conversion", &rows[0]["conversion"], Some(float(converted) / float(sessions)));
-        let row = |Thermal { key: [platform, thermal], samples, installs }: &Thermal| json!({ "device_platform": platform, "thermal": thermal, "samples": samples, "installs": installs });
+        let row = |of: &Thermal| {
+            let [platform, thermal] = &of.key;
+            let (samples, installs) = (of.samples, of.installs);
+            json!({ "device_platform": platform, "thermal": thermal, "samples": samples, "installs": installs })
+        };
         let truth: Vec<Value> = self.beside.thermal.iter().map(row).collect();
         assert!(truth.len() > 4, "{truth:?}");
         assert_eq!(answer(asking, "thermal").await, truth);
