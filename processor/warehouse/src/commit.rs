@@ -10,7 +10,7 @@ use schemas::rollups::Rollup;
 use thiserror::Error;
 
 use crate::database::{Transaction, composed, places, sql};
-use crate::deltas::appended;
+use crate::deltas::append;
 use crate::lake::NewFile;
 use crate::open::Warehouse;
 use crate::read::DataFile;
@@ -206,8 +206,8 @@ impl Warehouse {
         insert_state_files(&mut transaction, &commit.state_files).await?;
         let id_runs = insert_id_runs(&mut transaction, &commit.id_runs).await?;
         let snapshot = begin_snapshot(&mut transaction, &NewSnapshot::of(commit)).await?;
-        for rows in commit.deltas.iter().flat_map(|delta| appended(snapshot.id, delta)) {
-            transaction.insert(rows).await?;
+        for delta in &commit.deltas {
+            append(&mut transaction, snapshot.id, delta).await?;
         }
         crate::listing::change_files(&mut transaction, &snapshot, commit).await?;
         insert_commits(&mut transaction, snapshot.id, commit).await?;

@@ -1,12 +1,13 @@
 //! Rows of rollups as they are written: which columns of which rows.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write, from_fn};
 
 use schemas::fold::measures::{Bin, MEASURE_COUNT};
 use schemas::rollups::Rollup;
 
 use crate::commit::{Delta, DeltaRow};
-use crate::database::{Column, Rows, Values};
+use crate::database::{Block, Column, Rows, Transaction, Values};
 
 /// What is added up under one bucket and its keys.
 pub(crate) trait Sum {
@@ -45,8 +46,8 @@ fn is_of_views(rollup: &Rollup) -> bool {
     rollup.measures.len() >= MEASURE_COUNT
 }
 
-/// Rows of a rollup in parts. The tables of views have some 60 measures, each with a default (0, in deltas on Postgres null):
-/// those that nothing happened to are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
+/// Rows of a rollup in parts. The tables of views have some 60 measures, each with the default 0: those that nothing happened to
+/// are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
 /// part of their own, so that none has to name what only a few have.
 pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, S>> {
     let measures = rollup.measures.len();
@@ -68,41 +69,85 @@ pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, 
 }
 
 impl<'a, S: Sum> Part<'a, S> {
-    /// The columns of project, bucket, keys and measures, these as such values.
-    pub(crate) fn columns(&self, rollup: &Rollup, values: fn(Vec<i64>) -> Values<'a>) -> Vec<Column<'a>> {
-        let rows = || self.rows.iter().copied();
-        let mut columns = key_columns(rollup, &self.rows);
-        let measure = |place: usize| values(rows().map(|row| row.measures()[place]).collect());
-        columns.extend(self.measures.iter().map(|place| (rollup.measures[*place].name, measure(*place))));
+    /// The columns of project, bucket, keys and measures.
+    pub(crate) fn columns(&self, rollup: &Rollup) -> Vec<Column<'a>> {
+        let mut columns = place_columns(rollup, &self.rows);
+        columns.extend(measure_columns(rollup, &self.rows, self.measures.iter().copied()));
         columns
     }
 }
 
 /// The columns of project, bucket and keys.
-pub(crate) fn key_columns<'a>(rollup: &Rollup, rows: &[&'a impl Sum]) -> Vec<Column<'a>> {
-    let rows = || rows.iter().copied();
-    let key = |place: usize| Values::Texts(rows().map(|row| row.keys()[place].as_str()).collect());
+pub(crate) fn place_columns<'a>(rollup: &Rollup, rows: &[&'a impl Sum]) -> Vec<Column<'a>> {
+    let each = || rows.iter().copied();
     let mut columns = vec![
-        ("project", Values::Texts(rows().map(Sum::project).collect())),
-        ("bucket_us", Values::Numbers(rows().map(Sum::bucket_us).collect())),
+        ("project", Values::Texts(each().map(Sum::project).collect())),
+        ("bucket_us", Values::Numbers(each().map(Sum::bucket_us).collect())),
     ];
-    columns.extend(rollup.keys.iter().enumerate().map(|(place, column)| (column.name, key(place))));
+    columns.extend(key_columns(rollup, rows));
     columns
 }
 
-/// The rows that a commit of this number appends.
-pub(crate) fn appended(commit_id: i64, delta: &Delta) -> Vec<Rows<'_>> {
-    parts(delta.rollup, &delta.rows).into_iter().map(|part| appended_part(commit_id, delta.rollup, &part)).collect()
+fn key_columns<'a>(rollup: &Rollup, rows: &[&'a impl Sum]) -> impl Iterator<Item = Column<'a>> {
+    let key = |place: usize| Values::Texts(rows.iter().map(|row| row.keys()[place].as_str()).collect());
+    rollup.keys.iter().enumerate().map(move |(place, column)| (column.name, key(place)))
 }
 
-fn appended_part<'a>(commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>) -> Rows<'a> {
+fn measure_columns<'a>(
+    rollup: &Rollup,
+    rows: &[&'a impl Sum],
+    places: impl Iterator<Item = usize>,
+) -> impl Iterator<Item = Column<'a>> {
+    let measure = |place: usize| Values::Numbers(rows.iter().map(|row| row.measures()[place]).collect());
+    places.map(move |place| (rollup.measures[place].name, measure(place)))
+}
+
+/// Appends what a commit of this number contributes: on Postgres in blocks.
+pub(crate) async fn append(transaction: &mut Transaction, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
+    if let Transaction::Postgres(session) = transaction {
+        return session.insert_blocks(&stored_in(delta.rollup, true), commit_id, &blocks(delta)).await;
+    }
+    for part in parts(delta.rollup, &delta.rows) {
+        transaction.insert(appended_rows(commit_id, delta.rollup, &part)).await?;
+    }
+    Ok(())
+}
+
+/// The table that holds the deltas of a rollup: in blocks if it is shared. Row by row `<rollup>_delta` has them everywhere.
+pub(crate) fn stored_in(rollup: &Rollup, is_shared: bool) -> String {
+    format!("{}_delta{}", rollup.name, if is_shared { "_block" } else { "" })
+}
+
+/// Rows of a block at most: what reads some of them reads all.
+const BLOCK_ROWS: usize = 4096;
+
+fn blocks(delta: &Delta) -> Vec<Block<'_>> {
+    let rollup = delta.rollup;
+    let mut rows: BTreeMap<(&str, i64), Vec<&DeltaRow>> = BTreeMap::new();
+    for row in &delta.rows {
+        rows.entry((row.project(), row.bucket_us())).or_default().push(row);
+    }
+    rows.iter().flat_map(|(place, rows)| rows.chunks(BLOCK_ROWS).map(|rows| block(rollup, *place, rows))).collect()
+}
+
+fn block<'a>(rollup: &Rollup, (project, bucket_us): (&'a str, i64), rows: &[&'a DeltaRow]) -> Block<'a> {
+    let mut columns: Vec<Column<'a>> = key_columns(rollup, rows).collect();
+    columns.extend(measure_columns(rollup, rows, 0..rollup.measures.len()));
+    columns.extend(bins_column(rollup, rows));
+    Block { project, bucket_us, columns }
+}
+
+fn appended_rows<'a>(commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>) -> Rows<'a> {
     let count = part.rows.len();
     let mut columns = vec![("commit_id", Values::Numbers(vec![commit_id; count]))];
-    columns.extend(part.columns(rollup, if is_of_views(rollup) { Values::Sparse } else { Values::Numbers }));
-    if rollup.bins.is_some() {
-        columns.push(("bins", Values::Json(part.rows.iter().map(|row| bins_to_json(&row.bins)).collect())));
-    }
-    Rows { table: format!("{}_delta", rollup.name), count, columns, on_conflict: String::new() }
+    columns.extend(part.columns(rollup));
+    columns.extend(bins_column(rollup, &part.rows));
+    Rows { table: stored_in(rollup, false), count, columns, on_conflict: String::new() }
+}
+
+fn bins_column<'a>(rollup: &Rollup, rows: &[&DeltaRow]) -> Option<Column<'a>> {
+    let bins = || Values::Json(rows.iter().map(|row| bins_to_json(&row.bins)).collect());
+    rollup.bins.is_some().then(|| ("bins", bins()))
 }
 
 /// `None` if there are none.

@@ -14,7 +14,7 @@ use schemas::rollups::{ALL_STORED, Grain, Rollup};
 use self::bins::{Bins, Names};
 use crate::cuts::{Cuts, cuts_of};
 use crate::database::{Given, Row, Rows, Task, Transaction, Values, composed, sql};
-use crate::deltas::{Part, Sum, key_columns, parts};
+use crate::deltas::{Part, Sum, parts, place_columns, stored_in};
 use crate::open::Warehouse;
 use crate::read::ReadError;
 use crate::retain::has_retention;
@@ -58,14 +58,12 @@ impl Warehouse {
                     folded.is_elsewhere = true;
                     break;
                 };
-                let is_shared = self.shared.database.is_shared();
-                let is_enough = |deltas, sums| ROWS_PER_STEP <= if is_shared { sums } else { deltas };
-                let deltas = fold(&mut transaction, rollup, last, is_enough).await?;
+                let deltas = fold(&mut transaction, rollup, last).await?;
                 if deltas == 0 {
                     break;
                 }
                 transaction.commit().await?;
-                folded.deltas += deltas;
+                folded.deltas += deltas as u64;
             }
         }
         Ok(folded)
@@ -74,16 +72,12 @@ impl Warehouse {
 
 /// Folds deltas until so many of them, and so many sums, are enough, or there are no further ones up to `last`. Returns how
 /// many there were.
-async fn fold(
-    transaction: &mut Transaction,
-    rollup: &'static Rollup,
-    last: i64,
-    is_enough: impl Fn(usize, usize) -> bool + Send,
-) -> Result<u64, ReadError> {
+async fn fold(transaction: &mut Transaction, rollup: &'static Rollup, last: i64) -> Result<usize, ReadError> {
     let (mut sums, mut names, mut deltas) = (HashMap::new(), Names::default(), 0);
+    let is_shared = transaction.is_shared();
     let mut read_to = None;
     for _ in 0..COMMITS_PER_STEP {
-        if is_enough(deltas, sums.len()) {
+        if ROWS_PER_STEP <= if is_shared { sums.len() } else { deltas } {
             break;
         }
         let range = (read_to.unwrap_or(i64::MIN), last);
@@ -94,8 +88,9 @@ async fn fold(
     }
     let Some(read_to) = read_to else { return Ok(0) };
     write(transaction, rollup, sums, names).await?;
-    let delete = format!("DELETE FROM {}_delta WHERE commit_id <= $1", rollup.name);
-    Ok(composed(delete).bind(read_to).run(transaction).await?)
+    let delete = format!("DELETE FROM {} WHERE commit_id <= $1", stored_in(rollup, is_shared));
+    composed(delete).bind(read_to).run(transaction).await?;
+    Ok(deltas)
 }
 
 /// Adds sums of deltas to merged rows of every grain.
@@ -212,9 +207,9 @@ async fn read_deltas(
     let columns: String =
         rollup.keys.iter().chain(rollup.measures).map(|column| format!(", {}", column.name)).collect();
     let bins = if rollup.bins.is_some() { "bins" } else { "NULL" };
-    let table = format!("{}_delta", rollup.name);
+    let table = stored_in(rollup, transaction.is_shared());
     let text = format!(
-        "SELECT commit_id, project, bucket_us{columns}, CAST({bins} AS TEXT) FROM {table} \
+        "SELECT commit_id, project, bucket_us{columns}, {bins} FROM {table} \
          WHERE commit_id = (SELECT MIN(commit_id) FROM {table} WHERE commit_id > $1 AND commit_id <= $2)"
     );
     let (first_key, first_measure) = (3, 3 + rollup.keys.len());
@@ -222,17 +217,24 @@ async fn read_deltas(
     let (mut read, mut damaged) = (None, None);
     let take = |row: Row| {
         let (commit_id, deltas) = read.get_or_insert((row.get(0), 0));
-        *deltas += 1;
-        let keys = (first_key..first_measure).map(|idx| row.get(idx)).collect();
-        let key = Key { project: row.get(1), bucket_us: row.get(2), keys };
-        let bins = row.get::<Option<String>>(behind).map_or_else(|| Ok(Bins::default()), |bins| names.read(&bins));
-        match bins {
-            Ok(bins) => {
-                let measure = |idx| row.get::<Option<i64>>(idx).unwrap_or(0);
-                let measures = (first_measure..behind).map(measure).collect();
-                sums.entry(key).or_default().add(Added { measures, bins, changed: *commit_id, ..Added::default() });
+        let (project, bucket_us): (String, i64) = (row.get(1), row.get(2));
+        let mut keys: Vec<Vec<String>> = (first_key..first_measure).filter_map(|idx| row.get(idx)).collect();
+        // Null where all are 0.
+        let measures: Vec<Option<Vec<i64>>> = (first_measure..behind).map(|idx| row.get(idx)).collect();
+        let bins: Option<Vec<Option<String>>> = row.get(behind);
+        for place in 0..keys.first().map_or(0, Vec::len) {
+            let bins = bins.as_ref().and_then(|bins| bins[place].as_deref());
+            match bins.map_or_else(|| Ok(Bins::default()), |bins| names.read(bins)) {
+                Ok(bins) => {
+                    let keys = keys.iter_mut().map(|keys| std::mem::take(&mut keys[place])).collect();
+                    let key = Key { project: project.clone(), bucket_us, keys };
+                    let measure = |values: &Option<Vec<i64>>| values.as_ref().map_or(0, |values| values[place]);
+                    let measures = measures.iter().map(measure).collect();
+                    sums.entry(key).or_default().add(Added { measures, bins, changed: *commit_id, ..Added::default() });
+                }
+                Err(error) => damaged = Some(error),
             }
-            Err(error) => damaged = Some(error),
+            *deltas += 1;
         }
     };
     composed(text).bind(after).bind(last).each(transaction, take).await?;
@@ -254,7 +256,7 @@ async fn add_merged_bins(
 ) -> Result<(), ReadError> {
     let mut touched: Vec<(&Key, &Added)> = sums.iter().filter(|(_, added)| !added.bins.is_empty()).collect();
     touched.sort_unstable_by_key(|(key, _)| *key);
-    let columns = key_columns(rollup, &touched.iter().collect::<Vec<_>>());
+    let columns = place_columns(rollup, &touched.iter().collect::<Vec<_>>());
     let is_key: String = columns.iter().map(|(name, _)| format!("merged.{name} = given.{name} AND ")).collect();
     let read: String = columns.iter().map(|(name, _)| format!(", merged.{name}")).collect();
     let select = format!(
@@ -284,7 +286,7 @@ async fn add_merged_bins(
 fn merged<'a>(rollup: &Rollup, grain: Grain, part: &Part<'a, (&'a Key, &'a Added)>, names: &Names) -> Rows<'a> {
     let (table, count) = (format!("{}_merged", rollup.name), part.rows.len());
     let mut columns = vec![("grain", Values::Texts(vec![grain.as_str(); count]))];
-    columns.extend(part.columns(rollup, Values::Numbers));
+    columns.extend(part.columns(rollup));
     columns.push(("last_commit", Values::Numbers(part.rows.iter().map(|(_, added)| added.changed).collect())));
     let measures = part.measures.iter().map(|place| rollup.measures[*place].name);
     let mut adds: String = measures.map(|name| format!("{name} = {table}.{name} + excluded.{name}, ")).collect();

@@ -5,6 +5,7 @@ use schemas::rollups::{Column, Grain, Rollup};
 
 use crate::commit::CommitId;
 use crate::database::{Row, composed};
+use crate::deltas::stored_in;
 use crate::read::{Read, ReadError};
 use crate::retain::has_retention;
 use crate::retention::Kept;
@@ -62,7 +63,7 @@ impl<'a> RollupQuery<'a> {
         let [merged, deltas] = ["merged", "delta"].map(|table| source(self.rollup, table));
         let keys: String = self.group_by.iter().map(|key| format!(", {key}")).collect();
         let measures: String = self.rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
-        // Deltas on Postgres have null for 0.
+        // Deltas on Postgres have null where all of a block are 0.
         let sum = |measure: &Column| format!(", CAST(coalesce(SUM({}), 0) AS BIGINT)", measure.name);
         let sums: String = self.rollup.measures.iter().map(sum).collect();
         // What was taken away again is nothing.
@@ -199,14 +200,15 @@ impl Read {
     /// [`ReadError::Database`].
     pub async fn changed_buckets(&mut self, query: &ChangedQuery<'_>) -> Result<Vec<ChangedBucket>, ReadError> {
         let length_us = query.grain.length().as_micros();
-        let name = query.rollup.stored_with().name;
+        let rollup = query.rollup.stored_with();
+        let (name, deltas) = (rollup.name, stored_in(rollup, self.transaction.is_shared()));
         let kept = kept(query.rollup, query.grain, "$2");
         let text = format!(
             "SELECT bucket, MAX(changed) FROM (\
                SELECT bucket_us AS bucket, last_commit AS changed FROM changed_buckets \
                WHERE rollup = '{name}' AND grain = $1 AND project = $2 AND last_commit > $3{kept} \
                UNION ALL \
-               SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {name}_delta \
+               SELECT bucket_us - bucket_us % {length_us}, commit_id FROM {deltas} \
                WHERE project = $2 AND commit_id > $3{kept}) AS changes \
              WHERE bucket >= $4 AND bucket < $6 GROUP BY bucket ORDER BY bucket LIMIT $5"
         );

@@ -37,8 +37,6 @@ pub(crate) struct Given<'a> {
 #[derive(Debug)]
 pub(crate) enum Values<'a> {
     Numbers(Vec<i64>),
-    /// Null in Postgres where it is 0, which saves the room of a number. `SQLite` has none for a 0.
-    Sparse(Vec<i64>),
     Texts(Vec<&'a str>),
     Json(Vec<Option<String>>),
 }
@@ -48,7 +46,7 @@ const SQLITE_ROWS: usize = 64;
 /// Rows that are sent to Postgres together.
 const POSTGRES_ROWS: usize = 4096;
 
-fn names(columns: &[Column<'_>]) -> String {
+pub(super) fn names(columns: &[Column<'_>]) -> String {
     columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
@@ -80,7 +78,7 @@ impl<'a, T: Fn(&str) -> String> SqliteTexts<'a, T> {
         for row in rows {
             for (_, values) in self.columns {
                 query = match values {
-                    Values::Numbers(numbers) | Values::Sparse(numbers) => query.bind(numbers[row]),
+                    Values::Numbers(numbers) => query.bind(numbers[row]),
                     Values::Texts(texts) => query.bind(texts[row]),
                     Values::Json(texts) => query.bind(texts[row].as_deref()),
                 };
@@ -93,7 +91,7 @@ impl<'a, T: Fn(&str) -> String> SqliteTexts<'a, T> {
 /// `unnest` of each column as one array.
 fn arrays(columns: &[Column<'_>]) -> String {
     let types = columns.iter().map(|(_, values)| match values {
-        Values::Numbers(_) | Values::Sparse(_) => "bigint[]",
+        Values::Numbers(_) => "bigint[]",
         Values::Texts(_) => "text[]",
         Values::Json(_) => "jsonb[]",
     });
@@ -106,10 +104,6 @@ fn postgres_query<'a>(text: &str, columns: &'a [Column<'a>], rows: &Range<usize>
     for (_, values) in columns {
         query = match values {
             Values::Numbers(numbers) => query.bind(&numbers[rows.clone()]),
-            Values::Sparse(numbers) => {
-                let told = |number: &i64| Some(*number).filter(|number| *number != 0);
-                query.bind(numbers[rows.clone()].iter().map(told).collect::<Vec<_>>())
-            }
             Values::Texts(texts) => query.bind(texts[rows.clone()].iter().map(|text| kept(text)).collect::<Vec<_>>()),
             Values::Json(texts) => query.bind(&texts[rows.clone()]),
         };

@@ -4,6 +4,7 @@
 //! [`sqlite`] or [`postgres`]. All work is done in transactions: those that [write](Database::write), and those that
 //! [read](Database::read) one state.
 
+mod blocks;
 mod bulk;
 mod copying;
 pub(crate) mod postgres;
@@ -19,6 +20,7 @@ use sqlx::migrate::{Migration, MigrationType};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
+pub(crate) use self::blocks::Block;
 pub(crate) use self::bulk::{Column, Given, Rows, Values};
 pub(crate) use self::statement::{MAX_VALUES, Row, Statement, composed, places, sql};
 use crate::backup::BackupError;
@@ -218,6 +220,11 @@ impl Transaction {
                 Connection::Postgres(session.connection(), limit)
             }
         }
+    }
+
+    /// Whether other processes may write at this moment.
+    pub(crate) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 
     /// Inserts many rows.

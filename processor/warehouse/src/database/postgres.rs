@@ -421,5 +421,6 @@ pub(super) fn migrations() -> Migrator {
         migration(7, "delta commits", include_str!("../../migrations/postgres/0007_delta_commits.sql")),
         migration(8, "one row", include_str!("../../migrations/postgres/0008_one_row.sql")),
         migration(9, "sparse deltas", include_str!("../../migrations/postgres/0009_sparse_deltas.sql")),
+        migration(10, "delta blocks", include_str!("../../migrations/postgres/0010_delta_blocks.sql")),
     ])
 }

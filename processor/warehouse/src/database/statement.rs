@@ -260,6 +260,21 @@ macro_rules! columns {
 }
 columns!(i64, Option<i64>, String, Option<String>, bool, Option<bool>);
 
+/// Columns of a [`Block`](super::Block). A row of `SQLite`, which has no arrays, is a block of one.
+macro_rules! block_columns {
+    ($($ty:ty),+) => {$(
+        impl Column for Option<Vec<$ty>> {
+            fn of(row: &Row, idx: usize) -> Self {
+                match row {
+                    Row::Sqlite(row) => Some(vec![row.get(idx)]),
+                    Row::Postgres(row) => row.get(idx),
+                }
+            }
+        }
+    )+};
+}
+block_columns!(i64, String, Option<String>);
+
 impl Column for Option<Timestamp> {
     fn of(row: &Row, idx: usize) -> Self {
         match row {

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemas::fold::measures::{Bin, Metric};
+use schemas::rollups::STREAM;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::conformance::{Setup, TOPIC, at, columns_by_table};
@@ -10,8 +12,8 @@ use super::place::Place;
 use super::proxy::{Proxy, Trouble};
 use crate::database::Task;
 use crate::{
-    CommitError, DatabaseConfig, MergeError, MergePolicy, PostgresConfig, Successor, SuccessorError, Warehouse,
-    WarehouseConfig,
+    Commit, CommitError, DatabaseConfig, Delta, DeltaRow, MergeError, MergePolicy, PostgresConfig, Successor,
+    SuccessorError, Warehouse, WarehouseConfig,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,22 +56,52 @@ async fn commits_of_other_processes_are_followed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tables_are_those_of_sqlite() {
     let (Some(place), Some(other)) = (Place::postgres().await, Place::sqlite().await) else { return };
-    let (postgres, sqlite) = (columns_by_table(&place.open().await).await, columns_by_table(&other.open().await).await);
+    let (mut postgres, sqlite) =
+        (columns_by_table(&place.open().await).await, columns_by_table(&other.open().await).await);
+    // What `<rollup>_delta` is a view of.
+    for rollup in schemas::rollups::ALL_STORED {
+        let block = postgres.remove(&format!("{}_delta_block", rollup.name));
+        assert_eq!(block.as_ref(), postgres.get(&format!("{}_delta", rollup.name)));
+    }
     assert_eq!(postgres, sqlite);
     assert!(postgres.len() > 50);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deltas_of_views_may_have_null_for_any_measure() {
+async fn deltas_are_stored_in_blocks_and_seen_row_by_row() {
     let Some(place) = Place::postgres().await else { return };
-    let warehouse = place.open().await;
-    let strict = "SELECT attrelid::regclass || '.' || attname FROM pg_attribute WHERE attnum > 0 AND (atthasdef OR attnotnull) \
-                  AND attrelid = ANY('{stream_delta, release_delta, layout_delta}'::regclass[]) AND attname = ANY($1)";
-    let measures: Vec<&str> = schemas::fold::measures::MEASURES.iter().map(|measure| measure.name).collect();
-    let mut connection = place.connect().await;
-    let strict: Vec<String> = sqlx::query_scalar(strict).bind(measures).fetch_all(&mut connection).await.unwrap();
-    assert_eq!(strict, Vec::<String>::new());
-    warehouse.close().await;
+    let setup = Setup::new(place).await;
+    let row = |project: &str, minute: i64, stream: &str, bins: Vec<Bin>| {
+        let mut measures = vec![0; STREAM.measures.len()];
+        measures[0] = minute;
+        let keys = vec![stream.to_owned(), "twitch".to_owned()];
+        DeltaRow { project: project.into(), bucket: at(60 * minute), keys, measures, bins }
+    };
+    let bin = (Metric::LatencyMs, 417, 3);
+    // Blocks of more than one statement, one of them with several rows.
+    let mut rows: Vec<DeltaRow> = (1..40).map(|minute| row("q", minute, "twitch:x", Vec::new())).collect();
+    rows.extend([row("p", 7, "twitch:y", vec![bin]), row("p", 7, "twitch:a\0", Vec::new())]);
+    let deltas = vec![Delta { rollup: &STREAM, rows }];
+    setup.warehouse.commit(&Commit { deltas, ..setup.commit(0, 1, at(0)) }).await.unwrap();
+
+    let mut connection = setup.place.connect().await;
+    let shapes = "SELECT count(*), sum(cardinality(stream_id)), count(attempts), count(started), count(bins) FROM stream_delta_block";
+    let shapes: (i64, i64, i64, i64, i64) = sqlx::query_as(shapes).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(shapes, (40, 41, 40, 0, 1), "null where a block has nothing");
+    let seen = "SELECT stream_id, attempts, started, CAST(bins AS TEXT) FROM stream_delta WHERE project = 'p' ORDER BY stream_id";
+    type Seen = (String, i64, Option<i64>, Option<String>);
+    let seen: Vec<Seen> = sqlx::query_as(seen).fetch_all(&mut connection).await.unwrap();
+    let bins = Some("{\"latency_ms:417\": 3}".to_owned());
+    assert_eq!(seen, [("twitch:a\u{fffd}".into(), 7, None, None), ("twitch:y".into(), 7, None, bins)]);
+
+    assert_eq!(setup.warehouse.merge_rollups(at(1000), Duration::ZERO).await.unwrap().deltas, 41);
+    let merged =
+        "SELECT count(*), CAST(sum(attempts) AS BIGINT), count(bins) FROM stream_merged WHERE grain = 'minute'";
+    let merged: (i64, i64, i64) = sqlx::query_as(merged).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(merged, (41, (1..40).sum::<i64>() + 14, 1));
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM stream_delta_block").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(left, 0);
 }
 
 /// The same commit again after its connection was lost, as the processor does it: the checkpoint tells.
