@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::dedup::IdTime;
+use crate::json::Scalar;
 use crate::kinds::KindSpec;
 use crate::outcome::Reason;
 use crate::time::Timestamp;
@@ -59,6 +60,8 @@ pub struct Event<'a> {
     pub feature: Option<Cow<'a, str>>,
     /// The data as JSON, an object for all known kinds; fields out of range are null.
     pub data: Cow<'a, str>,
+    /// [The fields](crate::kinds::Checked::fields) that were read of the data, if any were kept.
+    pub fields: Vec<Scalar<'a>>,
     /// What was noticed.
     pub flags: Flags,
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::outcome::Reason;
 use quick::Reader;
 
-pub(crate) use typed::typed;
+pub(crate) use typed::{typed, typed_of_fields};
 
 /// Any JSON value of which only scalars are kept.
 ///

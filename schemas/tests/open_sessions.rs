@@ -69,6 +69,7 @@ fn inputs(session: usize, tiles: usize) -> Vec<Input> {
             device_platform: Some("ios"),
             app_version: Some("2.4.1"),
             data,
+            fields: &[],
             address: (session as u64, 0),
         })?;
         Some(input)

@@ -60,6 +60,7 @@ impl<'a> Place<'a> {
             device_platform: event.device_platform,
             app_version: event.app_version.as_deref(),
             data: &event.data,
+            fields: &event.fields,
             address: (self.log_record.position, u32::try_from(index).unwrap_or(u32::MAX)),
         }
     }

@@ -167,6 +167,7 @@ impl EventRows {
             device_platform: text(&self.device_platform),
             app_version: text(&self.app_version),
             data: text(&self.data).unwrap_or("{}"),
+            fields: &[],
             address: (
                 self.position(row),
                 number(self.log_index.as_ref(), row).and_then(|index| u32::try_from(index).ok()).unwrap_or_default(),

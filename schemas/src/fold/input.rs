@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::unit_key::{Order, UnitKey};
 use crate::event::{Format, stream_platform};
-use crate::json;
+use crate::json::{self, Scalar};
 use crate::kinds::{self, ErrorDomain, Network, PlayerState, RebufferEnd, RenditionReason, Severity, TelemetryLevel};
 use crate::time::Timestamp;
 
@@ -55,6 +55,8 @@ pub struct Stored<'a> {
     pub app_version: Option<&'a str>,
     /// The data, JSON.
     pub data: &'a str,
+    /// [The fields](kinds::Checked::fields) that were read of it; empty if none were kept.
+    pub fields: &'a [Scalar<'a>],
     /// Place in the log: record, index in it.
     pub address: (u64, u32),
 }
@@ -63,6 +65,12 @@ impl<'a> Stored<'a> {
     /// The boot, if its clock is monotonic.
     fn monotonic_boot(&self) -> Option<&'a str> {
         self.boot_id.filter(|_| self.mono_ms.is_some())
+    }
+
+    /// The data of an event of this kind; the type's defaults if it cannot be read.
+    fn typed<T: DeserializeOwned + Default>(&self) -> T {
+        let typed = if self.fields.is_empty() { json::typed(self.data) } else { json::typed_of_fields(self.fields) };
+        typed.unwrap_or_default()
     }
 }
 
@@ -303,21 +311,17 @@ fn device_platform(name: &str) -> &'static str {
     crate::event::DEVICE_PLATFORMS.into_iter().find(|known| *known == name).unwrap_or("other")
 }
 
-fn typed<T: DeserializeOwned + Default>(data: &str) -> T {
-    json::typed(data).unwrap_or_default()
-}
-
 fn what(event: &Stored<'_>) -> What {
     if event.format == Format::Cmcd2 {
         return What::View(Box::new(cmcd::record(event.kind, event.data)));
     }
     let is_native = event.format == Format::Native && event.view_id.is_some();
     if let Some(name) = event.kind.strip_prefix("playback.") {
-        return if is_native { What::View(Box::new(playback(name, event.data))) } else { What::Sign };
+        return if is_native { What::View(Box::new(playback(name, event))) } else { What::Sign };
     }
     match event.kind {
         "device.context" => {
-            let context: kinds::DeviceContext = typed(event.data);
+            let context: kinds::DeviceContext = event.typed();
             What::Device {
                 os_major: context.os_version.map(|version| version.split('.').next().unwrap_or_default().into()),
                 device_class: context.device_class.map(|class| word(&class).into()),
@@ -325,17 +329,17 @@ fn what(event: &Stored<'_>) -> What {
             }
         }
         "device.network_changed" => {
-            let changed: kinds::DeviceNetworkChanged = typed(event.data);
+            let changed: kinds::DeviceNetworkChanged = event.typed();
             let network = changed.to.map(|network: Network| word(&network).into());
             What::Device { os_major: None, device_class: None, network }
         }
-        "layout.created" => layout(typed::<kinds::LayoutCreated>(event.data).layout_type),
-        "layout.switched" => layout(typed::<kinds::LayoutSwitched>(event.data).to_type),
+        "layout.created" => layout(event.typed::<kinds::LayoutCreated>().layout_type),
+        "layout.switched" => layout(event.typed::<kinds::LayoutSwitched>().to_type),
         "app.foregrounded" => What::Foregrounded,
         "app.backgrounded" => What::Backgrounded,
         "app.crashed" => What::Crashed,
         "session.ended" => {
-            let ended: kinds::SessionEnded = typed(event.data);
+            let ended: kinds::SessionEnded = event.typed();
             What::SessionEnded(ended.reason.map_or_else(|| "unknown".into(), |reason| word(&reason).into()))
         }
         _ => What::Sign,
@@ -358,18 +362,18 @@ fn pair(one: Option<i64>, other: Option<i64>) -> Option<(i64, i64)> {
     one.zip(other).filter(|(one, other)| *one > 0 && *other > 0)
 }
 
-fn playback(name: &str, data: &str) -> ViewInput {
+fn playback(name: &str, event: &Stored<'_>) -> ViewInput {
     let mut input = ViewInput::default();
     match name {
         "view_started" => {
-            let data: kinds::PlaybackViewStarted = typed(data);
+            let data: kinds::PlaybackViewStarted = event.typed();
             input.act = Some(Act::Start);
             input.category = data.category.map(Into::into);
             input.state_only = Some(data.telemetry_level == Some(TelemetryLevel::StateOnly));
             input.tile = pair(data.tile_width_px, data.tile_height_px);
         }
         "first_frame" => {
-            let data: kinds::PlaybackFirstFrame = typed(data);
+            let data: kinds::PlaybackFirstFrame = event.typed();
             input.act = Some(Act::Play);
             input.startup_ms = data.startup_ms;
             input.kbps = data.bitrate_kbps;
@@ -377,7 +381,7 @@ fn playback(name: &str, data: &str) -> ViewInput {
         }
         "rebuffer_started" => input.act = Some(Act::Buffer),
         "rebuffer_ended" => {
-            let data: kinds::PlaybackRebufferEnded = typed(data);
+            let data: kinds::PlaybackRebufferEnded = event.typed();
             input.act = Some(Act::BufferEnd(data.ended_by.unwrap_or(RebufferEnd::Resumed)));
         }
         "paused" => input.act = Some(Act::Pause),
@@ -385,31 +389,31 @@ fn playback(name: &str, data: &str) -> ViewInput {
         "seek_started" => input.act = Some(Act::Seek),
         "seek_ended" => input.act = Some(Act::SeekEnd),
         "rendition_changed" => {
-            let data: kinds::PlaybackRenditionChanged = typed(data);
+            let data: kinds::PlaybackRenditionChanged = event.typed();
             input.kbps = data.to_kbps;
             input.rendition = Some(data.from_kbps);
             input.is_of_tile_count = data.reason == Some(RenditionReason::TileCount);
             input.video = pair(data.width_px, data.height_px);
         }
         "error" => {
-            let data: kinds::PlaybackError = typed(data);
+            let data: kinds::PlaybackError = event.typed();
             let is_fatal = data.severity == Some(Severity::Fatal);
             input.error = Some(Fault { is_fatal, is_business: data.domain == Some(ErrorDomain::Business) });
             input.act = is_fatal.then(|| Act::End("error".into()));
         }
-        "heartbeat" => heartbeat(typed(data), &mut input),
-        "frames_dropped" => input.dropped = typed::<kinds::PlaybackFramesDropped>(data).dropped.unwrap_or(0),
-        "latency_sampled" => input.latency_ms = typed::<kinds::PlaybackLatencySampled>(data).latency_ms,
+        "heartbeat" => heartbeat(event.typed(), &mut input),
+        "frames_dropped" => input.dropped = event.typed::<kinds::PlaybackFramesDropped>().dropped.unwrap_or(0),
+        "latency_sampled" => input.latency_ms = event.typed::<kinds::PlaybackLatencySampled>().latency_ms,
         "mode_changed" => {
-            let data: kinds::PlaybackModeChanged = typed(data);
+            let data: kinds::PlaybackModeChanged = event.typed();
             input.tile = pair(data.tile_width_px, data.tile_height_px);
         }
         "audio_changed" => {
-            let data: kinds::PlaybackAudioChanged = typed(data);
+            let data: kinds::PlaybackAudioChanged = event.typed();
             input.audible = data.audible.or(data.muted.map(|muted| !muted));
         }
         "view_ended" => {
-            let data: kinds::PlaybackViewEnded = typed(data);
+            let data: kinds::PlaybackViewEnded = event.typed();
             let reason = data.reason.as_ref().map_or_else(|| "unknown".to_owned(), word);
             input.act = Some(Act::End(reason.into()));
             input.totals = Totals {

@@ -58,6 +58,7 @@ impl Told {
             device_platform: Some("ios"),
             app_version: Some("1.0"),
             data: &data,
+            fields: &[],
             address: (u64::from(self.seq), 0),
         })
         .unwrap()

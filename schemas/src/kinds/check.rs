@@ -35,6 +35,9 @@ pub struct Checked<'a> {
     pub user_id: Option<String>,
     /// `feature` of `feature.used`.
     pub feature: Option<String>,
+    /// What `data` has of the kind's fields, in their order, null where it has none. Only if it was borrowed: else it is
+    /// empty, and only the text tells.
+    pub fields: Vec<Scalar<'a>>,
 }
 
 /// A broken rule, and the field that breaks it (`data.` before its name).
@@ -56,10 +59,28 @@ pub fn check<'a>(
         not_an_object(kind, &data)?;
         return Ok(Checked { data, ..Checked::default() });
     }
-    let (walk, rewritten) = walk(kind, &data, strictness)?;
+    match data {
+        Cow::Borrowed(data) => check_object(kind, data, strictness),
+        Cow::Owned(data) => {
+            let checked = check_object(kind, &data, strictness)?;
+            let is_as_sent = matches!(checked.data, Cow::Borrowed(_));
+            let Checked { out_of_range, stream_id, stream_platform, user_id, feature, .. } = checked;
+            let data = if is_as_sent { data } else { checked.data.into_owned() };
+            let fields = Vec::new();
+            Ok(Checked { data: data.into(), out_of_range, stream_id, stream_platform, user_id, feature, fields })
+        }
+    }
+}
+
+fn check_object<'a>(
+    kind: Option<&'static KindSpec>,
+    data: &'a str,
+    strictness: Strictness,
+) -> Result<Checked<'a>, Broken> {
+    let (walk, rewritten) = walk(kind, data, strictness)?;
     let lifted = walk.lifted;
     Ok(Checked {
-        data: rewritten.map_or(data, Cow::Owned),
+        data: rewritten.map_or(Cow::Borrowed(data), Cow::Owned),
         out_of_range: walk.edits.iter().any(|(_, edit)| *edit == Edit::Null),
         stream_platform: walk
             .stream
@@ -69,6 +90,7 @@ pub fn check<'a>(
         stream_id: walk.stream.map(|(id, _)| id),
         user_id: lifted.user_id,
         feature: lifted.feature,
+        fields: walk.values,
     })
 }
 
@@ -81,14 +103,18 @@ fn not_an_object(kind: Option<&'static KindSpec>, data: &str) -> Result<(), Brok
 }
 
 /// Walks the object once; returns what was found and, where something must change, the object's new text.
-fn walk(kind: Option<&'static KindSpec>, data: &str, strictness: Strictness) -> Result<(Walk, Option<String>), Broken> {
+fn walk<'a>(
+    kind: Option<&'static KindSpec>,
+    data: &'a str,
+    strictness: Strictness,
+) -> Result<(Walk<'a>, Option<String>), Broken> {
     let members = || Members::parse(data).map_err(|reason| (reason, "data".to_owned()));
     let mut walk = Walk::new(kind, strictness);
     let is_read = json::read_once(
         data,
         |_| false,
         |name, value| match value {
-            json::Value::Scalar(scalar) => walk.take(name, &scalar).is_ok(),
+            json::Value::Scalar(scalar) => walk.take(name, scalar).is_ok(),
             json::Value::Text(_) => false,
         },
     );
@@ -97,7 +123,7 @@ fn walk(kind: Option<&'static KindSpec>, data: &str, strictness: Strictness) -> 
         walk = Walk::new(kind, strictness);
         for (name, raw) in members()?.iter() {
             let scalar = json::scalar(raw).map_err(|reason| broken(reason, name))?;
-            walk.take(name, &scalar)?;
+            walk.take(name, scalar)?;
         }
     }
     walk.judge_stream()?;
@@ -127,7 +153,7 @@ struct Lifted {
 }
 
 /// What one walk over an object has found so far.
-struct Walk {
+struct Walk<'a> {
     kind: Option<&'static KindSpec>,
     fields: &'static [FieldSpec],
     strictness: Strictness,
@@ -137,20 +163,24 @@ struct Walk {
     met: u64,
     /// Fields that were met with a value, one bit each.
     present: u64,
+    /// What the fields are now, null before they are met.
+    values: Vec<Scalar<'a>>,
     edits: Vec<(&'static str, Edit)>,
     lifted: Lifted,
     stream: Option<(String, &'static str)>,
 }
 
-impl Walk {
+impl<'a> Walk<'a> {
     fn new(kind: Option<&'static KindSpec>, strictness: Strictness) -> Self {
+        let fields = kind.map_or(&[][..], |kind| kind.fields);
         Self {
             kind,
-            fields: kind.map_or(&[], |kind| kind.fields),
+            fields,
             strictness,
             next: 0,
             met: 0,
             present: 0,
+            values: fields.iter().map(|_| Scalar::Null).collect(),
             edits: Vec::new(),
             lifted: Lifted::default(),
             stream: None,
@@ -158,12 +188,12 @@ impl Walk {
     }
 
     /// Takes in one member of the object.
-    fn take(&mut self, name: &str, scalar: &Scalar<'_>) -> Result<(), Broken> {
+    fn take(&mut self, name: &str, scalar: Scalar<'a>) -> Result<(), Broken> {
         let Some(idx) = self.position(name) else {
             if let Some(name) = self.never_stored(name) {
                 self.edits.push((name, Edit::Remove));
             } else {
-                self.lift(name, scalar);
+                self.lift(name, &scalar);
             }
             return Ok(());
         };
@@ -172,12 +202,21 @@ impl Walk {
         }
         self.met |= 1 << idx;
         let field = &self.fields[idx];
-        match fit(field, scalar) {
-            Fit::Missing => return Ok(()),
+        self.values[idx] = match fit(field, &scalar) {
+            Fit::Missing => {
+                self.values[idx] = scalar;
+                return Ok(());
+            }
             Fit::Unusable => return self.unusable(field),
-            Fit::Fits => self.lift(name, scalar),
-            Fit::Means(word) => self.edits.push((field.name, Edit::Word(word))),
-        }
+            Fit::Fits => {
+                self.lift(name, &scalar);
+                scalar
+            }
+            Fit::Means(word) => {
+                self.edits.push((field.name, Edit::Word(word)));
+                Scalar::Text(Cow::Borrowed(word))
+            }
+        };
         self.present |= 1 << idx;
         Ok(())
     }
@@ -226,8 +265,11 @@ impl Walk {
         let Some(id) = self.lifted.stream_id.take() else { return Ok(()) };
         self.stream = event::stream_identity(&id, self.lifted.stream_platform.as_deref())
             .map(|(id, platform)| (id.into_owned(), platform));
-        match self.fields.iter().find(|field| field.ty == FieldType::Stream) {
-            Some(field) if self.stream.is_none() => self.unusable(field),
+        match self.fields.iter().position(|field| field.ty == FieldType::Stream) {
+            Some(idx) if self.stream.is_none() => {
+                self.values[idx] = Scalar::Null;
+                self.unusable(&self.fields[idx])
+            }
             _ => Ok(()),
         }
     }

@@ -119,6 +119,11 @@ macro_rules! kinds {
                 $($name => {
                     let typed = serde_json::from_str::<$kind>(data);
                     assert_eq!($crate::json::typed::<$kind>(data), typed.as_ref().ok().cloned(), "{data}");
+                    let checked = $crate::kinds::check($crate::kinds::named(name), Some(data.into()), $crate::kinds::Strictness::Lenient);
+                    if let Ok(checked) = checked {
+                        let of_fields = $crate::json::typed_of_fields::<$kind>(&checked.fields);
+                        assert_eq!(of_fields, $crate::json::typed(&checked.data), "{data}");
+                    }
                     Some(typed.and_then(|typed| serde_json::to_value(&typed)))
                 })+
                 _ => None,

@@ -346,6 +346,7 @@ impl<'a> Reading<'a> {
             stream_id: checked.stream_id.map(Cow::Owned),
             feature: checked.feature.map(Cow::Owned),
             data: checked.data,
+            fields: checked.fields,
             flags,
         }
     }

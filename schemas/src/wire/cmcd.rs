@@ -288,6 +288,7 @@ impl Reading {
             stream_id: stream.map(|(id, _)| Cow::Owned(id)),
             feature: None,
             data: Value::Object(data).to_string().into(),
+            fields: Vec::new(),
             flags,
         }
     }

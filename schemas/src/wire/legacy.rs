@@ -252,6 +252,7 @@ fn build<'a>(received: &Received<'a>, parts: Parts<'a>) -> Verdict<'a> {
         stream_platform: parts.stream_platform,
         feature: checked.feature.map(Cow::Owned),
         data: checked.data,
+        fields: Vec::new(),
         flags,
     })
 }
