@@ -219,8 +219,7 @@ async fn read_deltas(
         let (commit_id, deltas) = read.get_or_insert((row.get(0), 0));
         let (project, bucket_us): (String, i64) = (row.get(1), row.get(2));
         let mut keys: Vec<Vec<String>> = (first_key..first_measure).filter_map(|idx| row.get(idx)).collect();
-        // Null where all are 0.
-        let measures: Vec<Option<Vec<i64>>> = (first_measure..behind).map(|idx| row.get(idx)).collect();
+        let measures: Vec<Option<Vec<Option<i64>>>> = (first_measure..behind).map(|idx| row.get(idx)).collect();
         let bins: Option<Vec<Option<String>>> = row.get(behind);
         for place in 0..keys.first().map_or(0, Vec::len) {
             let bins = bins.as_ref().and_then(|bins| bins[place].as_deref());
@@ -228,8 +227,8 @@ async fn read_deltas(
                 Ok(bins) => {
                     let keys = keys.iter_mut().map(|keys| std::mem::take(&mut keys[place])).collect();
                     let key = Key { project: project.clone(), bucket_us, keys };
-                    let measure = |values: &Option<Vec<i64>>| values.as_ref().map_or(0, |values| values[place]);
-                    let measures = measures.iter().map(measure).collect();
+                    let measure = |values: &Option<Vec<Option<i64>>>| values.as_ref().and_then(|values| values[place]);
+                    let measures = measures.iter().map(|values| measure(values).unwrap_or(0)).collect();
                     sums.entry(key).or_default().add(Added { measures, bins, changed: *commit_id, ..Added::default() });
                 }
                 Err(error) => damaged = Some(error),

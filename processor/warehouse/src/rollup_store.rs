@@ -63,7 +63,7 @@ impl<'a> RollupQuery<'a> {
         let [merged, deltas] = ["merged", "delta"].map(|table| source(self.rollup, table));
         let keys: String = self.group_by.iter().map(|key| format!(", {key}")).collect();
         let measures: String = self.rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
-        // Deltas on Postgres have null where all of a block are 0.
+        // Deltas on Postgres have null for 0.
         let sum = |measure: &Column| format!(", CAST(coalesce(SUM({}), 0) AS BIGINT)", measure.name);
         let sums: String = self.rollup.measures.iter().map(sum).collect();
         // What was taken away again is nothing.

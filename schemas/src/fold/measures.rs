@@ -4,7 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+use hashbrown::{Equivalent, HashMap};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -257,12 +258,44 @@ pub struct SumKey {
     pub minute_ms: i64,
 }
 
+/// The same, borrowed: cells are looked up by it.
+#[derive(Debug, Clone, Copy)]
+struct SumPlace<'a> {
+    dims: &'a Arc<Dims>,
+    band: Band,
+    minute_ms: i64,
+}
+
+impl SumKey {
+    const fn place(&self) -> SumPlace<'_> {
+        SumPlace { dims: &self.dims, band: self.band, minute_ms: self.minute_ms }
+    }
+}
+
 impl Hash for SumKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.place().hash(state);
+    }
+}
+
+impl Hash for SumPlace<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // Few of a unit's keys share these; equality looks at the rest. Of a view's id the end, which is random in a UUID.
         let end = self.dims.view_id.as_bytes().last_chunk::<8>().copied().unwrap_or_default();
         state.write_u64(u64::from_le_bytes(end).wrapping_add(self.dims.part.into()));
         state.write_i64(self.minute_ms.wrapping_add(self.band.0.into()));
+    }
+}
+
+impl Equivalent<SumKey> for SumPlace<'_> {
+    fn equivalent(&self, key: &SumKey) -> bool {
+        (self.minute_ms, self.band) == (key.minute_ms, key.band) && *self.dims == key.dims
+    }
+}
+
+impl From<SumPlace<'_>> for SumKey {
+    fn from(place: SumPlace<'_>) -> Self {
+        Self { dims: Arc::clone(place.dims), band: place.band, minute_ms: place.minute_ms }
     }
 }
 
@@ -313,7 +346,14 @@ impl Sums {
     /// What is counted in the minute of an instant.
     pub(super) fn cell(&mut self, dims: &Arc<Dims>, band: Band, at_ms: i64) -> &mut Cell {
         let minute_ms = at_ms - at_ms.rem_euclid(MINUTE_MS);
-        self.cells.entry(SumKey { dims: Arc::clone(dims), band, minute_ms }).or_default()
+        self.cell_at(SumPlace { dims, band, minute_ms })
+    }
+
+    fn cell_at(&mut self, place: SumPlace<'_>) -> &mut Cell {
+        match self.cells.entry_ref(&place) {
+            EntryRef::Occupied(entry) => entry.into_mut(),
+            EntryRef::Vacant(entry) => entry.insert_with_key(place.into(), Cell::default()),
+        }
     }
 
     /// Adds to a measure.
@@ -336,7 +376,7 @@ impl Sums {
     /// Adds other sums, `times` 1 or −1.
     pub fn add_all(&mut self, other: &Self, times: i64) {
         for (key, cell) in &other.cells {
-            let sums = self.cells.entry_ref(key).or_default();
+            let sums = self.cell_at(key.place());
             for (sum, value) in sums.values.iter_mut().zip(cell.values.iter()) {
                 *sum += times * value;
             }
@@ -344,12 +384,6 @@ impl Sums {
                 sums.add_bin((*metric, *bin, times * count));
             }
         }
-    }
-}
-
-impl From<&SumKey> for SumKey {
-    fn from(key: &SumKey) -> Self {
-        key.clone()
     }
 }
 

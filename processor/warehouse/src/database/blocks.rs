@@ -22,7 +22,7 @@ pub(crate) struct Block<'a> {
 const BLOCKS: usize = 16;
 
 impl Session {
-    /// Inserts blocks of a commit. Numbers that are all 0 are null.
+    /// Inserts blocks of a commit. A 0 is null, which takes a bit; an array of nothing else is null itself.
     pub(crate) async fn insert_blocks(
         &mut self,
         table: &str,
@@ -42,7 +42,7 @@ impl Session {
                 query = query.bind(commit_id).bind(kept(project)).bind(bucket_us);
                 for (_, values) in columns {
                     query = match values {
-                        Values::Numbers(numbers) => query.bind(Some(numbers).filter(|numbers| !are_zero(numbers))),
+                        Values::Numbers(numbers) => query.bind(sparse(numbers)),
                         Values::Texts(texts) => query.bind(texts.iter().map(|text| kept(text)).collect::<Vec<_>>()),
                         Values::Json(texts) => {
                             query.bind(Some(texts).filter(|texts| texts.iter().any(Option::is_some)))
@@ -58,6 +58,7 @@ impl Session {
     }
 }
 
-fn are_zero(numbers: &[i64]) -> bool {
-    numbers.iter().all(|number| *number == 0)
+fn sparse(numbers: &[i64]) -> Option<Vec<Option<i64>>> {
+    let sparse = || numbers.iter().map(|number| Some(*number).filter(|number| *number != 0)).collect();
+    numbers.iter().any(|number| *number != 0).then(sparse)
 }

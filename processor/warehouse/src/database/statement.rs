@@ -273,7 +273,7 @@ macro_rules! block_columns {
         }
     )+};
 }
-block_columns!(i64, String, Option<String>);
+block_columns!(Option<i64>, String, Option<String>);
 
 impl Column for Option<Timestamp> {
     fn of(row: &Row, idx: usize) -> Self {
