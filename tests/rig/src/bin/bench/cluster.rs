@@ -36,13 +36,14 @@ const FIGURES: [&str; 13] = [
     "catching up afterwards, s",
 ];
 
-/// Measures the highest rate at which what is acknowledged is also committed.
-pub(crate) async fn run(options: &Options) -> Result<Table> {
+/// Measures the highest rate at which what is acknowledged is also committed: with so many processors, else with one and two.
+pub(crate) async fn run(options: &Options, only: Option<usize>) -> Result<Table> {
     let neighbours = Neighbours::watch();
     let seconds = options.measured(30).as_secs_f64();
     let mut table = Table::new("cluster", "The cluster profile", &FIGURES);
     for run in 1..=options.runs {
-        for (variant, processors) in VARIANTS.into_iter().zip(1..) {
+        let is_wanted = |(_, processors): &(&str, usize)| only.is_none_or(|only| only == *processors);
+        for (variant, processors) in VARIANTS.into_iter().zip(1..).filter(is_wanted) {
             progress(&format!("cluster, run {run} of {}: {processors} processors", options.runs));
             let figures = one(options, processors).await?;
             table.add(variant, figures);

@@ -90,7 +90,11 @@ enum Name {
     /// Starts, idle memory, and how soon an event is seen.
     Embedded,
     /// The cluster profile, with client, Kafka, Postgres and all roles on this machine.
-    Cluster,
+    Cluster {
+        /// Measure only with so many processors, 1 or 2; else with both.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2))]
+        processors: Option<u8>,
+    },
     /// Rollups: deltas, merging, size, and answers at a fixed rate.
     Rollups {
         /// Streams that are watched.
@@ -173,7 +177,7 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
         }
         Name::E2e => Ok(vec![e2e::run(options).await?]),
         Name::Embedded => Ok(vec![embedded::run(options).await?]),
-        Name::Cluster => Ok(vec![cluster::run(options).await?]),
+        Name::Cluster { processors } => Ok(vec![cluster::run(options, processors.map(usize::from)).await?]),
         Name::Rollups { streams, viewers } => rollups::run(options, *streams, *viewers).await,
         Name::Query { events } => query::run(options, *events).await,
         Name::All { output } => {
@@ -185,7 +189,7 @@ async fn measure(options: &Options, name: &Name) -> Result<Vec<Table>> {
             tables.extend(rollups::run(options, 200, 3).await?);
             tables.extend(query::run(options, 2_000_000).await?);
             if rig::cluster::has_servers() {
-                tables.push(cluster::run(options).await?);
+                tables.push(cluster::run(options, None).await?);
             }
             document::write(output.as_deref(), &tables, options)?;
             Ok(tables)

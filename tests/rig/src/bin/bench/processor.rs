@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use rig::cluster::Cluster;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -11,12 +12,14 @@ use crate::prepare::{Prepared, prepare};
 use crate::table::{Table, float};
 use crate::{Options, progress};
 
-/// The variant whose cost is the figure to reach.
+/// The variant whose cost is the figure to reach; without servers it is that with a file.
+pub(crate) const ON_POSTGRES: &str = "no copies, on Postgres";
+/// The same with a file.
 pub(crate) const NO_COPIES: &str = "no copies";
 /// The figure to reach.
 pub(crate) const EVENTS_PER_CPU_S: &str = "events per CPU-s";
 
-const FIGURES: [&str; 17] = [
+const FIGURES: [&str; 18] = [
     EVENTS_PER_CPU_S,
     "events/s",
     "CPU per event, µs",
@@ -24,6 +27,7 @@ const FIGURES: [&str; 17] = [
     "encode and write files, µs",
     "facts, µs",
     "database, µs",
+    "CPU of Postgres per event, µs",
     "rollup deltas per event",
     "commits",
     "files",
@@ -42,25 +46,30 @@ pub(crate) struct Log {
     name: String,
     copies: f64,
     hot_keys: usize,
+    on_postgres: bool,
 }
 
 /// What the program has as its default.
 const HOT_KEYS: usize = 250_000;
 
 impl Log {
-    /// Those whose figures are kept.
+    /// Those whose figures are kept; that on Postgres where there are servers.
     pub(crate) fn all() -> Vec<Self> {
-        let copies = 0.3;
-        vec![
-            Self { name: NO_COPIES.into(), copies: 0.0, hot_keys: HOT_KEYS },
-            Self { name: "30 % copies".into(), copies, hot_keys: HOT_KEYS },
-            Self { name: "30 % copies, most of old events".into(), copies, hot_keys: 10_000 },
-        ]
+        let log = |name: &str, copies| Self { name: name.into(), copies, hot_keys: HOT_KEYS, on_postgres: false };
+        let mut logs = vec![
+            log(NO_COPIES, 0.0),
+            log("30 % copies", 0.3),
+            Self { hot_keys: 10_000, ..log("30 % copies, most of old events", 0.3) },
+        ];
+        if rig::cluster::has_servers() {
+            logs.insert(1, Self { on_postgres: true, ..log(ON_POSTGRES, 0.0) });
+        }
+        logs
     }
 
     /// One with this share of copies.
     pub(crate) fn with_copies(copies: f64) -> Self {
-        Self { name: format!("{:.0} % copies", copies * 100.0), copies, hot_keys: HOT_KEYS }
+        Self { name: format!("{:.0} % copies", copies * 100.0), copies, hot_keys: HOT_KEYS, on_postgres: false }
     }
 }
 
@@ -81,7 +90,7 @@ pub(crate) async fn run(options: &Options, (events, devices): (usize, usize), lo
             progress(&format!("processor, run {run} of {}: {}", options.runs, log.name));
             let about = prepared.iter().find(|(copies, _)| copies.total_cmp(&log.copies).is_eq());
             let (_, about) = about.context("a prepared log")?;
-            let drained = drain(&log_folder(folder.path(), log), log.hot_keys).await?;
+            let drained = drain(options, log, &log_folder(folder.path(), log)).await?;
             check(about, &drained)?;
             table.add(&log.name, figures(about, &drained));
         }
@@ -110,17 +119,20 @@ fn log_folder(folder: &Path, log: &Log) -> std::path::PathBuf {
 }
 
 /// Runs the processor in a process of its own on a fresh warehouse.
-async fn drain(log: &Path, hot_keys: usize) -> Result<Value> {
+async fn drain(options: &Options, log: &Log, folder: &Path) -> Result<Value> {
     let warehouse = tempfile::tempdir()?;
-    let output = Command::new(std::env::current_exe()?)
-        .args(["drain", "--hot-keys", &hot_keys.to_string(), "--log"])
-        .arg(log)
-        .arg("--warehouse")
-        .arg(warehouse.path())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .await?;
+    let cluster = if log.on_postgres { Cluster::new(&options.binary).await? } else { None };
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["drain", "--hot-keys", &log.hot_keys.to_string(), "--log"]).arg(folder);
+    command.arg("--warehouse").arg(warehouse.path());
+    if let Some(cluster) = &cluster {
+        command.args(["--database", &cluster.database()]);
+    }
+    let output = command.stderr(std::process::Stdio::inherit()).output().await?;
     ensure!(output.status.success(), "the processor's run ended with {}", output.status);
+    if let Some(cluster) = cluster {
+        cluster.end().await?;
+    }
     serde_json::from_slice(&output.stdout).context("read what the run printed")
 }
 
@@ -156,6 +168,7 @@ fn figures(about: &Prepared, drained: &Value) -> [f64; FIGURES.len()] {
         value("encode_s") * 1e6 / events,
         value("facts_s") * 1e6 / events,
         value("database_s") * 1e6 / events,
+        value("postgres_cpu_s") * 1e6 / events,
         value("deltas") / events,
         value("commits"),
         value("files"),
