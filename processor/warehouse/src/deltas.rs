@@ -46,8 +46,8 @@ fn is_of_views(rollup: &Rollup) -> bool {
     rollup.measures.len() >= MEASURE_COUNT
 }
 
-/// Rows of a rollup in parts. The tables of views have some 60 measures, each with the default 0: those that nothing happened to
-/// are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
+/// Rows of a rollup in parts. The tables of views have some 60 measures, each with a default (0, on Postgres null): those that
+/// nothing happened to are left to it. Most rows tell that playing went on, and have a dozen that are the same in all of them; the others are a
 /// part of their own, so that none has to name what only a few have.
 pub(crate) fn parts<'a, S: Sum>(rollup: &Rollup, rows: &'a [S]) -> Vec<Part<'a, S>> {
     let measures = rollup.measures.len();
@@ -98,7 +98,8 @@ fn measure_columns<'a>(
     rows: &[&'a impl Sum],
     places: impl Iterator<Item = usize>,
 ) -> impl Iterator<Item = Column<'a>> {
-    let measure = |place: usize| Values::Numbers(rows.iter().map(|row| row.measures()[place]).collect());
+    let values = if is_of_views(rollup) { Values::Sparse } else { Values::Numbers };
+    let measure = move |place: usize| values(rows.iter().map(|row| row.measures()[place]).collect());
     places.map(move |place| (rollup.measures[place].name, measure(place)))
 }
 

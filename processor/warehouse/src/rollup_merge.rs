@@ -288,7 +288,8 @@ fn merged<'a>(rollup: &Rollup, grain: Grain, part: &Part<'a, (&'a Key, &'a Added
     columns.extend(part.columns(rollup));
     columns.push(("last_commit", Values::Numbers(part.rows.iter().map(|(_, added)| added.changed).collect())));
     let measures = part.measures.iter().map(|place| rollup.measures[*place].name);
-    let mut adds: String = measures.map(|name| format!("{name} = {table}.{name} + excluded.{name}, ")).collect();
+    let add = |name| format!("{name} = coalesce({table}.{name}, 0) + coalesce(excluded.{name}, 0), ");
+    let mut adds: String = measures.map(add).collect();
     if rollup.bins.is_some() {
         columns.push(("bins", Values::Json(part.rows.iter().map(|(_, added)| added.bins_now(names)).collect())));
         adds.push_str(&format!("bins = coalesce(excluded.bins, {table}.bins), "));

@@ -5,7 +5,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::bulk::{Column, Values, names};
+use super::bulk::{Column, Values, names, sparse};
 use super::postgres::{Session, kept, limited};
 use super::statement::places;
 
@@ -42,7 +42,9 @@ impl Session {
                 query = query.bind(commit_id).bind(kept(project)).bind(bucket_us);
                 for (_, values) in columns {
                     query = match values {
-                        Values::Numbers(numbers) => query.bind(sparse(numbers)),
+                        Values::Numbers(numbers) | Values::Sparse(numbers) => {
+                            query.bind(numbers.iter().any(|number| *number != 0).then(|| sparse(numbers)))
+                        }
                         Values::Texts(texts) => query.bind(texts.iter().map(|text| kept(text)).collect::<Vec<_>>()),
                         Values::Json(texts) => {
                             query.bind(Some(texts).filter(|texts| texts.iter().any(Option::is_some)))
@@ -56,9 +58,4 @@ impl Session {
         }
         Ok(())
     }
-}
-
-fn sparse(numbers: &[i64]) -> Option<Vec<Option<i64>>> {
-    let sparse = || numbers.iter().map(|number| Some(*number).filter(|number| *number != 0)).collect();
-    numbers.iter().any(|number| *number != 0).then(sparse)
 }

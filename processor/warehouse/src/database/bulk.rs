@@ -37,6 +37,8 @@ pub(crate) struct Given<'a> {
 #[derive(Debug)]
 pub(crate) enum Values<'a> {
     Numbers(Vec<i64>),
+    /// Null in Postgres where it is 0, which saves the room of a number. `SQLite` has none for a 0.
+    Sparse(Vec<i64>),
     Texts(Vec<&'a str>),
     Json(Vec<Option<String>>),
 }
@@ -78,7 +80,7 @@ impl<'a, T: Fn(&str) -> String> SqliteTexts<'a, T> {
         for row in rows {
             for (_, values) in self.columns {
                 query = match values {
-                    Values::Numbers(numbers) => query.bind(numbers[row]),
+                    Values::Numbers(numbers) | Values::Sparse(numbers) => query.bind(numbers[row]),
                     Values::Texts(texts) => query.bind(texts[row]),
                     Values::Json(texts) => query.bind(texts[row].as_deref()),
                 };
@@ -91,7 +93,7 @@ impl<'a, T: Fn(&str) -> String> SqliteTexts<'a, T> {
 /// `unnest` of each column as one array.
 fn arrays(columns: &[Column<'_>]) -> String {
     let types = columns.iter().map(|(_, values)| match values {
-        Values::Numbers(_) => "bigint[]",
+        Values::Numbers(_) | Values::Sparse(_) => "bigint[]",
         Values::Texts(_) => "text[]",
         Values::Json(_) => "jsonb[]",
     });
@@ -104,11 +106,17 @@ fn postgres_query<'a>(text: &str, columns: &'a [Column<'a>], rows: &Range<usize>
     for (_, values) in columns {
         query = match values {
             Values::Numbers(numbers) => query.bind(&numbers[rows.clone()]),
+            Values::Sparse(numbers) => query.bind(sparse(&numbers[rows.clone()])),
             Values::Texts(texts) => query.bind(texts[rows.clone()].iter().map(|text| kept(text)).collect::<Vec<_>>()),
             Values::Json(texts) => query.bind(&texts[rows.clone()]),
         };
     }
     query
+}
+
+/// Null for 0.
+pub(super) fn sparse(numbers: &[i64]) -> Vec<Option<i64>> {
+    numbers.iter().map(|number| Some(*number).filter(|number| *number != 0)).collect()
 }
 
 impl Rows<'_> {

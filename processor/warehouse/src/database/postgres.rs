@@ -422,5 +422,6 @@ pub(super) fn migrations() -> Migrator {
         migration(8, "one row", include_str!("../../migrations/postgres/0008_one_row.sql")),
         migration(9, "sparse deltas", include_str!("../../migrations/postgres/0009_sparse_deltas.sql")),
         migration(10, "delta blocks", include_str!("../../migrations/postgres/0010_delta_blocks.sql")),
+        migration(11, "sparse merged", include_str!("../../migrations/postgres/0011_sparse_merged.sql")),
     ])
 }

@@ -95,10 +95,15 @@ async fn deltas_are_stored_in_blocks_and_seen_row_by_row() {
     assert_eq!(seen, [("twitch:a\u{fffd}".into(), 7, None, None), ("twitch:y".into(), 7, None, bins)]);
 
     assert_eq!(setup.warehouse.merge_rollups(at(1000), Duration::ZERO).await.unwrap().deltas, 41);
-    let merged =
-        "SELECT count(*), CAST(sum(attempts) AS BIGINT), count(bins) FROM stream_merged WHERE grain = 'minute'";
-    let merged: (i64, i64, i64) = sqlx::query_as(merged).fetch_one(&mut connection).await.unwrap();
-    assert_eq!(merged, (41, (1..40).sum::<i64>() + 14, 1));
+    let mut started = row("p", 7, "twitch:y", Vec::new());
+    (started.measures[0], started.measures[1]) = (0, 2);
+    let deltas = vec![Delta { rollup: &STREAM, rows: vec![started] }];
+    setup.warehouse.commit(&Commit { deltas, ..setup.commit(1, 1, at(0)) }).await.unwrap();
+    assert_eq!(setup.warehouse.merge_rollups(at(1000), Duration::ZERO).await.unwrap().deltas, 1);
+    let merged = "SELECT count(*), CAST(sum(attempts) AS BIGINT), count(bins), CAST(sum(started) AS BIGINT), count(seeks) \
+                  FROM stream_merged WHERE grain = 'minute'";
+    let merged: (i64, i64, i64, i64, i64) = sqlx::query_as(merged).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(merged, (41, (1..40).sum::<i64>() + 14, 1, 2, 0), "null is nothing, and grows");
     let left: i64 =
         sqlx::query_scalar("SELECT count(*) FROM stream_delta_block").fetch_one(&mut connection).await.unwrap();
     assert_eq!(left, 0);
