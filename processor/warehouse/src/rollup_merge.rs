@@ -222,12 +222,12 @@ async fn read_deltas(
         let measures: Vec<Option<Vec<Option<i64>>>> = (first_measure..behind).map(|idx| row.get(idx)).collect();
         let bins: Option<Vec<Option<String>>> = row.get(behind);
         for place in 0..keys.first().map_or(0, Vec::len) {
-            let bins = bins.as_ref().and_then(|bins| bins[place].as_deref());
+            let bins = bins.as_ref().and_then(|bins| bins.get(place)?.as_deref());
             match bins.map_or_else(|| Ok(Bins::default()), |bins| names.read(bins)) {
                 Ok(bins) => {
-                    let keys = keys.iter_mut().map(|keys| std::mem::take(&mut keys[place])).collect();
+                    let keys = keys.iter_mut().filter_map(|keys| keys.get_mut(place).map(std::mem::take)).collect();
                     let key = Key { project: project.clone(), bucket_us, keys };
-                    let measure = |values: &Option<Vec<Option<i64>>>| values.as_ref().and_then(|values| values[place]);
+                    let measure = |values: &Option<Vec<Option<i64>>>| *values.as_ref()?.get(place)?;
                     let measures = measures.iter().map(|values| measure(values).unwrap_or(0)).collect();
                     sums.entry(key).or_default().add(Added { measures, bins, changed: *commit_id, ..Added::default() });
                 }
