@@ -38,17 +38,18 @@ def bin_of(value):
 
 
 def sample():
-    """Half of everything is merged and half is not. Other grains, projects and times hold what must not be counted."""
+    """Half of everything is merged and half is not. Other grains, projects and times hold what must not be counted; null is 0."""
     measures = "attempts, playback_failures, ebvs, abandoned_early, watch_ms, watch_ms_rebuffer_capable, rebuffer_ms, playing_ms"
     rows = [
         f"INSERT INTO stream_merged (grain, project, bucket_us, stream_id, stream_platform, last_commit, {measures}) VALUES"
         f" ('minute', 'default', {BUCKET}, 'twitch:a', 'twitch', 1, 60, 4, 5, 10, 3600000, 3600000, 18000, 90000),"
         f" ('hour', 'default', {FROM * 1_000_000}, 'twitch:a', 'twitch', 1, 9000, 9000, 0, 0, 0, 0, 0, 0),"
         f" ('minute', 'other', {BUCKET}, 'twitch:a', 'twitch', 1, 9000, 9000, 0, 0, 0, 0, 0, 0),"
+        f" ('minute', 'default', {BUCKET}, 'twitch:c', 'twitch', 1{8 * ', NULL'}),"
         f" ('minute', 'default', {BUCKET - 86_400_000_000}, 'twitch:a', 'twitch', 1, 9000, 9000, 0, 0, 0, 0, 0, 0)",
-        f"INSERT INTO stream_delta (commit_id, project, bucket_us, stream_id, stream_platform, {measures}) VALUES"
-        f" (2, 'default', {BUCKET}, 'twitch:a', 'twitch', 30, 5, 4, 0, 1800000, 1800000, 9000, 30000),"
-        f" (3, 'default', {BUCKET}, 'twitch:b', 'twitch', 10, 1, NULL, NULL, 1800000, 1800000, 9000, NULL)",
+        f"INSERT INTO stream_delta_block (commit_id, project, bucket_us, stream_id, stream_platform, {measures}) VALUES"
+        f" (2, 'default', {BUCKET}, '{{twitch:a,twitch:b}}', '{{twitch,twitch}}', '{{30,10}}', '{{5,1}}', '{{4,NULL}}', NULL,"
+        " '{1800000,1800000}', '{1800000,1800000}', '{9000,9000}', '{30000,NULL}')",
     ]
     merged, delta = {}, {}
     for value in range(1, 101):
@@ -59,8 +60,8 @@ def sample():
         "INSERT INTO stream_merged (grain, project, bucket_us, stream_id, stream_platform, bins, last_commit)"
         f" VALUES ('minute', {key}, '{json.dumps(merged)}', 1)"
         " ON CONFLICT (grain, project, bucket_us, stream_id, stream_platform) DO UPDATE SET bins = excluded.bins",
-        "INSERT INTO stream_delta (commit_id, project, bucket_us, stream_id, stream_platform, bins)"
-        f" VALUES (2, {key}, '{json.dumps(delta)}')",
+        "INSERT INTO stream_delta_block (commit_id, project, bucket_us, stream_id, stream_platform, bins)"
+        f" VALUES (3, 'default', {BUCKET}, '{{twitch:a}}', '{{twitch}}', ARRAY['{json.dumps(delta)}'])",
     ]
     return ";\n".join(rows) + ";\n"
 
