@@ -33,6 +33,8 @@ pub(super) struct AdminState {
     registry: Registry,
     processor: ProcessorMetrics,
     log_metrics: Arc<LogMetrics>,
+    /// What the clock says at a scrape.
+    time: Gauge,
     draining: Arc<AtomicBool>,
     clock: Clock,
     retention: Duration,
@@ -108,6 +110,9 @@ impl AdminState {
     pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>, retention: Duration) -> Self {
         let log_metrics = LogMetrics::register(&parts.registry).expect("the names are ours alone");
         log_metrics.retention_headroom.set(retention.as_secs_f64());
+        let time = Gauge::new("streamgauge_time_seconds", "The clock of this process, seconds since 1970.");
+        let time = time.expect("the name is one");
+        parts.registry.register(Box::new(time.clone())).expect("the names are ours alone");
         Self {
             role: parts.role,
             log: parts.log.clone(),
@@ -115,6 +120,7 @@ impl AdminState {
             registry: parts.registry.clone(),
             processor: parts.processor_metrics.clone(),
             log_metrics: Arc::new(log_metrics),
+            time,
             draining,
             clock: parts.clock.clone(),
             retention,
@@ -144,6 +150,12 @@ impl AdminState {
             self.processor.observe_commit_age(age);
             self.log_metrics.retention_headroom.set(self.retention.as_secs_f64() - age);
         }
+    }
+
+    /// Last before an answer: whoever asks compares it with the moment of asking.
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of this century")]
+    fn observe_time(&self) {
+        self.time.set(self.clock.now().micros() as f64 / 1e6);
     }
 
     /// Records in the log that are not committed.
@@ -219,6 +231,7 @@ async fn metrics(State(state): State<AdminState>) -> Response {
             state.processor.observe_lag(records);
         }
     }
+    state.observe_time();
     let mut text = Vec::new();
     if TextEncoder::new().encode(&state.registry.gather(), &mut text).is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
