@@ -105,18 +105,19 @@ fn measure_columns<'a>(
 
 /// Appends what a commit of this number contributes: on Postgres in blocks.
 pub(crate) async fn append(transaction: &mut Transaction, commit_id: i64, delta: &Delta) -> Result<(), sqlx::Error> {
-    if let Transaction::Postgres(session) = transaction {
-        return session.insert_blocks(&stored_in(delta.rollup, true), commit_id, &blocks(delta)).await;
+    let table = stored_in(delta.rollup, transaction);
+    if transaction.is_shared() {
+        return transaction.insert_blocks(&table, commit_id, &blocks(delta)).await;
     }
     for part in parts(delta.rollup, &delta.rows) {
-        transaction.insert(appended_rows(commit_id, delta.rollup, &part)).await?;
+        transaction.insert(appended_rows(&table, commit_id, delta.rollup, &part)).await?;
     }
     Ok(())
 }
 
 /// The table that holds the deltas of a rollup: in blocks if it is shared. Row by row `<rollup>_delta` has them everywhere.
-pub(crate) fn stored_in(rollup: &Rollup, is_shared: bool) -> String {
-    format!("{}_delta{}", rollup.name, if is_shared { "_block" } else { "" })
+pub(crate) fn stored_in(rollup: &Rollup, transaction: &Transaction) -> String {
+    format!("{}_delta{}", rollup.name, if transaction.is_shared() { "_block" } else { "" })
 }
 
 /// Rows of a block at most: what reads some of them reads all.
@@ -138,12 +139,12 @@ fn block<'a>(rollup: &Rollup, (project, bucket_us): (&'a str, i64), rows: &[&'a 
     Block { project, bucket_us, columns }
 }
 
-fn appended_rows<'a>(commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>) -> Rows<'a> {
+fn appended_rows<'a>(table: &str, commit_id: i64, rollup: &Rollup, part: &Part<'a, DeltaRow>) -> Rows<'a> {
     let count = part.rows.len();
     let mut columns = vec![("commit_id", Values::Numbers(vec![commit_id; count]))];
     columns.extend(part.columns(rollup));
     columns.extend(bins_column(rollup, &part.rows));
-    Rows { table: stored_in(rollup, false), count, columns, on_conflict: String::new() }
+    Rows { table: table.to_owned(), count, columns, on_conflict: String::new() }
 }
 
 fn bins_column<'a>(rollup: &Rollup, rows: &[&DeltaRow]) -> Option<Column<'a>> {

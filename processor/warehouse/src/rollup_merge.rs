@@ -88,7 +88,7 @@ async fn fold(transaction: &mut Transaction, rollup: &'static Rollup, last: i64)
     }
     let Some(read_to) = read_to else { return Ok(0) };
     write(transaction, rollup, sums, names).await?;
-    let delete = format!("DELETE FROM {} WHERE commit_id <= $1", stored_in(rollup, is_shared));
+    let delete = format!("DELETE FROM {} WHERE commit_id <= $1", stored_in(rollup, transaction));
     composed(delete).bind(read_to).run(transaction).await?;
     Ok(deltas)
 }
@@ -207,38 +207,46 @@ async fn read_deltas(
     let columns: String =
         rollup.keys.iter().chain(rollup.measures).map(|column| format!(", {}", column.name)).collect();
     let bins = if rollup.bins.is_some() { "bins" } else { "NULL" };
-    let table = stored_in(rollup, transaction.is_shared());
+    let table = stored_in(rollup, transaction);
     let text = format!(
         "SELECT commit_id, project, bucket_us{columns}, {bins} FROM {table} \
          WHERE commit_id = (SELECT MIN(commit_id) FROM {table} WHERE commit_id > $1 AND commit_id <= $2)"
     );
-    let (first_key, first_measure) = (3, 3 + rollup.keys.len());
-    let behind = first_measure + rollup.measures.len();
     let (mut read, mut damaged) = (None, None);
     let take = |row: Row| {
         let (commit_id, deltas) = read.get_or_insert((row.get(0), 0));
-        let (project, bucket_us): (String, i64) = (row.get(1), row.get(2));
-        let mut keys: Vec<Vec<String>> = (first_key..first_measure).filter_map(|idx| row.get(idx)).collect();
-        let measures: Vec<Option<Vec<Option<i64>>>> = (first_measure..behind).map(|idx| row.get(idx)).collect();
-        let bins: Option<Vec<Option<String>>> = row.get(behind);
-        for place in 0..keys.first().map_or(0, Vec::len) {
-            let bins = bins.as_ref().and_then(|bins| bins.get(place)?.as_deref());
-            match bins.map_or_else(|| Ok(Bins::default()), |bins| names.read(bins)) {
+        for (key, measures, bins) in deltas_in(rollup, &row) {
+            *deltas += 1;
+            match bins.map_or_else(|| Ok(Bins::default()), |bins| names.read(&bins)) {
                 Ok(bins) => {
-                    let keys = keys.iter_mut().filter_map(|keys| keys.get_mut(place).map(std::mem::take)).collect();
-                    let key = Key { project: project.clone(), bucket_us, keys };
-                    let measure = |values: &Option<Vec<Option<i64>>>| *values.as_ref()?.get(place)?;
-                    let measures = measures.iter().map(|values| measure(values).unwrap_or(0)).collect();
                     sums.entry(key).or_default().add(Added { measures, bins, changed: *commit_id, ..Added::default() });
                 }
                 Err(error) => damaged = Some(error),
             }
-            *deltas += 1;
         }
     };
     composed(text).bind(after).bind(last).each(transaction, take).await?;
     intact(damaged)?;
     Ok(read)
+}
+
+/// The deltas in a row of commit, project, bucket, keys, measures and bins: where they are, what they add, their bins as JSON.
+fn deltas_in(rollup: &Rollup, row: &Row) -> Vec<(Key, Vec<i64>, Option<String>)> {
+    let (first_key, first_measure) = (3, 3 + rollup.keys.len());
+    let behind = first_measure + rollup.measures.len();
+    let (project, bucket_us): (String, i64) = (row.get(1), row.get(2));
+    let mut keys: Vec<Vec<String>> = (first_key..first_measure).filter_map(|idx| row.get(idx)).collect();
+    let measures: Vec<Option<Vec<Option<i64>>>> = (first_measure..behind).map(|idx| row.get(idx)).collect();
+    let mut bins: Option<Vec<Option<String>>> = row.get(behind);
+    let count = keys.first().map_or(0, Vec::len);
+    let delta = |place: usize| {
+        let keys = keys.iter_mut().filter_map(|keys| keys.get_mut(place).map(std::mem::take)).collect();
+        let measure = |values: &Option<Vec<Option<i64>>>| *values.as_ref()?.get(place)?;
+        let measures = measures.iter().map(|values| measure(values).unwrap_or(0)).collect();
+        let bins = bins.as_mut().and_then(|bins| bins.get_mut(place)?.take());
+        (Key { project: project.clone(), bucket_us, keys }, measures, bins)
+    };
+    (0..count).map(delta).collect()
 }
 
 /// Whether no row had bins that cannot be read.

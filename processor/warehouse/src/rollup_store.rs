@@ -201,7 +201,7 @@ impl Read {
     pub async fn changed_buckets(&mut self, query: &ChangedQuery<'_>) -> Result<Vec<ChangedBucket>, ReadError> {
         let length_us = query.grain.length().as_micros();
         let rollup = query.rollup.stored_with();
-        let (name, deltas) = (rollup.name, stored_in(rollup, self.transaction.is_shared()));
+        let (name, deltas) = (rollup.name, stored_in(rollup, &self.transaction));
         let kept = kept(query.rollup, query.grain, "$2");
         let text = format!(
             "SELECT bucket, MAX(changed) FROM (\

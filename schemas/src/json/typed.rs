@@ -2,7 +2,7 @@
 
 use std::slice::Iter;
 
-use serde::de::value::{CowStrDeserializer, Error};
+use serde::de::value::{CowStrDeserializer, Error, MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -12,28 +12,15 @@ use super::{Scalar, Value};
 /// Reads an object whose members are scalars; arrays and objects among them can only be passed over. `None` if it is no
 /// such object, or not of this type.
 pub(crate) fn typed<T: DeserializeOwned>(text: &str) -> Option<T> {
-    T::deserialize(Object { reader: Reader::new(text), value: None }).ok()
+    T::deserialize(MapAccessDeserializer::new(Object { reader: Reader::new(text), value: None })).ok()
 }
 
 /// The same of an object that was read before: the values of the type's fields, in their order.
 pub(crate) fn typed_of_fields<T: DeserializeOwned>(fields: &[Scalar<'_>]) -> Option<T> {
-    T::deserialize(Fields(fields.iter())).ok()
+    T::deserialize(SeqAccessDeserializer::new(Fields(fields.iter()))).ok()
 }
 
 struct Fields<'f, 'a>(Iter<'f, Scalar<'a>>);
-
-impl<'de> Deserializer<'de> for Fields<'_, 'de> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
-        seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
 
 impl<'de> SeqAccess<'de> for Fields<'_, 'de> {
     type Error = Error;
@@ -51,19 +38,6 @@ struct Object<'a> {
 
 fn malformed() -> Error {
     Error::custom("not an object of scalars")
-}
-
-impl<'de> Deserializer<'de> for Object<'de> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
-        seq tuple tuple_struct map struct enum identifier ignored_any
-    }
 }
 
 impl<'de> MapAccess<'de> for Object<'de> {

@@ -23,7 +23,7 @@ const BLOCKS: usize = 16;
 
 impl Session {
     /// Inserts blocks of a commit. A 0 is null, which takes a bit; an array of nothing else is null itself.
-    pub(crate) async fn insert_blocks(
+    pub(super) async fn insert_blocks(
         &mut self,
         table: &str,
         commit_id: i64,

@@ -235,6 +235,19 @@ impl Transaction {
         }
     }
 
+    /// Inserts blocks of a commit into a table of a [shared](Self::is_shared) database.
+    pub(crate) async fn insert_blocks(
+        &mut self,
+        table: &str,
+        commit_id: i64,
+        blocks: &[Block<'_>],
+    ) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(..) => unreachable!("it has no arrays"),
+            Self::Postgres(session) => session.insert_blocks(table, commit_id, blocks).await,
+        }
+    }
+
     /// Hands over what is found for given rows.
     pub(crate) async fn each_of(&mut self, given: Given<'_>, take: impl FnMut(Row) + Send) -> Result<(), sqlx::Error> {
         match self {

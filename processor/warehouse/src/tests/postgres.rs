@@ -68,6 +68,20 @@ async fn the_tables_are_those_of_sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_views_may_have_null_for_any_measure() {
+    let Some(place) = Place::postgres().await else { return };
+    let warehouse = place.open().await;
+    let strict = "SELECT attrelid::regclass || '.' || attname FROM pg_attribute WHERE attnum > 0 AND (atthasdef OR attnotnull) \
+                  AND attrelid = ANY('{stream_delta_block, release_delta_block, layout_delta_block, stream_merged, release_merged, \
+                  layout_merged}'::regclass[]) AND attname = ANY($1)";
+    let measures: Vec<&str> = schemas::fold::measures::MEASURES.iter().map(|measure| measure.name).collect();
+    let mut connection = place.connect().await;
+    let strict: Vec<String> = sqlx::query_scalar(strict).bind(measures).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(strict, Vec::<String>::new());
+    warehouse.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deltas_are_stored_in_blocks_and_seen_row_by_row() {
     let Some(place) = Place::postgres().await else { return };
     let setup = Setup::new(place).await;
