@@ -18,6 +18,7 @@ use crate::client;
 use crate::config::{Config, Flags, Loaded, Profile};
 use crate::doctor;
 use crate::maintenance::{self, CollectOptions, CompactOptions, ExpireOptions};
+use crate::partitions::{self, PartitionsOptions};
 use crate::rebuild::{self, RebuildOptions};
 use crate::serve::{self, KeyMaterial, Role};
 use crate::simulate;
@@ -105,6 +106,11 @@ enum Verb {
     Adopt {
         #[command(flatten)]
         options: AdoptOptions,
+    },
+    /// The log's partitions: how far they were taken in, and orders about them.
+    Partitions {
+        #[command(flatten)]
+        options: PartitionsOptions,
     },
     /// Fold all kept records again: while no server runs, or beside a cluster into another place.
     Rebuild {
@@ -225,6 +231,7 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
             telemetry::start(config.log_format, rust_log.or(Some("warn")));
             block_on(adopt::adopt(&config, &options))?;
         }
+        Verb::Partitions { options } => block_on(partitions::partitions(&config, options))?,
         Verb::Audit { json } => {
             if !block_on(audit::audit(&config, json))? {
                 return Ok(ExitCode::from(FAILED));

@@ -12,6 +12,7 @@ mod config;
 mod data_dir;
 mod doctor;
 mod maintenance;
+mod partitions;
 mod rebuild;
 mod serve;
 mod simulate;

@@ -44,10 +44,14 @@ pub(crate) struct Assignment {
     /// Polled, not folded yet.
     backlog: VecDeque<LogRecord>,
     partitions: BTreeMap<u16, PartitionState>,
+    /// Assigned, and by order not taken in for now.
+    paused: BTreeSet<u16>,
     /// Positions at the last commit.
     committed: BTreeMap<u16, u64>,
     pub(crate) pending: Pending,
     pending_since: Option<Instant>,
+    /// Whether each record is folded and committed by itself, so that one that cannot be is known by its address.
+    is_careful: bool,
     retention: Arc<RetentionPolicy>,
     last_commit: Option<Instant>,
     /// `None` for long ago: the next commit writes state files.
@@ -65,9 +69,11 @@ impl Assignment {
         let mut taken = Self {
             backlog: VecDeque::new(),
             partitions: BTreeMap::new(),
+            paused: BTreeSet::new(),
             committed: BTreeMap::new(),
             pending: Pending::new(),
             pending_since: None,
+            is_careful: false,
             retention: Arc::clone(&config.retention),
             last_commit: None,
             last_state: Some(Instant::now()),
@@ -86,8 +92,14 @@ impl Assignment {
     ) -> Result<(), RunError> {
         let checkpoints = warehouse.checkpoints(EVENTS_TOPIC, log_partitions).await?;
         let (mut added, mut from) = (BTreeMap::new(), HashMap::new());
+        let mut skipped = warehouse.skipped_positions(EVENTS_TOPIC).await?;
         for checkpoint in checkpoints.iter().filter(|checkpoint| partitions.contains(&checkpoint.log_partition)) {
-            let (state, restored_from) = open_partition(warehouse, config, checkpoint).await?;
+            if checkpoint.is_paused {
+                self.paused.insert(checkpoint.log_partition);
+                continue;
+            }
+            let skipped = skipped.remove(&checkpoint.log_partition).unwrap_or_default();
+            let (state, restored_from) = open_partition(warehouse, config, checkpoint, skipped).await?;
             from.extend(restored_from.map(|position| (state.partition, position)));
             added.insert(state.partition, state);
         }
@@ -103,13 +115,19 @@ impl Assignment {
     pub(crate) fn keep(&mut self, partitions: &[u16]) {
         debug_assert!(self.pending.records == 0, "what is pending would be committed without its partition");
         self.partitions.retain(|partition, _| partitions.contains(partition));
+        self.paused.retain(|partition| partitions.contains(partition));
         self.committed.retain(|partition, _| partitions.contains(partition));
         self.backlog.retain(|record| partitions.contains(&record.partition));
     }
 
-    /// The partitions taken.
+    /// The partitions taken, paused ones among them.
     pub(crate) fn partitions(&self) -> BTreeSet<u16> {
-        self.partitions.keys().copied().collect()
+        self.partitions.keys().chain(&self.paused).copied().collect()
+    }
+
+    /// Those that are not taken in for now.
+    pub(crate) const fn paused(&self) -> &BTreeSet<u16> {
+        &self.paused
     }
 
     /// The position at the last commit of each partition.
@@ -120,6 +138,11 @@ impl Assignment {
     /// Lets the next commit write state files: the next owner of a partition begins with them.
     pub(crate) fn ask_for_state(&mut self) {
         self.last_state = None;
+    }
+
+    /// Says whether records are folded and committed one by one.
+    pub(crate) const fn be_careful(&mut self, is_careful: bool) {
+        self.is_careful = is_careful;
     }
 
     pub(crate) fn has_backlog(&self) -> bool {
@@ -148,7 +171,7 @@ impl Assignment {
     }
 
     fn is_full(&self, config: &ProcessorConfig) -> bool {
-        self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes
+        self.is_careful || self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes
     }
 
     /// Folds what is next in the backlog; whether there was something.
@@ -164,8 +187,9 @@ impl Assignment {
     /// The next records of the backlog, of [`FOLD_BYTES`] when they are opened; at least one if there is one.
     fn next_records(&mut self) -> Vec<LogRecord> {
         let mut bytes = 0;
+        let most = if self.is_careful { 1 } else { FOLD_BYTES };
         let fits = |record: &&LogRecord| {
-            let fits = bytes < FOLD_BYTES;
+            let fits = bytes < most;
             bytes += record::plain_bytes(&record.bytes);
             fits
         };
@@ -177,6 +201,8 @@ impl Assignment {
         let timer = metrics.stage_duration_seconds.with_label_values(&["fold"]).start_timer();
         for of_partition in records.chunk_by(|one, other| one.partition == other.partition) {
             if let Some(state) = self.partitions.get_mut(&of_partition[0].partition) {
+                let from = of_partition[0].position;
+                let _told = ToldOnPanic { partition: state.partition, from, to: from + of_partition.len() as u64 };
                 fold(state, &mut self.pending, of_partition, &self.retention)?;
             }
         }
@@ -321,6 +347,8 @@ impl Assignment {
         let mut inputs = std::mem::take(&mut pending.inputs);
         for state in self.partitions.values_mut() {
             let inputs = inputs.remove(&state.partition).unwrap_or_default();
+            let from = self.committed.get(&state.partition).copied().unwrap_or(0);
+            let _told = ToldOnPanic { partition: state.partition, from, to: state.position };
             late.extend(units::fold_open(state, inputs, pending, &mut facts)?);
         }
         metrics.refolded_sessions.inc_by(late.len() as u64);
@@ -392,6 +420,23 @@ impl Assignment {
         metrics.clock_epochs.set(gauge(epochs));
         metrics.open_sessions.set(gauge(open));
         metrics.put_away_sessions.set(gauge(away));
+        metrics.paused_partitions.set(gauge(self.paused.len()));
+    }
+}
+
+/// Says at which records of a partition the processor was, up to before `to`, when it is dropped by a panic.
+struct ToldOnPanic {
+    partition: u16,
+    from: u64,
+    to: u64,
+}
+
+impl Drop for ToldOnPanic {
+    fn drop(&mut self) {
+        let Self { partition, from, to } = *self;
+        if std::thread::panicking() {
+            tracing::error!(partition, from, to, "the processor panicked at these records");
+        }
     }
 }
 
@@ -418,6 +463,7 @@ async fn open_partition(
     warehouse: &Warehouse,
     config: &ProcessorConfig,
     checkpoint: &Checkpoint,
+    skipped: BTreeSet<u64>,
 ) -> Result<(PartitionState, Option<u64>), RunError> {
     let partition = checkpoint.log_partition;
     let lake = warehouse.lake().clone();
@@ -431,7 +477,8 @@ async fn open_partition(
     if from < checkpoint.position {
         let snapshot = warehouse.read().await?.snapshot().await?;
         for record in snapshot.records(&lake, partition, from).map_err(replay)? {
-            replay_clocks(&mut clocks, &record.map_err(replay)?.body);
+            let record = record.map_err(replay)?;
+            replay_clocks(&mut clocks, &record.body, skipped.contains(&record.position));
         }
     }
     let state = PartitionState {
@@ -443,6 +490,7 @@ async fn open_partition(
         keys,
         units,
         put_away,
+        skipped,
     };
     Ok((state, restored_from))
 }

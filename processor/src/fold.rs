@@ -2,7 +2,7 @@
 
 mod settling;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use event_log::LogRecord;
@@ -37,6 +37,8 @@ pub(crate) struct PartitionState {
     pub(crate) units: Units,
     /// Those of them that are not in memory.
     pub(crate) put_away: PutAway,
+    /// Records whose events are quarantined by order.
+    pub(crate) skipped: BTreeSet<u64>,
 }
 
 /// The content of the next commit.
@@ -125,7 +127,7 @@ pub(crate) fn fold(
             Err(log_record) => Entry::Unreadable { log_record },
         });
     }
-    let judged: Vec<Vec<Judged<'_>>> = batch.iter().map(Entry::judge).collect();
+    let judged: Vec<Vec<Judged<'_>>> = batch.iter().map(|entry| entry.judge(&state.skipped)).collect();
     let keys: Vec<EventKey> = judged.iter().flatten().map(|judged| judged.key).collect();
     let seen = state.keys.take_in(&keys)?;
     let mut seen = seen.into_iter();
@@ -152,9 +154,9 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn judge(&self) -> Vec<Judged<'_>> {
-        let Self::Upload { upload, .. } = self else { return Vec::new() };
-        upload.items.iter().map(|item| judge(upload, item)).collect()
+    fn judge(&self, skipped: &BTreeSet<u64>) -> Vec<Judged<'_>> {
+        let Self::Upload { upload, log_record, .. } = self else { return Vec::new() };
+        judge(upload, skipped.contains(&log_record.position))
     }
 
     /// Writes down what became of the record and its events.
@@ -186,12 +188,21 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn judge<'a>(upload: &'a Upload<'a>, item: &Item<'a>) -> Judged<'a> {
-    let verdict = match Received::of(upload) {
-        Some(received) => validate(&received, item),
-        // Written by a newer program: kept, and judged again by one that knows the format.
-        None => Verdict::Quarantine(unreadable(item.bytes)),
+/// Judges the events of an upload; if it is skipped by order, none is looked at.
+fn judge<'a>(upload: &'a Upload<'a>, is_skipped: bool) -> Vec<Judged<'a>> {
+    let judge = |item: &Item<'a>| {
+        let verdict = match Received::of(upload) {
+            _ if is_skipped => Verdict::Quarantine(unread(item.bytes, Reason::Skipped)),
+            Some(received) => validate(&received, item),
+            // Written by a newer program: kept, and judged again by one that knows the format.
+            None => Verdict::Quarantine(unread(item.bytes, Reason::InvalidRecord)),
+        };
+        with_key(upload, verdict)
     };
+    upload.items.iter().map(judge).collect()
+}
+
+fn with_key<'a>(upload: &Upload<'_>, verdict: Verdict<'a>) -> Judged<'a> {
     let key = match &verdict {
         Verdict::Accept(event) => EventKey::new(upload.project, &event.source, &event.id, event.id_time),
         // Keys of their own: a corrected event under the same id must not be a copy of the broken one.
@@ -203,9 +214,10 @@ fn judge<'a>(upload: &'a Upload<'a>, item: &Item<'a>) -> Judged<'a> {
     Judged { verdict, key }
 }
 
-fn unreadable<'a>(bytes: &[u8]) -> Rejection<'a> {
+/// Of what was not read nothing is known but its bytes.
+fn unread<'a>(bytes: &[u8], reason: Reason) -> Rejection<'a> {
     Rejection {
-        reason: Reason::InvalidRecord,
+        reason,
         field: None,
         id: schemas::digest::derived_id(&[bytes]).into(),
         source: None,
@@ -254,8 +266,7 @@ fn stamp<'a>(project: &'a str, event: &'a Event<'_>) -> Stamp<'a> {
 }
 
 /// Takes a record that was folded before into the clocks again: what a state file saves.
-pub(crate) fn replay_clocks(clocks: &mut Clocks, payload: &[u8]) {
+pub(crate) fn replay_clocks(clocks: &mut Clocks, payload: &[u8], is_skipped: bool) {
     let Ok(Record::Upload(upload)) = record::decode_payload(payload) else { return };
-    let judged: Vec<Judged<'_>> = upload.items.iter().map(|item| judge(&upload, item)).collect();
-    correct(&upload, clocks, &judged);
+    correct(&upload, clocks, &judge(&upload, is_skipped));
 }

@@ -4,7 +4,7 @@
 //! group and begins anew from the checkpoints. Were it to leave and join again, every failure would move partitions of
 //! others too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_log::{LogConsumer, Polled};
 use schemas::Timestamp;
@@ -17,6 +17,10 @@ use crate::runner::{ProcessorConfig, RunError, Step};
 
 /// Bytes per poll, as the log keeps them.
 const POLL_BYTES: usize = 2 << 20;
+/// While a partition is paused it is asked so often whether it still is. A pause that begins is told by the fence.
+const PAUSES_INTERVAL: Duration = Duration::from_secs(2);
+/// After a step that did not come to its end (a panic) each record is committed by itself for so long.
+const CAREFUL_FOR: Duration = Duration::from_secs(10);
 
 /// What a step works on.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +48,26 @@ pub(crate) struct Member {
     /// What the log gave to this member; `None` until it said so.
     partitions: Option<Vec<u16>>,
     assignment: Option<Assignment>,
+    /// Whether a step is under way, or did not come to its end.
+    is_stepping: bool,
+    careful_until: Option<Instant>,
+    /// When it was last asked which partitions are paused.
+    asked_for_pauses: Instant,
 }
 
 impl Member {
     /// A member that reads a log of `log_partitions`. Of a log with a name it reads on as long as the warehouse follows it.
     pub(crate) fn new(consumer: Box<dyn LogConsumer>, log_partitions: u16, identity: Option<String>) -> Self {
-        Self { consumer, log_partitions, identity, partitions: None, assignment: None }
+        Self {
+            consumer,
+            log_partitions,
+            identity,
+            partitions: None,
+            assignment: None,
+            is_stepping: false,
+            careful_until: None,
+            asked_for_pauses: Instant::now(),
+        }
     }
 
     /// How many positions of the log are folded, over its partitions.
@@ -65,6 +83,16 @@ impl Member {
     /// Does the next thing: takes partitions or gives them up, folds what is there, commits what is due. Waits at most
     /// `wait` for something to happen.
     pub(crate) async fn step(&mut self, site: &Site<'_>, wait: Duration) -> Result<Step, RunError> {
+        if self.is_stepping {
+            self.careful_until = Some(Instant::now() + CAREFUL_FOR);
+        }
+        self.is_stepping = true;
+        let step = self.next_step(site, wait).await;
+        self.is_stepping = false;
+        step
+    }
+
+    async fn next_step(&mut self, site: &Site<'_>, wait: Duration) -> Result<Step, RunError> {
         // Out of its place for the time of the step: whatever ends that early (an error, a panic, a dropped future) leaves
         // nothing that a later commit could take for the whole.
         let mut assignment = match self.assignment.take() {
@@ -74,8 +102,36 @@ impl Member {
                 None => return Ok(Step::Idle),
             },
         };
-        let step = self.step_with(&mut assignment, site, wait).await?;
+        self.careful_until = self.careful_until.filter(|until| Instant::now() < *until);
+        assignment.be_careful(self.careful_until.is_some());
+        let step = if self.pauses_changed(&assignment, site).await? {
+            self.begin_again(&mut assignment, site).await?
+        } else {
+            self.step_with(&mut assignment, site, wait).await?
+        };
         self.assignment = Some(assignment);
+        Ok(step)
+    }
+
+    /// Whether a partition that was paused is not any more.
+    async fn pauses_changed(&mut self, assignment: &Assignment, site: &Site<'_>) -> Result<bool, RunError> {
+        if assignment.paused().is_empty() || self.asked_for_pauses.elapsed() < PAUSES_INTERVAL {
+            return Ok(false);
+        }
+        self.asked_for_pauses = Instant::now();
+        let paused = site.warehouse.paused(EVENTS_TOPIC).await?;
+        let is_paused = |own: &u16| paused.iter().any(|paused| paused.log_partition == *own);
+        Ok(!assignment.paused().iter().all(is_paused))
+    }
+
+    /// Commits what is folded, and takes all partitions anew.
+    async fn begin_again(&mut self, assignment: &mut Assignment, site: &Site<'_>) -> Result<Step, RunError> {
+        let mut step = Step::Idle;
+        if assignment.pending.records > 0 {
+            step = self.commit(assignment, site, Meanwhile::Wait).await?;
+        }
+        let partitions: Vec<u16> = assignment.partitions().into_iter().collect();
+        *assignment = self.take(&partitions, site).await?;
         Ok(step)
     }
 
@@ -112,6 +168,11 @@ impl Member {
         for (partition, position) in assignment.committed() {
             self.consumer.start_at(partition, position)?;
         }
+        for partition in assignment.paused() {
+            tracing::warn!(partition, "is not taken in: paused by order");
+            self.consumer.stop(*partition)?;
+        }
+        self.asked_for_pauses = Instant::now();
         assignment.measure(site.metrics);
         site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
         tracing::info!(?partitions, "took partitions of the log");
@@ -144,7 +205,8 @@ impl Member {
         }
         let folded = due != Some(Duration::ZERO) && assignment.fold_next(site.metrics)?;
         if assignment.due_in(site.config) == Some(Duration::ZERO) {
-            return self.commit(assignment, site, Meanwhile::Fold).await;
+            let meanwhile = if self.careful_until.is_some() { Meanwhile::Wait } else { Meanwhile::Fold };
+            return self.commit(assignment, site, meanwhile).await;
         }
         Ok(if folded { Step::Folded } else { Step::Idle })
     }

@@ -25,6 +25,7 @@ pub struct ProcessorMetrics {
     pub(crate) clock_epochs: IntGauge,
     pub(crate) open_sessions: IntGauge,
     pub(crate) put_away_sessions: IntGauge,
+    pub(crate) paused_partitions: IntGauge,
     pub(crate) partitions: IntGauge,
     pub(crate) refolded_sessions: IntCounter,
     pub(crate) files: FileMetrics,
@@ -196,6 +197,10 @@ impl ProcessorMetrics {
                 "streamgauge_put_away_sessions",
                 "Sessions under way that are not in memory.",
             )?,
+            paused_partitions: IntGauge::new(
+                "streamgauge_paused_partitions",
+                "Partitions of this processor that are not taken in, by order.",
+            )?,
             open_sessions: IntGauge::new("streamgauge_open_sessions", "Sessions whose views are followed in memory.")?,
             partitions: IntGauge::new(
                 "streamgauge_processor_partitions",
@@ -228,6 +233,7 @@ impl ProcessorMetrics {
             Box::new(self.clock_epochs.clone()),
             Box::new(self.open_sessions.clone()),
             Box::new(self.put_away_sessions.clone()),
+            Box::new(self.paused_partitions.clone()),
             Box::new(self.partitions.clone()),
             Box::new(self.refolded_sessions.clone()),
             Box::new(self.files.merged.clone()),

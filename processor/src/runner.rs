@@ -153,7 +153,7 @@ impl Processor {
 
     fn count_failure(&self, result: &Result<Step, RunError>) {
         if let Err(error) = result {
-            let fenced = matches!(error, RunError::Commit(CommitError::Fenced { .. }));
+            let fenced = matches!(error, RunError::Commit(CommitError::Fenced { .. } | CommitError::Paused { .. }));
             self.metrics.commits.with_label_values(&[if fenced { "fenced" } else { "failed" }]).inc();
         }
     }

@@ -126,4 +126,9 @@ impl LogConsumer for StoredLog {
             }
         }
     }
+
+    fn stop(&mut self, partition: Partition) -> Result<(), PollError> {
+        self.partitions.retain(|stored| stored.end.log_partition != partition);
+        Ok(())
+    }
 }

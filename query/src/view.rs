@@ -109,7 +109,7 @@ fn folded(key: &UnitKey, view_id: &str, told: &[Told]) -> OneView {
     let mut timeline = Vec::new();
     for (_, input, kind) in told {
         let mut step = Folded::default();
-        unit.fold(std::slice::from_ref(input), &mut step);
+        unit.step(input, &mut step);
         facts.append(&mut step.views);
         if input.about.view_id.as_deref() == Some(view_id) {
             let after = unit.view_state(view_id);

@@ -68,13 +68,15 @@ pub enum Reason {
     CmcdVersion,
     /// A CMCD record lacks a key that its event type needs.
     CmcdMissingKey,
+    /// An operator ordered that its record is left out.
+    Skipped,
     /// Suppressed or erased: older than its project's retention.
     Expired,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidJson,
         Self::InvalidText,
         Self::DuplicateAttribute,
@@ -86,6 +88,7 @@ impl Reason {
         Self::InvalidRecord,
         Self::CmcdVersion,
         Self::CmcdMissingKey,
+        Self::Skipped,
         Self::Expired,
     ];
 
@@ -104,6 +107,7 @@ impl Reason {
             Self::InvalidRecord => "invalid_record",
             Self::CmcdVersion => "cmcd_version",
             Self::CmcdMissingKey => "cmcd_missing_key",
+            Self::Skipped => "skipped",
             Self::Expired => "expired",
         }
     }

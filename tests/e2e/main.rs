@@ -20,6 +20,7 @@ mod failover;
 mod fixtures;
 mod layout;
 mod maintenance;
+mod partitions;
 mod program;
 mod promises;
 mod questions;

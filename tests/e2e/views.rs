@@ -146,11 +146,41 @@ async fn a_view_is_told_from_its_first_input_to_its_last() {
     let closed = server.get(&format!("/v1/views/{view}")).await.json();
     let fact = server.sql("SELECT * FROM views WHERE exit_reason = 'error'").await.remove(0);
     assert_eq!(closed["data"]["open"], json!(false));
-    for (name, value) in closed["data"]["parts"][0].as_object().unwrap() {
+    assert_told_as(&closed, &fact);
+    assert_eq!(server.get("/v1/views/nobody-knows-it").await.status, 404);
+}
+
+/// The newest part of a view is told as the table `views` has it.
+fn assert_told_as(answer: &Value, fact: &Value) {
+    for (name, value) in answer["data"]["parts"][0].as_object().unwrap() {
         let time = |value: &Value| value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         assert!(value == &fact[name] || (time(value).is_some() && time(value) == time(&fact[name])), "{name}");
     }
-    assert_eq!(server.get("/v1/views/nobody-knows-it").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_view_that_outlives_its_session_is_told_as_its_fact() {
+    let server = start().test_clock().start().await.unwrap();
+    let mut device = Device::new();
+    let view = format!("view-{}", device.session);
+    let at = |ms| base() + TimeDelta::milliseconds(ms);
+    // The session ends within a stall that is still too short to be one.
+    let mut events = vec![
+        device.view_event(&view, "playback.view_started", at(0), json!({"stream_id": "twitch:outlives"})),
+        device.view_event(&view, "playback.first_frame", at(1_000), json!({})),
+        device.view_event(&view, "playback.rebuffer_started", at(10_000), json!({})),
+        device.event("session.ended", at(10_200), json!({"reason": "background"})),
+    ];
+    upload_at(&server, &events, at(10_250)).await;
+    events = vec![
+        device.view_event(&view, "playback.rebuffer_ended", at(10_300), json!({})),
+        device.view_event(&view, "playback.view_ended", at(12_000), json!({"reason": "removed"})),
+    ];
+    upload_at(&server, &events, at(12_000)).await;
+    server.settle().await;
+    let fact = server.sql("SELECT * FROM views").await.remove(0);
+    assert_eq!((&fact["rebuffer_count"], &fact["rebuffer_ms"]), (&json!(1), &json!(300)));
+    assert_told_as(&server.get(&format!("/v1/views/{view}")).await.json(), &fact);
 }
 
 #[tokio::test]

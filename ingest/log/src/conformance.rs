@@ -101,6 +101,20 @@ pub(crate) async fn a_reader_starts_where_it_is_told<B: Backend>() {
     assert_eq!((texts(&records, 0), texts(&records, 1)), (vec!["b".to_owned()], vec![]));
 }
 
+pub(crate) async fn a_partition_that_is_stopped_waits_for_another_start<B: Backend>() {
+    let Some(backend) = B::create(2).await else { return };
+    let log = backend.log();
+    log.append(vec![record(0, "a"), record(1, "b")]).await.unwrap();
+    let mut consumer = reader(&*log, &[0, 0]).await;
+    read(consumer.as_mut(), 2).await;
+    consumer.stop(0).unwrap();
+    consumer.stop(0).unwrap();
+    log.append(vec![record(0, "c"), record(1, "d")]).await.unwrap();
+    assert_eq!(texts(&read(consumer.as_mut(), 1).await, 1), ["d"]);
+    consumer.start_at(0, 1).unwrap();
+    assert_eq!(texts(&read(consumer.as_mut(), 1).await, 0), ["c"]);
+}
+
 pub(crate) async fn nothing_is_delivered_before_a_start_is_given<B: Backend>() {
     let Some(backend) = B::create(1).await else { return };
     let log = backend.log();
@@ -254,6 +268,7 @@ macro_rules! log_conformance_suite {
             a_reader_that_is_told_again_starts_there,
             a_poll_that_is_dropped_has_delivered_nothing,
             nothing_is_delivered_before_a_start_is_given,
+            a_partition_that_is_stopped_waits_for_another_start,
             a_waiting_reader_is_woken_by_an_append,
             a_position_outside_the_range_is_refused_by_name,
             a_log_keeps_its_name_and_another_has_another,

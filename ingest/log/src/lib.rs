@@ -219,6 +219,13 @@ pub trait LogConsumer: fmt::Debug + Send {
     /// [`PollError::OutOfRange`]; [`PollError::Backend`] if the range could not be asked for.
     fn start_at(&mut self, partition: Partition, position: Position) -> Result<(), PollError>;
 
+    /// Delivers no more of a partition's records, until [`Self::start_at`] says so again. It stays assigned.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::Group`].
+    fn stop(&mut self, partition: Partition) -> Result<(), PollError>;
+
     /// Tells that everything below `position` is committed. A hint for tools that look at the backend: nothing is ever read
     /// from it, and it may get lost.
     fn note_committed(&mut self, _partition: Partition, _position: Position) {}

@@ -124,6 +124,10 @@ impl LogConsumer for RebasedConsumer {
         self.consumer.start_at(partition, of_log).map_err(|error| self.bases.error(error))
     }
 
+    fn stop(&mut self, partition: Partition) -> Result<(), PollError> {
+        self.consumer.stop(partition)
+    }
+
     fn note_committed(&mut self, partition: Partition, position: Position) {
         self.consumer.note_committed(partition, position.saturating_sub(self.bases.of(partition)));
     }

@@ -11,7 +11,7 @@ use schemas::record::Upload;
 use schemas::{Event, Format, Outcome, Reason, Rejection, TimeQuality, Verdict};
 use warehouse::RetentionPolicy;
 
-use super::{Judged, PartitionState, Pending, UNREADABLE_WIRE, correct, unreadable};
+use super::{Judged, PartitionState, Pending, UNREADABLE_WIRE, correct, unread};
 use crate::rows::{Address, OutcomeCounts, is_late};
 use crate::tallies::word;
 
@@ -125,7 +125,7 @@ pub(super) fn settle_unreadable(state: &PartitionState, pending: &mut Pending, l
         items: Vec::new(),
     };
     let mut place = Place { log_record, upload: &upload, payload: &log_record.bytes }.settling(pending);
-    let rejection = unreadable(&log_record.bytes);
+    let rejection = unread(&log_record.bytes, Reason::InvalidRecord);
     place.quarantine(0, &rejection, "", &log_record.bytes);
     place.finish();
 }

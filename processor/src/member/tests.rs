@@ -20,6 +20,9 @@ struct Told {
     next: VecDeque<Polled>,
     consumers: usize,
     started: Vec<(Partition, Position)>,
+    stopped: Vec<Partition>,
+    /// The next poll panics.
+    panics: bool,
     noted: Vec<(Partition, Position)>,
 }
 
@@ -38,12 +41,21 @@ impl Script {
 
 impl LogConsumer for Script {
     fn poll(&mut self, _max_bytes: usize, _wait: Duration) -> BoxFuture<'_, Result<Polled, PollError>> {
-        let next = self.0.lock().unwrap().next.pop_front();
+        let (panics, next) = {
+            let mut told = self.0.lock().unwrap();
+            (std::mem::take(&mut told.panics), told.next.pop_front())
+        };
+        assert!(!panics, "as the test says");
         Box::pin(async move { Ok(next.unwrap_or(Polled::Idle)) })
     }
 
     fn start_at(&mut self, partition: Partition, position: Position) -> Result<(), PollError> {
         self.0.lock().unwrap().started.push((partition, position));
+        Ok(())
+    }
+
+    fn stop(&mut self, partition: Partition) -> Result<(), PollError> {
+        self.0.lock().unwrap().stopped.push(partition);
         Ok(())
     }
 
@@ -264,4 +276,52 @@ async fn after_a_failure_only_partitions_that_are_still_its_own_are_begun() {
     script.tell([Polled::Revoking(vec![0]), Polled::Assigned(vec![1]), Polled::Idle]);
     run(&mut frozen, &script).await;
     assert_eq!(script.started(), [(1, 0)]);
+}
+
+#[tokio::test]
+async fn a_paused_partition_stays_where_it_is_and_the_others_go_on() {
+    let (bench, script) = (Bench::new().await, Script::default());
+    let mut processor = bench.processor(&script);
+    script.tell([Polled::Assigned(vec![0, 1]), records(&[(0, 0), (1, 0)])]);
+    run(&mut processor, &script).await;
+    bench.warehouse.pause(EVENTS_TOPIC, 0, "looked at", NOW).await.unwrap();
+    let refused = processor.flush(NOW).await.unwrap_err();
+    assert!(matches!(refused, RunError::Commit(CommitError::Paused { log_partition: 0, .. })), "{refused}");
+    assert_eq!(refused.to_string(), "partition 0 of `events` is paused: looked at");
+    script.started();
+    script.tell([Polled::Idle, records(&[(1, 0)])]);
+    run(&mut processor, &script).await;
+    assert_eq!((script.started(), script.0.lock().unwrap().stopped.clone()), (vec![(1, 0)], vec![0]));
+    assert_eq!(bench.metrics.paused_partitions.get(), 1);
+    processor.flush(NOW).await.unwrap();
+    assert_eq!(bench.positions().await, [0, 1, 0, 0]);
+
+    // What is pending of the others is committed when it goes on.
+    script.tell([records(&[(1, 1)])]);
+    run(&mut processor, &script).await;
+    bench.warehouse.resume(EVENTS_TOPIC, 0).await.unwrap();
+    tokio::time::sleep(PAUSES_INTERVAL).await;
+    assert!(matches!(processor.step(NOW, Duration::ZERO).await, Ok(Step::Committed(_))));
+    assert_eq!(script.started(), [(0, 0), (1, 2)]);
+    script.tell([records(&[(0, 0)])]);
+    run(&mut processor, &script).await;
+    processor.flush(NOW).await.unwrap();
+    assert_eq!(bench.positions().await, [1, 2, 0, 0]);
+    assert_eq!(bench.metrics.paused_partitions.get(), 0);
+}
+
+#[tokio::test]
+async fn after_a_panic_records_are_committed_one_by_one() {
+    let (bench, script) = (Bench::new().await, Script::default());
+    let mut processor = bench.processor(&script);
+    script.tell([Polled::Assigned(vec![0]), records(&[(0, 0), (0, 1)])]);
+    run(&mut processor, &script).await;
+    script.0.lock().unwrap().panics = true;
+    let step = std::panic::AssertUnwindSafe(processor.step(NOW, Duration::ZERO));
+    assert!(futures::FutureExt::catch_unwind(step).await.is_err());
+    script.tell([Polled::Idle, records(&[(0, 0), (0, 1), (0, 2)])]);
+    for position in 1..=3 {
+        assert!(matches!(processor.step(NOW, Duration::ZERO).await, Ok(Step::Committed(_))));
+        assert_eq!(bench.positions().await[0], position);
+    }
 }

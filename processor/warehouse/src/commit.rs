@@ -170,6 +170,16 @@ pub enum CommitError {
         /// What this writer expected.
         expected: u64,
     },
+    /// An operator ordered that the partition is not taken in for now. Drop all state, and go on without it.
+    #[error("partition {log_partition} of `{topic}` is paused: {because}")]
+    Paused {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        log_partition: u16,
+        /// Why, in the operator's words.
+        because: String,
+    },
     /// A file to be replaced is not live any more.
     #[error("lake file {data_file_id} was replaced by somebody else")]
     Replaced {
@@ -239,12 +249,16 @@ pub(crate) fn count(len: usize) -> i64 {
     i64::try_from(len).unwrap_or(i64::MAX)
 }
 
-fn fenced(advance: &Advance) -> CommitError {
-    CommitError::Fenced {
-        topic: advance.topic.to_owned(),
-        log_partition: advance.log_partition,
-        expected: advance.from,
-    }
+/// Why a checkpoint could not be moved.
+async fn refusal(transaction: &mut Transaction, advance: &Advance) -> Result<CommitError, sqlx::Error> {
+    let (topic, log_partition) = (advance.topic.to_owned(), advance.log_partition);
+    let paused =
+        sql("SELECT paused_because FROM checkpoint WHERE topic = $1 AND log_partition = $2 AND paused_us IS NOT NULL");
+    let paused = paused.bind(advance.topic).bind(log_partition).first(transaction).await?;
+    Ok(match paused.map(|row| row.get::<Option<String>>(0).unwrap_or_default()) {
+        Some(because) => CommitError::Paused { topic, log_partition, because },
+        None => CommitError::Fenced { topic, log_partition, expected: advance.from },
+    })
 }
 
 async fn advance_checkpoints(transaction: &mut Transaction, advances: &[Advance]) -> Result<(), CommitError> {
@@ -253,7 +267,7 @@ async fn advance_checkpoints(transaction: &mut Transaction, advances: &[Advance]
     for advance in advances {
         let moved = sql("UPDATE checkpoint SET position = $1, \
              log_time_us = CASE WHEN log_time_us > $2 THEN log_time_us ELSE $2 END \
-             WHERE topic = $3 AND log_partition = $4 AND position = $5")
+             WHERE topic = $3 AND log_partition = $4 AND position = $5 AND paused_us IS NULL")
         .bind(signed(advance.to))
         .bind(advance.log_time.micros())
         .bind(advance.topic)
@@ -262,7 +276,7 @@ async fn advance_checkpoints(transaction: &mut Transaction, advances: &[Advance]
         .run(transaction)
         .await?;
         if moved != 1 {
-            return Err(fenced(advance));
+            return Err(refusal(transaction, advance).await?);
         }
     }
     Ok(())

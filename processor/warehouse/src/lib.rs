@@ -35,6 +35,7 @@ mod lake;
 mod listing;
 mod merge;
 mod open;
+mod orders;
 mod read;
 mod records;
 mod replace;
@@ -67,6 +68,7 @@ pub use lake::{
 };
 pub use merge::{MergeError, MergePolicy, Merged};
 pub use open::{DatabaseConfig, OpenError, Warehouse, WarehouseConfig};
+pub use orders::{OrderError, PausedPartition, SkippedRecord};
 pub use read::{CommitRow, DataFile, Read, ReadError, Snapshot};
 pub use records::StoredRecord;
 pub use replace::{Replacement, row_name};

@@ -18,9 +18,10 @@ use crate::lake::Lake;
 use crate::open::{OpenError, Warehouse, WarehouseConfig};
 use crate::read::ReadError;
 
-/// Tables that nothing can be concluded from again: whose projects there are, who may do what, whose log it is, and
-/// what retention took away. In an order that respects their references.
-const KEPT: [&str; 6] = ["log_identity", "adopted_log", "projects", "upload_keys", "service_tokens", "retention_cut"];
+/// Tables that nothing can be concluded from again: whose projects there are, who may do what, whose log it is, which of
+/// its records are left out, and what retention took away. In an order that respects their references.
+const KEPT: [&str; 7] =
+    ["log_identity", "adopted_log", "skipped_record", "projects", "upload_keys", "service_tokens", "retention_cut"];
 
 /// Why a warehouse has no successor. It is as it was.
 #[derive(Debug, Error)]

@@ -45,6 +45,7 @@ macro_rules! warehouse_conformance_suite {
             id_runs_and_state_files_are_listed_with_their_commit_and_fenced_by_the_checkpoint,
             a_log_is_bound_once_records_were_taken_in,
             another_log_goes_on_where_the_one_before_was_taken_in_to,
+            a_paused_partition_is_moved_by_nobody_and_only_then_a_record_is_left_out,
             projects_keys_and_tokens_are_kept_and_revoked,
             keys_of_any_text_are_added_up_and_read_back_in_the_order_of_their_bytes,
             distributions_add_up_merged_or_not,

@@ -162,8 +162,7 @@ impl Unit {
     /// Folds inputs, which are sorted by place and [continue](Self::continues_with) those before.
     pub fn fold(&mut self, inputs: &[Input], folded: &mut Folded) {
         for input in inputs {
-            self.last_received = self.last_received.max(input.received_at);
-            self.take(input, folded);
+            self.step(input, folded);
         }
         self.write_ended_session(folded);
     }
@@ -177,7 +176,10 @@ impl Unit {
         self.end_session(folded);
     }
 
-    fn take(&mut self, input: &Input, folded: &mut Folded) {
+    /// Folds one input, more of which follow: a session that it ends is written with the last one ([`fold`](Self::fold)), or when the
+    /// unit is closed. Until then what follows may still belong to it.
+    pub fn step(&mut self, input: &Input, folded: &mut Folded) {
+        self.last_received = self.last_received.max(input.received_at);
         if self.order == Order::View {
             if let Some(view_id) = &input.about.view_id {
                 let view = self.views.entry(view_id.clone()).or_default();

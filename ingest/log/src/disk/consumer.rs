@@ -85,4 +85,11 @@ impl LogConsumer for DiskConsumer {
         self.next[index] = Some(position);
         Ok(())
     }
+
+    fn stop(&mut self, partition: Partition) -> Result<(), PollError> {
+        if let Some(next) = self.next.get_mut(usize::from(partition)) {
+            *next = None;
+        }
+        Ok(())
+    }
 }

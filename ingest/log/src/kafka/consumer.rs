@@ -269,23 +269,27 @@ impl KafkaConsumer {
         Ok(range)
     }
 
+    /// Has the library fetch no more of a partition, and forgets what waits of it.
+    fn stop_reading(&mut self, client: &StreamConsumer<Group>, partition: Partition) -> Result<(), PollError> {
+        let Some(before) = self.assigned.get_mut(&partition).and_then(Option::take) else { return Ok(()) };
+        self.waiting_bytes -= bytes_of(&before.waiting);
+        let mut stopped = TopicPartitionList::new();
+        stopped.add_partition(&self.shared.config.topic, number(partition));
+        client.incremental_unassign(&stopped).map_err(|error| group_error(&error))
+    }
+
     fn start(&mut self, partition: Partition, position: Position) -> Result<(), PollError> {
         let range = self.range(partition, position)?;
         if !(range.low..=range.high).contains(&position) {
             return Err(PollError::OutOfRange { partition, position, range });
         }
         let client = self.client()?;
+        self.stop_reading(&client, partition)?;
         let Some(reading) = self.assigned.get_mut(&partition) else {
             return Err(PollError::Group(format!("partition {partition} is not assigned to this consumer")));
         };
         let failed = |error: KafkaError| PollError::Backend { partition, position, source: error.into() };
         let topic = &self.shared.config.topic;
-        if let Some(before) = reading.take() {
-            self.waiting_bytes -= bytes_of(&before.waiting);
-            let mut stopped = TopicPartitionList::new();
-            stopped.add_partition(topic, number(partition));
-            client.incremental_unassign(&stopped).map_err(failed)?;
-        }
         let mut started = TopicPartitionList::new();
         let offset = Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX));
         started.add_partition_offset(topic, number(partition), offset).map_err(failed)?;
@@ -310,6 +314,11 @@ impl LogConsumer for KafkaConsumer {
 
     fn start_at(&mut self, partition: Partition, position: Position) -> Result<(), PollError> {
         self.start(partition, position)
+    }
+
+    fn stop(&mut self, partition: Partition) -> Result<(), PollError> {
+        let client = self.client()?;
+        self.stop_reading(&client, partition)
     }
 
     fn note_committed(&mut self, partition: Partition, position: Position) {

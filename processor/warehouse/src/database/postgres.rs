@@ -423,5 +423,6 @@ pub(super) fn migrations() -> Migrator {
         migration(9, "sparse deltas", include_str!("../../migrations/postgres/0009_sparse_deltas.sql")),
         migration(10, "delta blocks", include_str!("../../migrations/postgres/0010_delta_blocks.sql")),
         migration(11, "sparse merged", include_str!("../../migrations/postgres/0011_sparse_merged.sql")),
+        migration(12, "partition orders", include_str!("../../migrations/postgres/0012_partition_orders.sql")),
     ])
 }

@@ -126,6 +126,7 @@ fn migrations() -> Migrator {
         migration(8, "adopted logs", include_str!("../../migrations/sqlite/0008_adopted_logs.sql")),
         migration(9, "delta commits", include_str!("../../migrations/sqlite/0009_delta_commits.sql")),
         migration(10, "one row", include_str!("../../migrations/sqlite/0010_one_row.sql")),
+        migration(11, "partition orders", include_str!("../../migrations/sqlite/0011_partition_orders.sql")),
     ])
 }
 

@@ -12,7 +12,7 @@ use crate::database::sql;
 use crate::tables::QUARANTINE;
 use crate::{
     AccessError, AdoptError, Commit, CommitError, CommitId, Delta, DeltaRow, FileName, MergeError, MergePolicy,
-    NewIdRun, NewLog, Origin, ReadError, RollupQuery, StateFile, restore,
+    NewIdRun, NewLog, OrderError, Origin, ReadError, RollupQuery, SkippedRecord, StateFile, restore,
 };
 
 pub(crate) async fn of_two_writers_of_one_partition_one_is_fenced(place: Place) {
@@ -359,4 +359,34 @@ pub(crate) async fn distributions_add_up_merged_or_not(place: Place) {
         drop(read);
         assert!(setup.warehouse.merge_rollups(at(2), Duration::ZERO).await.unwrap().deltas <= 2);
     }
+}
+
+pub(crate) async fn a_paused_partition_is_moved_by_nobody_and_only_then_a_record_is_left_out(place: Place) {
+    let setup = Setup::new(place).await;
+    let warehouse = &setup.warehouse;
+    warehouse.commit(&setup.commit(0, 2, at(0))).await.unwrap();
+    let record = |position| SkippedRecord { log_partition: 0, position, ordered_at: at(3), because: "broken".into() };
+    let refused = warehouse.skip(TOPIC, &record(1)).await.unwrap_err();
+    assert!(matches!(refused, OrderError::NotPaused { log_partition: 0 }), "{refused}");
+    let refused = warehouse.pause(TOPIC, 2, "there are two", at(1)).await.unwrap_err();
+    assert!(matches!(refused, OrderError::NoSuchPartition { log_partition: 2, partitions: 2 }), "{refused}");
+
+    warehouse.pause(TOPIC, 0, "looked at", at(1)).await.unwrap();
+    warehouse.pause(TOPIC, 0, "again", at(2)).await.unwrap();
+    let paused = warehouse.paused(TOPIC).await.unwrap();
+    assert_eq!((paused.len(), paused[0].since, &*paused[0].because), (1, at(1), "looked at"));
+    let refused = warehouse.commit(&setup.commit(1, 2, at(2))).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Paused { log_partition: 0, .. }), "{refused}");
+    let refused = warehouse.advance(&[advance(0, 1, 2)]).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Paused { .. }), "{refused}");
+    warehouse.commit(&setup.commit_of(1, 0, 2, at(2))).await.unwrap();
+
+    let refused = warehouse.skip(TOPIC, &record(0)).await.unwrap_err();
+    assert!(matches!(refused, OrderError::TakenIn { position: 0, next: 1, .. }), "{refused}");
+    warehouse.skip(TOPIC, &record(1)).await.unwrap();
+    warehouse.skip(TOPIC, &record(1)).await.unwrap();
+    assert_eq!(warehouse.skipped(TOPIC).await.unwrap(), [record(1)]);
+    warehouse.resume(TOPIC, 0).await.unwrap();
+    warehouse.commit(&setup.commit(1, 2, at(4))).await.unwrap();
+    assert_eq!(setup.counted().await, (6, 6));
 }

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::{Told, beat, end, folded, simple, start, told, totals};
-use crate::fold::Folded;
 use crate::fold::measures::Measure::{
     self, Attempts, Ebvs, FocusMs, PausedMs, PlayingMs, RebufferCount, RebufferMs, SeekMs, StartupValid,
 };
+use crate::fold::{Folded, Unit};
 
 fn playback(seq: u32, at: i64, kind: &'static str) -> Told {
     simple(seq, at, kind, "v")
@@ -151,4 +151,29 @@ fn a_short_stall_at_a_silent_end_is_playing_as_things_were_then() {
             assert!(is_known || cell.values[Measure::ViewerMs as usize] == 0, "{key:?}");
         }
     }
+}
+
+#[test]
+fn a_session_is_over_only_when_nothing_follows() {
+    let events = [
+        &plays()[..],
+        &[
+            playback(2, 10_000, "playback.rebuffer_started"),
+            told(3, 10_200, "session.ended", "", json!({"reason": "background"})),
+            playback(4, 10_300, "playback.rebuffer_ended"),
+            end(5, 12_000, "v", "removed"),
+        ],
+    ]
+    .concat();
+    let at_once = folded(&events, true);
+    assert_eq!(totals(&at_once, [PlayingMs, RebufferMs, RebufferCount]), [10_700, 300, 1]);
+    let mut unit = Unit::new(&events[0].input().0);
+    let mut stepped = Folded::default();
+    for told in &events {
+        unit.step(&told.input().1, &mut stepped);
+    }
+    assert!(stepped.sessions.is_empty());
+    unit.close(&mut stepped);
+    assert_eq!(totals(&stepped, [PlayingMs, RebufferMs, RebufferCount]), [10_700, 300, 1]);
+    assert_eq!((stepped.views, stepped.sessions), (at_once.views, at_once.sessions));
 }
