@@ -17,6 +17,7 @@ use crate::backup::{self, BackupOptions, RestoreOptions};
 use crate::client;
 use crate::config::{Config, Flags, Loaded, Profile};
 use crate::doctor;
+use crate::event::{self, EventOptions};
 use crate::maintenance::{self, CollectOptions, CompactOptions, ExpireOptions};
 use crate::partitions::{self, PartitionsOptions};
 use crate::rebuild::{self, RebuildOptions};
@@ -70,6 +71,11 @@ enum Verb {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Tell everything that is known about one event.
+    Event {
+        #[command(flatten)]
+        options: EventOptions,
     },
     /// Follow what arrives now.
     Tail {
@@ -197,8 +203,14 @@ fn dispatch(verb: Verb, loaded: Loaded, rust_log: Option<&str>) -> Result<ExitCo
         Verb::Processor => return serve(Role::Processor, config, &warnings, rust_log),
         Verb::Query => return serve(Role::Query, config, &warnings, rust_log),
         Verb::Sql { sql, output, limit, as_of, json } => {
-            block_on(client::sql(&config, &client::Statement { sql, limit, as_of }, output.as_ref(), json))?;
+            block_on(client::sql(
+                &config,
+                &client::Statement { limit, as_of, ..client::Statement::of(sql) },
+                output.as_ref(),
+                json,
+            ))?;
         }
+        Verb::Event { options } => block_on(event::event(&config, &options))?,
         Verb::Tail { json } => block_on(client::tail(&config, json))?,
         Verb::Rebuild { options } => {
             let target = match rebuild::target(&config, &options) {

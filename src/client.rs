@@ -22,13 +22,22 @@ use crate::config::Config;
 use crate::data_dir::{read_credentials, read_run};
 
 /// A statement as the server takes it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Statement {
     pub(crate) sql: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) params: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) as_of: Option<i64>,
+}
+
+impl Statement {
+    /// One without parameters, as of now.
+    pub(crate) fn of(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), ..Self::default() }
+    }
 }
 
 /// A file for a result; its ending says the format.
@@ -66,8 +75,14 @@ impl Server {
     pub(crate) fn find(config: &Config) -> Result<Self> {
         let run = read_run(&config.data_dir)?;
         let http = run.http.context("the running server has no HTTP address")?;
-        let credentials = read_credentials(&config.data_dir)?;
-        let token = credentials.context("there is no credentials.json in the data directory")?.read_token;
+        let token = match config.read_token.0.as_str() {
+            "" => {
+                let credentials = read_credentials(&config.data_dir)?;
+                let lacks = "read_token is not set, and there is no credentials.json in the data directory";
+                credentials.context(lacks)?.read_token
+            }
+            preset => preset.to_owned(),
+        };
         // The server is on this machine.
         let client = Client::builder().no_proxy();
         let (scheme, client) = match config.tls_cert.as_str() {
@@ -75,6 +90,12 @@ impl Server {
             certificate => ("https", client.use_preconfigured_tls(Pinned::client_config(certificate)?)),
         };
         Ok(Self { base: format!("{scheme}://{http}"), token, client: client.build()? })
+    }
+
+    /// The answer to a statement, as JSON.
+    pub(crate) async fn answer(&self, statement: &Statement) -> Result<Value> {
+        let request = self.client.post(format!("{}/v1/sql", self.base)).json(statement);
+        Ok(self.send(request.header("accept", "application/json")).await?.json().await?)
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response> {

@@ -90,6 +90,7 @@ pub(crate) struct LogConfig {
     pub(crate) partitions: u16,
     pub(crate) retention: Span,
     pub(crate) queue_bytes: Size,
+    pub(crate) disk_reserve: Size,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -15,6 +15,7 @@ use crate::cli::print;
 use crate::clock::Clock;
 use crate::config::{Config, Profile};
 use crate::data_dir::read_run;
+use crate::disk::Space;
 use crate::serve::KeyMaterial;
 use crate::stores;
 
@@ -150,14 +151,16 @@ fn data_directory(config: &Config, checks: &mut Checks) {
         .with_context(|| format!("write to `{}`", folder.display()))
         .map(|()| format!("`{}` can be written to", folder.display()));
     checks.note("data directory", written, "make it writable for this user, or set data_dir");
-    if let Ok(space) = rustix::fs::statvfs(folder) {
-        let (free, all) = (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize);
-        let said = format!("{} of {} GiB free", free >> 30, all >> 30);
-        if free < LITTLE_SPACE || free < all / 10 {
-            checks.warn("disk", said, "make room: a full disk stops uploads and commits");
-        } else {
-            checks.ok("disk", said);
-        }
+    let spaces: Vec<_> =
+        config.disk_places().into_iter().filter_map(|(place, folder)| Some((place, Space::of(&folder)?))).collect();
+    let is_low = |space: &Space| space.free < LITTLE_SPACE || space.free < space.size / 10;
+    let said =
+        |(place, space): &(&str, Space)| format!("{place}: {} of {} GiB free", space.free >> 30, space.size >> 30);
+    let low: Vec<String> = spaces.iter().filter(|(_, space)| is_low(space)).map(said).collect();
+    if low.is_empty() {
+        checks.ok("disk", spaces.iter().map(said).collect::<Vec<_>>().join(", "));
+    } else {
+        checks.warn("disk", low.join(", "), "make room: a full disk stops uploads and commits");
     }
 }
 

@@ -18,6 +18,7 @@ fn disk(config: &Config) -> DiskLogConfig {
     DiskLogConfig {
         partitions: config.log.partitions,
         queue_bytes: config.log.queue_bytes.0,
+        reserve_bytes: config.log.disk_reserve.0 as u64,
         ..DiskLogConfig::new(config.log_folder())
     }
 }

@@ -132,6 +132,19 @@ impl Config {
         self.place(&self.lake_url, "file:", "lake")
     }
 
+    /// The folders that this process fills, by what is in them.
+    pub(crate) fn disk_places(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut places = vec![("data", self.data_dir.clone())];
+        if self.profile().is_ok_and(|profile| profile == Profile::Embedded) {
+            let database = self.database_file().parent().map(PathBuf::from).unwrap_or_default();
+            places.extend([("log", self.log_folder()), ("database", database)]);
+        }
+        if !self.lake_url.0.starts_with("s3://") {
+            places.push(("lake", self.lake_folder()));
+        }
+        places
+    }
+
     /// The brokers, `host:port,host:port`.
     pub(crate) fn brokers(&self) -> &str {
         self.log_url.0.strip_prefix("kafka://").unwrap_or_default().trim_end_matches('/')

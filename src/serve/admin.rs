@@ -20,6 +20,8 @@ use warehouse::Warehouse;
 use super::role::Role;
 use super::startup::Parts;
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::disk::DiskMetrics;
 
 /// Committed log time may be this far behind before the processor counts as not ready: ticks come every few seconds.
 const READY_AGE: Duration = Duration::from_secs(30);
@@ -35,6 +37,7 @@ pub(super) struct AdminState {
     log_metrics: Arc<LogMetrics>,
     /// What the clock says at a scrape.
     time: Gauge,
+    disk: Arc<DiskMetrics>,
     draining: Arc<AtomicBool>,
     clock: Clock,
     retention: Duration,
@@ -107,7 +110,9 @@ impl LogMetrics {
 }
 
 impl AdminState {
-    pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>, retention: Duration) -> Self {
+    pub(super) fn new(parts: &Parts, draining: Arc<AtomicBool>, config: &Config) -> Self {
+        let retention = config.log.retention.0;
+        let disk = DiskMetrics::register(&parts.registry, config.disk_places()).expect("the names are ours alone");
         let log_metrics = LogMetrics::register(&parts.registry).expect("the names are ours alone");
         log_metrics.retention_headroom.set(retention.as_secs_f64());
         let time = Gauge::new("streamgauge_time_seconds", "The clock of this process, seconds since 1970.");
@@ -121,6 +126,7 @@ impl AdminState {
             processor: parts.processor_metrics.clone(),
             log_metrics: Arc::new(log_metrics),
             time,
+            disk: Arc::new(disk),
             draining,
             clock: parts.clock.clone(),
             retention,
@@ -231,6 +237,7 @@ async fn metrics(State(state): State<AdminState>) -> Response {
             state.processor.observe_lag(records);
         }
     }
+    state.disk.observe();
     state.observe_time();
     let mut text = Vec::new();
     if TextEncoder::new().encode(&state.registry.gather(), &mut text).is_err() {

@@ -72,7 +72,7 @@ pub(crate) async fn serve(role: Role, config: Config, material: KeyMaterial) -> 
         let acceptor = Acceptor { listener, tls: tls.clone(), app, accepted: accepted.clone() };
         tokio::spawn(acceptor.run(stop_listening.clone()))
     });
-    let state = admin::AdminState::new(&parts, Arc::clone(&draining), config.log.retention.0);
+    let state = admin::AdminState::new(&parts, Arc::clone(&draining), &config);
     let acceptor = Acceptor { listener: admin, tls: None, app: admin::router(state), accepted: Accepted::new(listen) };
     let admin_serving = tokio::spawn(acceptor.run(stop_roles.clone()));
     let roles = Roles::spawn(&config, &parts, tls, &stop_roles)?;

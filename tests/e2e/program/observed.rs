@@ -9,6 +9,7 @@ use rig::{Device, Server, server};
 use serde_json::{Value, json};
 
 use super::within;
+use crate::backup::{fail, succeed};
 use crate::start;
 
 async fn admin(server: &Server, path: &str) -> (u16, String) {
@@ -116,5 +117,52 @@ async fn log_lines_are_json_if_asked_for_and_never_hold_a_secret() {
     assert!(all.lines().any(|line| line.starts_with('{')));
     for id in &ids {
         assert!(!all.contains(id.as_str()), "{id} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn room_on_the_disks_is_told_and_uploads_end_before_it_does() {
+    let server = start().start().await.unwrap();
+    for place in ["data", "log", "database", "lake"] {
+        let of =
+            async |name| server.metric(&format!("streamgauge_disk_{name}_bytes{{place=\"{place}\"}}")).await.unwrap();
+        let (free, size) = (of("free").await, of("size").await);
+        assert!(0.0 < free && free <= size, "{place}: {free} of {size}");
+    }
+    let (_, stopped) = server.stop().await;
+    let server = stopped.variable("STREAMGAUGE_LOG__DISK_RESERVE", "1000000GiB").start().await.unwrap();
+    let event = Device::new().event("layout.saved", Utc::now(), json!({}));
+    let refused = server.upload(&[event]).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("log_unavailable")));
+    assert_eq!(server.metric("streamgauge_log_read_only").await, Some(1.0));
+    let (status, ready) = admin(&server, "/readyz").await;
+    assert_eq!((status, ready.contains("MiB are to be left")), (503, true), "{ready}");
+}
+
+#[tokio::test]
+async fn all_that_is_known_of_an_event_is_told_by_its_id() {
+    let server = start().start().await.unwrap();
+    let mut device = Device::new();
+    let data = json!({"stream_id": "twitch:known", "stream_platform": "twitch"});
+    let good = device.view_event("known-view", "playback.view_started", Utc::now(), data);
+    let ended = device.view_event("known-view", "playback.view_ended", Utc::now(), json!({"reason": "removed"}));
+    let bad = rig::device::with(device.event("layout.saved", Utc::now(), json!({})), "specversion", "2.0");
+    assert_eq!(server.upload(&[good.clone(), ended, bad.clone()]).await.status, 202);
+    server.settle().await;
+    let told = succeed(server.start(), &["event", good["id"].as_str().unwrap()]).await;
+    let [found] = &told["found"].as_array().unwrap()[..] else { panic!("{told}") };
+    assert_eq!((&found["outcome"], &found["event"]["type"]), (&json!("stored"), &json!("playback.view_started")));
+    assert_eq!((&found["upload"]["events"], &found["upload"]["quarantined"]), (&json!(3), &json!(1)));
+    assert!(found["commit"]["commit_id"].as_i64().unwrap() > 0, "{found}");
+    assert_eq!(found["views"][0]["exit_reason"], json!("removed"));
+    let told = succeed(server.start(), &["event", bad["id"].as_str().unwrap()]).await;
+    assert_eq!(told["found"][0]["outcome"], json!("quarantined"));
+    let complaint = fail(server.start(), &["event", "nobody-sent-it"], 1).await;
+    assert!(complaint.contains("has id `nobody-sent-it`"), "{complaint}");
+
+    let output = server.start().command().args(["event", good["id"].as_str().unwrap()]).output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in ["event: stored", "upload", "commit", "view, part 0"] {
+        assert!(text.lines().any(|of| of == line), "{line}: {text}");
     }
 }

@@ -38,10 +38,13 @@ pub struct DiskLogConfig {
     pub segment_span: Duration,
     /// Appends beyond this many bytes waiting for the disk are refused as [`AppendError::Overloaded`].
     pub queue_bytes: usize,
+    /// While less than this is free on the disk, appends are refused as [`AppendError::Unavailable`]: what is in the log
+    /// can still be taken in by then, and nothing breaks in the middle of a write.
+    pub reserve_bytes: u64,
 }
 
 impl DiskLogConfig {
-    /// The defaults: 4 partitions, segments of 256 MiB or 6 h, a queue of 64 MiB.
+    /// The defaults: 4 partitions, segments of 256 MiB or 6 h, a queue of 64 MiB, 256 MiB left free.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
@@ -50,6 +53,7 @@ impl DiskLogConfig {
             segment_bytes: 256 << 20,
             segment_span: Duration::from_secs(6 * 3600),
             queue_bytes: 64 << 20,
+            reserve_bytes: 256 << 20,
         }
     }
 }
@@ -107,6 +111,8 @@ struct Shared {
     flushes: AtomicU64,
     flush_us: AtomicU64,
     read_only: Mutex<Option<String>>,
+    /// Why nothing is appended until there is room again.
+    no_room: Mutex<Option<String>>,
 }
 
 /// One call of `append` on its way to the writer.
@@ -140,6 +146,7 @@ impl DiskLog {
             flushes: AtomicU64::new(0),
             flush_us: AtomicU64::new(0),
             read_only: Mutex::new(None),
+            no_room: Mutex::new(None),
             config,
         });
         let (sender, receiver) = mpsc::channel();
@@ -300,7 +307,7 @@ impl EventLog for DiskLog {
             flushes: load(&self.shared.flushes),
             flush_us: load(&self.shared.flush_us),
             queued_bytes: self.shared.queued_bytes.load(Ordering::Relaxed) as u64,
-            read_only: self.shared.read_only(),
+            read_only: self.shared.read_only().or_else(|| lock(&self.shared.no_room).clone()),
             brokers: None,
         }
     }

@@ -114,6 +114,19 @@ async fn a_full_queue_refuses_instead_of_growing() {
 }
 
 #[tokio::test]
+async fn a_disk_without_room_refuses_by_name_until_there_is_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = DiskLog::open(DiskLogConfig { reserve_bytes: u64::MAX, ..config(&folder, 1) }).unwrap();
+    let refused = log.append(vec![record(0, 100)]).await.unwrap_err();
+    assert!(matches!(&refused, AppendError::Unavailable(reason) if reason.contains("MiB are to be left")), "{refused}");
+    assert!(log.stats().read_only.is_some_and(|reason| reason.contains("MiB free")));
+    drop(log);
+    let log = DiskLog::open(config(&folder, 1)).unwrap();
+    assert_eq!(log.append(vec![record(0, 100)]).await, Ok(vec![0]));
+    assert_eq!(log.stats().read_only, None);
+}
+
+#[tokio::test]
 async fn forgetting_drops_old_unprotected_segments_only() {
     let folder = tempfile::tempdir().unwrap();
     let small = |folder| DiskLogConfig { segment_bytes: 1000, ..config(folder, 1) };

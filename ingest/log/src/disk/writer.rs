@@ -41,13 +41,16 @@ impl Writer<'_> {
     /// Makes a group of `queued_bytes` durable, and answers its appends.
     fn commit(&mut self, group: Vec<Job>, queued_bytes: usize) {
         let started = Instant::now();
-        let read_only = self.shared.read_only();
-        let written = if read_only.is_some() { None } else { Some(self.write(&group)) };
+        let refused = self.shared.read_only().map(AppendError::ReadOnly).or_else(|| self.no_room());
+        let written = match refused {
+            Some(refused) => Err(refused),
+            None => Ok(self.write(&group)),
+        };
         // Before the answers: who has one finds room for the next.
         self.shared.queued_bytes.fetch_sub(queued_bytes, Ordering::AcqRel);
         match written {
-            None => answer_all(group, &AppendError::ReadOnly(read_only.unwrap_or_default())),
-            Some(Ok(positions)) => {
+            Err(refused) => answer_all(group, &refused),
+            Ok(Ok(positions)) => {
                 let (records, bytes) = group.iter().fold((0, 0), |(records, bytes), job| {
                     (records + job.records.len() as u64, bytes + job.bytes as u64)
                 });
@@ -62,7 +65,7 @@ impl Writer<'_> {
                     let _ = job.answer.send(Ok(positions));
                 }
             }
-            Some(Err(error)) => {
+            Ok(Err(error)) => {
                 // What the page cache holds after a failed flush is unknown: this log takes no more records, and
                 // never tries that flush again.
                 let reason = format!("a write to the disk failed: {error}");
@@ -71,6 +74,26 @@ impl Writer<'_> {
                 answer_all(group, &AppendError::ReadOnly(reason));
             }
         }
+    }
+
+    /// Looks whether the disk has less free than is to be left. Ticks come every few seconds, so it is noticed without uploads,
+    /// and so is room that was made.
+    fn no_room(&self) -> Option<AppendError> {
+        let config = &self.shared.config;
+        // What cannot be asked is no reason to refuse.
+        let free = rustix::fs::statvfs(&config.folder).map_or(u64::MAX, |space| space.f_bavail * space.f_frsize);
+        let reason = (free < config.reserve_bytes).then(|| {
+            let (free, reserve) = (free >> 20, config.reserve_bytes >> 20);
+            format!("the disk has {free} MiB free, and {reserve} MiB are to be left")
+        });
+        let mut known = lock(&self.shared.no_room);
+        match (&*known, &reason) {
+            (None, Some(reason)) => tracing::error!(reason, "the log takes no more records until there is room"),
+            (Some(_), None) => tracing::info!("there is room again: the log takes records"),
+            _ => {}
+        }
+        known.clone_from(&reason);
+        reason.map(AppendError::Unavailable)
     }
 
     /// Writes a group as one batch with one flush; returns the positions of each job's records.
