@@ -245,7 +245,7 @@ async fn log(config: &Config, warehouse: &Warehouse, runs: bool, checks: &mut Ch
                 range.high
             );
         }
-        let behind = records_behind(&ranges, &positions);
+        let behind: u64 = records_behind(&ranges, &positions).iter().sum();
         Ok(Ok(format!("{} partitions, {behind} records are not committed", ranges.len())))
     };
     match looking.await {

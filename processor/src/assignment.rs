@@ -368,6 +368,7 @@ impl Assignment {
                 from,
                 to: state.position,
                 log_time: state.log_time,
+                pauses: state.pauses,
                 events: pending.events.get(&state.partition).copied().unwrap_or(0),
             })
         });
@@ -491,6 +492,7 @@ async fn open_partition(
         units,
         put_away,
         skipped,
+        pauses: checkpoint.pauses,
     };
     Ok((state, restored_from))
 }

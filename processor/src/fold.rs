@@ -39,6 +39,8 @@ pub(crate) struct PartitionState {
     pub(crate) put_away: PutAway,
     /// Records whose events are quarantined by order.
     pub(crate) skipped: BTreeSet<u64>,
+    /// How often it had been paused when its checkpoint was read.
+    pub(crate) pauses: u64,
 }
 
 /// The content of the next commit.

@@ -54,6 +54,7 @@ struct LogMetrics {
     queued_bytes: IntGauge,
     read_only: IntGauge,
     retention_headroom: Gauge,
+    lag: IntGaugeVec,
     /// Has values only where there are brokers.
     brokers: IntGaugeVec,
 }
@@ -74,6 +75,10 @@ impl LogMetrics {
                 "streamgauge_log_retention_headroom_seconds",
                 "How long the log still keeps the oldest record that is not committed, by its retention.",
             )?,
+            lag: IntGaugeVec::new(
+                Opts::new("streamgauge_log_lag_records", "Records that are not committed yet, by partition."),
+                &["partition"],
+            )?,
             brokers: IntGaugeVec::new(
                 Opts::new("streamgauge_log_brokers", "Brokers that this process needs, by whether it is connected."),
                 &["state"],
@@ -86,6 +91,7 @@ impl LogMetrics {
         registry.register(Box::new(metrics.queued_bytes.clone()))?;
         registry.register(Box::new(metrics.read_only.clone()))?;
         registry.register(Box::new(metrics.retention_headroom.clone()))?;
+        registry.register(Box::new(metrics.lag.clone()))?;
         registry.register(Box::new(metrics.brokers.clone()))?;
         Ok(metrics)
     }
@@ -164,12 +170,18 @@ impl AdminState {
         self.time.set(self.clock.now().micros() as f64 / 1e6);
     }
 
-    /// Records in the log that are not committed.
-    async fn lag(&self, log: &dyn EventLog) -> Result<u64, warehouse::ReadError> {
+    /// Records in the log that are not committed. While the warehouse cannot be read the last numbers stay.
+    async fn observe_lag(&self, log: &dyn EventLog) {
         // The log first: what is appended in between must not look committed.
         let ranges = log.ranges();
-        let positions = self.warehouse.read().await?.positions(EVENTS_TOPIC).await?;
-        Ok(records_behind(&ranges, &positions))
+        let Ok(mut read) = self.warehouse.read().await else { return };
+        let Ok(positions) = read.positions(EVENTS_TOPIC).await else { return };
+        let behind = records_behind(&ranges, &positions);
+        for (partition, records) in behind.iter().enumerate() {
+            let gauge = self.log_metrics.lag.with_label_values(&[partition.to_string()]);
+            gauge.set(i64::try_from(*records).unwrap_or(i64::MAX));
+        }
+        self.processor.observe_lag(behind.iter().sum());
     }
 }
 
@@ -233,9 +245,7 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     state.observe_age().await;
     if let Some(log) = &state.log {
         state.log_metrics.take_over(&**log);
-        if let Ok(records) = state.lag(&**log).await {
-            state.processor.observe_lag(records);
-        }
+        state.observe_lag(&**log).await;
     }
     state.disk.observe();
     state.observe_time();

@@ -75,6 +75,8 @@ async fn a_partition_waits_while_others_go_on_and_a_record_is_left_out_in_the_bo
     let stored = format!("SELECT count(*) FROM events WHERE session_id = '{}'", device.session);
     assert_eq!(server.number(&stored).await, 4);
     assert_eq!(server.metric("streamgauge_paused_partitions").await, Some(1.0));
+    let lag = format!("streamgauge_log_lag_records{{partition=\"{partition}\"}}");
+    assert!(server.metric(&lag).await.is_some_and(|records| records > 0.0));
 
     let (_, stopped) = server.stop().await;
     let bad = first_upload(&stopped, u16::try_from(partition).unwrap(), next).await;

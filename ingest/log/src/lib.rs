@@ -71,12 +71,12 @@ pub struct PartitionRange {
     pub high: Position,
 }
 
-/// Records of a log that are not committed: what its partitions hold from these positions on. A partition without a
-/// position was not begun.
+/// Records of a log that are not committed, by partition: what each holds from these positions on. One without a position
+/// was not begun.
 #[must_use]
-pub fn records_behind(ranges: &[PartitionRange], positions: &[Position]) -> u64 {
+pub fn records_behind(ranges: &[PartitionRange], positions: &[Position]) -> Vec<u64> {
     let positions = positions.iter().copied().chain(std::iter::repeat(0));
-    ranges.iter().zip(positions).map(|(range, position)| range.high.saturating_sub(position)).sum()
+    ranges.iter().zip(positions).map(|(range, position)| range.high.saturating_sub(position)).collect()
 }
 
 /// Figures of a log since it was opened, and its state.

@@ -311,6 +311,22 @@ async fn a_paused_partition_stays_where_it_is_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn what_was_folded_before_a_pause_is_not_committed_after_it() {
+    let (bench, script) = (Bench::new().await, Script::default());
+    let mut processor = bench.processor(&script);
+    script.tell([Polled::Assigned(vec![0]), records(&[(0, 0)])]);
+    run(&mut processor, &script).await;
+    bench.warehouse.pause(EVENTS_TOPIC, 0, "looked at", NOW).await.unwrap();
+    bench.warehouse.resume(EVENTS_TOPIC, 0).await.unwrap();
+    let refused = processor.flush(NOW).await.unwrap_err();
+    assert!(matches!(refused, RunError::Commit(CommitError::Paused { .. })), "{refused}");
+    script.tell([Polled::Idle, records(&[(0, 0)])]);
+    run(&mut processor, &script).await;
+    processor.flush(NOW).await.unwrap();
+    assert_eq!(bench.positions().await, [1, 0, 0, 0]);
+}
+
+#[tokio::test]
 async fn after_a_panic_records_are_committed_one_by_one() {
     let (bench, script) = (Bench::new().await, Script::default());
     let mut processor = bench.processor(&script);

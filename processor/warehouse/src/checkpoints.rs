@@ -19,19 +19,23 @@ pub struct Checkpoint {
     pub log_time: Option<Timestamp>,
     /// Whether it is ordered to stay where it is: commits that would move it are refused.
     pub is_paused: bool,
+    /// How often that was ordered.
+    pub pauses: u64,
 }
 
 impl Checkpoint {
     /// Those of one topic, as [`Self::of`] takes them.
-    pub(crate) const SELECT: &str = "SELECT log_partition, position, log_time_us, paused_us FROM checkpoint WHERE topic = $1 ORDER BY log_partition";
+    pub(crate) const SELECT: &str = "SELECT log_partition, position, log_time_us, paused_us, pauses FROM checkpoint \
+         WHERE topic = $1 ORDER BY log_partition";
 
-    /// From partition, position, log time and the time of a pause.
+    /// From partition, position, log time, the time of a pause and the number of pauses.
     pub(crate) fn of(row: &Row) -> Self {
         Self {
             log_partition: u16::try_from(row.get::<i64>(0)).unwrap_or(u16::MAX),
             position: unsigned(row.get(1)),
             log_time: Some(row.get::<i64>(2)).filter(|us| *us > 0).map(Timestamp::from_micros),
             is_paused: row.get::<Option<i64>>(3).is_some(),
+            pauses: unsigned(row.get(4)),
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Advance {
     pub log_time: Timestamp,
     /// Events in these records.
     pub events: u64,
+    /// How often the partition had been paused when its checkpoint was read: what was begun before a pause never lands.
+    pub pauses: u64,
 }
 
 /// Contributions to one rollup and its distributions.
@@ -170,7 +172,7 @@ pub enum CommitError {
         /// What this writer expected.
         expected: u64,
     },
-    /// An operator ordered that the partition is not taken in for now. Drop all state, and go on without it.
+    /// An operator paused the partition since its checkpoint was read. Drop all state, and go on without it.
     #[error("partition {log_partition} of `{topic}` is paused: {because}")]
     Paused {
         /// The topic.
@@ -252,11 +254,18 @@ pub(crate) fn count(len: usize) -> i64 {
 /// Why a checkpoint could not be moved.
 async fn refusal(transaction: &mut Transaction, advance: &Advance) -> Result<CommitError, sqlx::Error> {
     let (topic, log_partition) = (advance.topic.to_owned(), advance.log_partition);
-    let paused =
-        sql("SELECT paused_because FROM checkpoint WHERE topic = $1 AND log_partition = $2 AND paused_us IS NOT NULL");
-    let paused = paused.bind(advance.topic).bind(log_partition).first(transaction).await?;
-    Ok(match paused.map(|row| row.get::<Option<String>>(0).unwrap_or_default()) {
-        Some(because) => CommitError::Paused { topic, log_partition, because },
+    let paused = sql("SELECT paused_because FROM checkpoint \
+         WHERE topic = $1 AND log_partition = $2 AND (paused_us IS NOT NULL OR pauses <> $3)")
+    .bind(advance.topic)
+    .bind(log_partition)
+    .bind(signed(advance.pauses))
+    .first(transaction)
+    .await?;
+    Ok(match paused {
+        Some(row) => {
+            let because = row.get::<Option<String>>(0).unwrap_or_else(|| "meanwhile, and goes on now".to_owned());
+            CommitError::Paused { topic, log_partition, because }
+        }
         None => CommitError::Fenced { topic, log_partition, expected: advance.from },
     })
 }
@@ -267,12 +276,13 @@ async fn advance_checkpoints(transaction: &mut Transaction, advances: &[Advance]
     for advance in advances {
         let moved = sql("UPDATE checkpoint SET position = $1, \
              log_time_us = CASE WHEN log_time_us > $2 THEN log_time_us ELSE $2 END \
-             WHERE topic = $3 AND log_partition = $4 AND position = $5 AND paused_us IS NULL")
+             WHERE topic = $3 AND log_partition = $4 AND position = $5 AND pauses = $6 AND paused_us IS NULL")
         .bind(signed(advance.to))
         .bind(advance.log_time.micros())
         .bind(advance.topic)
         .bind(advance.log_partition)
         .bind(signed(advance.from))
+        .bind(signed(advance.pauses))
         .run(transaction)
         .await?;
         if moved != 1 {
@@ -414,7 +424,8 @@ fn changes(commit: &Commit) -> String {
 
 async fn insert_commits(transaction: &mut Transaction, snapshot: i64, commit: &Commit) -> Result<(), sqlx::Error> {
     // A commit that moves no partition still has its row, so that answers can name it.
-    let none = Advance { topic: "", log_partition: 0, from: 0, to: 0, log_time: Timestamp::default(), events: 0 };
+    let none =
+        Advance { topic: "", log_partition: 0, from: 0, to: 0, log_time: Timestamp::default(), pauses: 0, events: 0 };
     let moved: Vec<(i64, &Advance)> = match commit.advances.as_slice() {
         [] => vec![(-1, &none)],
         advances => advances.iter().map(|advance| (i64::from(advance.log_partition), advance)).collect(),

@@ -1,8 +1,9 @@
 //! What an operator orders about the partitions of a log: that one is not taken in for now, that a record is left out.
 //!
 //! A pause is a mark on the checkpoint itself, which every commit moves by compare-and-set: from the moment it is there no
-//! commit lands, whoever is at work on the partition. A record is left out only while its partition is paused, so that none
-//! can be under way which knows nothing of the order.
+//! commit lands, whoever is at work on the partition; and nothing that was begun before it lands afterwards, since pauses are
+//! counted there too. A record is left out only while its partition is paused, so that none is folded by somebody who knows
+//! nothing of the order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +86,7 @@ impl Warehouse {
         now: Timestamp,
     ) -> Result<(), OrderError> {
         let mut transaction = self.shared.database.write().await?;
-        sql("UPDATE checkpoint SET paused_us = $1, paused_because = $2 \
+        sql("UPDATE checkpoint SET paused_us = $1, paused_because = $2, pauses = pauses + 1 \
              WHERE topic = $3 AND log_partition = $4 AND paused_us IS NULL")
         .bind(now.micros())
         .bind(because)

@@ -1,5 +1,6 @@
--- What an operator ordered. A checkpoint that is paused is not moved; a record that is listed is taken in without its events,
--- which are quarantined.
+-- What an operator ordered. A checkpoint that is paused is not moved, and what was begun before a pause does not move it
+-- afterwards: `pauses` counts them. A record that is listed is taken in without its events, which are quarantined.
+ALTER TABLE checkpoint ADD COLUMN pauses BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE checkpoint ADD COLUMN paused_us BIGINT;
 ALTER TABLE checkpoint ADD COLUMN paused_because TEXT;
 CREATE TABLE skipped_record (

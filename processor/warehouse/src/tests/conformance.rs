@@ -113,7 +113,7 @@ impl Setup {
 }
 
 pub(super) fn advance(log_partition: u16, from: u64, to: u64) -> Advance {
-    Advance { topic: TOPIC, log_partition, from, to, log_time: at(0), events: 1 }
+    Advance { topic: TOPIC, log_partition, from, to, log_time: at(0), pauses: 0, events: 1 }
 }
 
 pub(crate) fn delta(now: Timestamp, events: i64) -> Delta {

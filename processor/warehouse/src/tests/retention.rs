@@ -137,7 +137,8 @@ impl Setup {
             files.push(NewFile { table_id: table.id, path, encoded });
         }
         let to = (from + uploads.len()) as u64;
-        let advance = |log_partition, from, to| Advance { topic: TOPIC, log_partition, from, to, log_time, events: 1 };
+        let advance =
+            |log_partition, from, to| Advance { topic: TOPIC, log_partition, from, to, log_time, pauses: 0, events: 1 };
         Commit {
             lane: Lane::Events,
             now: log_time,

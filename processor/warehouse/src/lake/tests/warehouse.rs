@@ -35,7 +35,15 @@ async fn land(warehouse: &Warehouse, from: u64) {
     let commit = Commit {
         lane: Lane::Events,
         now: at(0),
-        advances: vec![Advance { topic: TOPIC, log_partition: 0, from, to: from + 1, log_time: at(0), events: 10 }],
+        advances: vec![Advance {
+            topic: TOPIC,
+            log_partition: 0,
+            from,
+            to: from + 1,
+            log_time: at(0),
+            pauses: 0,
+            events: 10,
+        }],
         files: vec![NewFile { table_id: QUARANTINE.id, path, encoded }],
         replaced_files: Vec::new(),
         deltas: Vec::new(),
