@@ -14,6 +14,7 @@ mod browser;
 mod clients;
 mod cluster;
 mod crash;
+mod disk;
 mod doctor;
 mod examples;
 mod failover;

@@ -11,7 +11,7 @@ use schemas::Timestamp;
 use thiserror::Error;
 
 use crate::commit::signed;
-use crate::database::{Transaction, composed, sql};
+use crate::database::{Statement, Transaction, composed, sql};
 use crate::open::Warehouse;
 use crate::read::{ReadError, unsigned};
 
@@ -85,17 +85,10 @@ impl Warehouse {
         because: &str,
         now: Timestamp,
     ) -> Result<(), OrderError> {
-        let mut transaction = self.shared.database.write().await?;
-        sql("UPDATE checkpoint SET paused_us = $1, paused_because = $2, pauses = pauses + 1 \
-             WHERE topic = $3 AND log_partition = $4 AND paused_us IS NULL")
-        .bind(now.micros())
-        .bind(because)
-        .bind(topic)
-        .bind(log_partition)
-        .run(&mut transaction)
-        .await?;
-        locked(&mut transaction, topic, log_partition).await?;
-        Ok(transaction.commit().await?)
+        let pause = sql("UPDATE checkpoint SET paused_us = $1, paused_because = $2, pauses = pauses + 1 \
+             WHERE topic = $3 AND log_partition = $4 AND paused_us IS NULL");
+        let pause = pause.bind(now.micros()).bind(because).bind(topic).bind(log_partition);
+        self.order(pause, topic, log_partition).await
     }
 
     /// Lets a partition be taken in again, from where it was.
@@ -104,12 +97,15 @@ impl Warehouse {
     ///
     /// [`OrderError`].
     pub async fn resume(&self, topic: &str, log_partition: u16) -> Result<(), OrderError> {
+        let resume = sql("UPDATE checkpoint SET paused_us = NULL, paused_because = NULL \
+             WHERE topic = $1 AND log_partition = $2");
+        self.order(resume.bind(topic).bind(log_partition), topic, log_partition).await
+    }
+
+    async fn order(&self, order: Statement, topic: &str, log_partition: u16) -> Result<(), OrderError> {
         let mut transaction = self.shared.database.write().await?;
-        sql("UPDATE checkpoint SET paused_us = NULL, paused_because = NULL WHERE topic = $1 AND log_partition = $2")
-            .bind(topic)
-            .bind(log_partition)
-            .run(&mut transaction)
-            .await?;
+        order.run(&mut transaction).await?;
+        // Says so if there is no such partition.
         locked(&mut transaction, topic, log_partition).await?;
         Ok(transaction.commit().await?)
     }
