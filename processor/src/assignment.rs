@@ -8,14 +8,11 @@ use std::time::{Duration, Instant};
 use event_log::LogRecord;
 use schemas::{Timestamp, record};
 use tokio::task::JoinHandle;
-use warehouse::{
-    Advance, Checkpoint, Commit, CommitError, Committed, FileName, Lane, Origin, RetentionPolicy, Warehouse,
-};
+use warehouse::{Advance, Commit, CommitError, Committed, FileName, Lane, Origin, RetentionPolicy, Warehouse};
 
 use crate::EVENTS_TOPIC;
-use crate::dedup::KeyIndex;
 use crate::files;
-use crate::fold::{PartitionState, Pending, fold, replay_clocks};
+use crate::fold::{PartitionState, Pending, fold};
 use crate::metrics::ProcessorMetrics;
 use crate::runner::{ProcessorConfig, RunError, Step};
 use crate::units::{self, Facts};
@@ -99,7 +96,7 @@ impl Assignment {
                 continue;
             }
             let skipped = skipped.remove(&checkpoint.log_partition).unwrap_or_default();
-            let (state, restored_from) = open_partition(warehouse, config, checkpoint, skipped).await?;
+            let (state, restored_from) = PartitionState::open(warehouse, config, checkpoint, skipped).await?;
             from.extend(restored_from.map(|position| (state.partition, position)));
             added.insert(state.partition, state);
         }
@@ -456,43 +453,4 @@ async fn list_facts(warehouse: &Warehouse, commit: &mut Commit, facts: &Facts) -
         commit.replaced_files.extend(replacement.replaced_files);
     }
     Ok(())
-}
-
-/// What is known of a partition at its checkpoint: the keys of its runs, the clocks of its newest state file with what was
-/// committed after that folded in, and the units of that file, with its position: they are still to be brought forward.
-async fn open_partition(
-    warehouse: &Warehouse,
-    config: &ProcessorConfig,
-    checkpoint: &Checkpoint,
-    skipped: BTreeSet<u64>,
-) -> Result<(PartitionState, Option<u64>), RunError> {
-    let partition = checkpoint.log_partition;
-    let lake = warehouse.lake().clone();
-    let listed = warehouse.id_runs(partition).await?;
-    let keys = KeyIndex::open(lake.clone(), partition, listed, config.hot_keys)?;
-    let state = warehouse.state_file(partition).await?;
-    let replay = |source| RunError::Replay { log_partition: partition, source };
-    let state = state.map(|state| files::read_state(&lake, &state)).transpose().map_err(replay)?.flatten();
-    let restored_from = state.as_ref().map(|state| state.position);
-    let files::State { position: from, mut clocks, units, put_away } = state.unwrap_or_default();
-    if from < checkpoint.position {
-        let snapshot = warehouse.read().await?.snapshot().await?;
-        for record in snapshot.records(&lake, partition, from).map_err(replay)? {
-            let record = record.map_err(replay)?;
-            replay_clocks(&mut clocks, &record.body, skipped.contains(&record.position));
-        }
-    }
-    let state = PartitionState {
-        partition,
-        position: checkpoint.position,
-        log_time: checkpoint.log_time.unwrap_or_default(),
-        committed_log_time: checkpoint.log_time.unwrap_or_default(),
-        clocks,
-        keys,
-        units,
-        put_away,
-        skipped,
-        pauses: checkpoint.pauses,
-    };
-    Ok((state, restored_from))
 }

@@ -25,6 +25,7 @@ mod history;
 mod maintenance;
 mod member;
 mod metrics;
+mod opening;
 mod rebuild;
 mod rows;
 mod runner;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::Utc;
 use rig::cluster::{Cluster, READ_TOKEN, UPLOAD_KEY};
 use rig::load::{self, Plan};
-use rig::server::{Start, wait_until};
+use rig::server::{Start, signal, wait_until};
 use rig::{Device, Server};
 use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
@@ -137,6 +137,62 @@ pub(crate) fn steady_load(ingest: &Server) -> Plan {
     }
 }
 
+/// So many events are there, each once, to whoever reads.
+async fn assert_all_once(cluster: &Cluster, query: &Server, processors: &[Server], acked: usize) {
+    settle(processors).await;
+    let all = i64::try_from(acked).unwrap();
+    let trouble = || format!("not all is there: {}", processors[0].log());
+    wait_until(Duration::from_secs(30), trouble, async || query.number("SELECT count(*) FROM events").await >= all)
+        .await;
+    assert_eq!(query.number("SELECT count(*) FROM events").await, all);
+    assert_eq!(query.number("SELECT count(DISTINCT event_id) FROM events").await, all);
+    assert_books_balance(query).await;
+    if let Some(seen) = duckdb_of_postgres(&cluster.database()).await {
+        assert_eq!(seen["tables"]["events"], json!(all));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_processor_that_froze_finds_its_partitions_taken_and_changes_nothing() {
+    let Some((cluster, _alone)) = cluster().await else { return };
+    let ingest = cluster.role("ingest").start().await.unwrap();
+    let query = cluster.role("query").start().await.unwrap();
+    let how = || {
+        cluster
+            .role("processor")
+            .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "200ms")
+            .variable("STREAMGAUGE_KAFKA__SESSION_TIMEOUT", "6s")
+    };
+    let mut processors = Vec::new();
+    for _ in 0..2 {
+        processors.push(how().start().await.unwrap());
+    }
+    let partitions = async |processor: &Server| processor.metric("streamgauge_processor_partitions").await;
+    let shares = async || partitions(&processors[0]).await > Some(0.0) && partitions(&processors[1]).await > Some(0.0);
+    wait_until(Duration::from_secs(30), || processors[1].log(), shares).await;
+    let all = partitions(&processors[0]).await.zip(partitions(&processors[1]).await).map(|(one, other)| one + other);
+
+    let plan = steady_load(&ingest);
+    let load = tokio::spawn(async move { load::run(&plan).await });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    signal(processors[0].pid, "STOP").await;
+    let taken = async || partitions(&processors[1]).await == all;
+    wait_until(Duration::from_secs(30), || processors[1].log(), taken).await;
+    // The other one has gone on for a while when it wakes up with what it had folded.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    signal(processors[0].pid, "CONT").await;
+    wait_until(Duration::from_secs(30), || processors[0].log(), shares).await;
+
+    let books = load.await.unwrap().unwrap();
+    assert!(books.acked.len() > 5_000 && books.unanswered.is_empty(), "{} acknowledged", books.acked.len());
+    assert_all_once(&cluster, &query, &processors, books.acked.len()).await;
+    stop([ingest, query]).await;
+    for processor in processors {
+        assert!(processor.stop().await.0.success());
+    }
+    cluster.end().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_twice() {
     let Some((cluster, _alone)) = cluster().await else { return };
@@ -173,17 +229,7 @@ async fn processors_that_come_go_and_are_killed_lose_nothing_and_count_nothing_t
         assert!(books.acked.len() > 5_000 && books.unanswered.is_empty(), "{} acknowledged", books.acked.len());
         acked.extend(books.acked);
     }
-    settle(&processors).await;
-    let all = i64::try_from(acked.len()).unwrap();
-    let trouble = || format!("not all is there: {}", processors[0].log());
-    wait_until(Duration::from_secs(30), trouble, async || query.number("SELECT count(*) FROM events").await >= all)
-        .await;
-    assert_eq!(query.number("SELECT count(*) FROM events").await, all);
-    assert_eq!(query.number("SELECT count(DISTINCT event_id) FROM events").await, all);
-    assert_books_balance(&query).await;
-    if let Some(seen) = duckdb_of_postgres(&cluster.database()).await {
-        assert_eq!(seen["tables"]["events"], json!(all));
-    }
+    assert_all_once(&cluster, &query, &processors, acked.len()).await;
     for processor in &processors {
         assert_eq!(processor.metric("streamgauge_missing_files").await, Some(0.0));
     }
