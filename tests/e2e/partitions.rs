@@ -113,5 +113,6 @@ async fn a_partition_waits_while_others_go_on_and_a_record_is_left_out_in_the_bo
         assert_eq!(rows, before[name], "{name}");
     }
     succeed(server.start(), &["audit"]).await;
-    assert_eq!(server.log_lines("ERROR").len(), 1, "a commit of the paused partition: {}", server.log());
+    let errors = server.log_lines("ERROR");
+    assert!(!errors.is_empty() && errors.iter().all(|line| line.contains("is paused: looked at")), "{errors:?}");
 }
