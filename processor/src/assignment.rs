@@ -47,8 +47,8 @@ pub(crate) struct Assignment {
     committed: BTreeMap<u16, u64>,
     pub(crate) pending: Pending,
     pending_since: Option<Instant>,
-    /// Whether each record is folded and committed by itself, so that one that cannot be is known by its address.
-    is_careful: bool,
+    /// Until then each record is folded and committed by itself, so that one that cannot be is known by its address.
+    careful_until: Option<Instant>,
     retention: Arc<RetentionPolicy>,
     last_commit: Option<Instant>,
     /// `None` for long ago: the next commit writes state files.
@@ -70,7 +70,7 @@ impl Assignment {
             committed: BTreeMap::new(),
             pending: Pending::new(),
             pending_since: None,
-            is_careful: false,
+            careful_until: None,
             retention: Arc::clone(&config.retention),
             last_commit: None,
             last_state: Some(Instant::now()),
@@ -137,9 +137,13 @@ impl Assignment {
         self.last_state = None;
     }
 
-    /// Says whether records are folded and committed one by one.
-    pub(crate) const fn be_careful(&mut self, is_careful: bool) {
-        self.is_careful = is_careful;
+    /// Has records folded and committed one by one for a while.
+    pub(crate) const fn be_careful_until(&mut self, until: Option<Instant>) {
+        self.careful_until = until;
+    }
+
+    pub(crate) fn is_careful(&self) -> bool {
+        self.careful_until.is_some_and(|until| Instant::now() < until)
     }
 
     pub(crate) fn has_backlog(&self) -> bool {
@@ -168,7 +172,7 @@ impl Assignment {
     }
 
     fn is_full(&self, config: &ProcessorConfig) -> bool {
-        self.is_careful || self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes
+        self.is_careful() || self.pending.rows.len() >= config.commit_rows || self.pending.bytes >= config.commit_bytes
     }
 
     /// Folds what is next in the backlog; whether there was something.
@@ -184,7 +188,7 @@ impl Assignment {
     /// The next records of the backlog, of [`FOLD_BYTES`] when they are opened; at least one if there is one.
     fn next_records(&mut self) -> Vec<LogRecord> {
         let mut bytes = 0;
-        let most = if self.is_careful { 1 } else { FOLD_BYTES };
+        let most = if self.is_careful() { 1 } else { FOLD_BYTES };
         let fits = |record: &&LogRecord| {
             let fits = bytes < most;
             bytes += record::plain_bytes(&record.bytes);

@@ -102,8 +102,6 @@ impl Member {
                 None => return Ok(Step::Idle),
             },
         };
-        self.careful_until = self.careful_until.filter(|until| Instant::now() < *until);
-        assignment.be_careful(self.careful_until.is_some());
         let step = if self.pauses_changed(&assignment, site).await? {
             self.begin_again(&mut assignment, site).await?
         } else {
@@ -163,7 +161,7 @@ impl Member {
     }
 
     async fn take(&mut self, partitions: &[u16], site: &Site<'_>) -> Result<Assignment, RunError> {
-        let assignment = Assignment::take(partitions, self.log_partitions, site.warehouse, site.config).await?;
+        let mut assignment = Assignment::take(partitions, self.log_partitions, site.warehouse, site.config).await?;
         self.check_log(site).await?;
         for (partition, position) in assignment.committed() {
             self.consumer.start_at(partition, position)?;
@@ -173,6 +171,7 @@ impl Member {
             self.consumer.stop(*partition)?;
         }
         self.asked_for_pauses = Instant::now();
+        assignment.be_careful_until(self.careful_until);
         assignment.measure(site.metrics);
         site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
         tracing::info!(?partitions, "took partitions of the log");
@@ -205,7 +204,7 @@ impl Member {
         }
         let folded = due != Some(Duration::ZERO) && assignment.fold_next(site.metrics)?;
         if assignment.due_in(site.config) == Some(Duration::ZERO) {
-            let meanwhile = if self.careful_until.is_some() { Meanwhile::Wait } else { Meanwhile::Fold };
+            let meanwhile = if assignment.is_careful() { Meanwhile::Wait } else { Meanwhile::Fold };
             return self.commit(assignment, site, meanwhile).await;
         }
         Ok(if folded { Step::Folded } else { Step::Idle })

@@ -44,13 +44,12 @@ impl Writer<'_> {
         let refused = self.shared.read_only().map(AppendError::ReadOnly).or_else(|| self.no_room());
         let written = match refused {
             Some(refused) => Err(refused),
-            None => Ok(self.write(&group)),
+            None => self.write(&group).map_err(|error| self.failed(&error)),
         };
         // Before the answers: who has one finds room for the next.
         self.shared.queued_bytes.fetch_sub(queued_bytes, Ordering::AcqRel);
         match written {
-            Err(refused) => answer_all(group, &refused),
-            Ok(Ok(positions)) => {
+            Ok(positions) => {
                 let (records, bytes) = group.iter().fold((0, 0), |(records, bytes), job| {
                     (records + job.records.len() as u64, bytes + job.bytes as u64)
                 });
@@ -65,15 +64,17 @@ impl Writer<'_> {
                     let _ = job.answer.send(Ok(positions));
                 }
             }
-            Ok(Err(error)) => {
-                // What the page cache holds after a failed flush is unknown: this log takes no more records, and
-                // never tries that flush again.
-                let reason = format!("a write to the disk failed: {error}");
-                tracing::error!(error = %error, "the log is read-only from now on: a write to the disk failed");
-                *lock(&self.shared.read_only) = Some(reason.clone());
-                answer_all(group, &AppendError::ReadOnly(reason));
-            }
+            Err(refused) => answer_all(group, &refused),
         }
+    }
+
+    /// What the page cache holds after a failed flush is unknown: this log takes no more records, and never tries that
+    /// flush again.
+    fn failed(&self, error: &fjall::Error) -> AppendError {
+        let reason = format!("a write to the disk failed: {error}");
+        tracing::error!(error = %error, "the log is read-only from now on: a write to the disk failed");
+        *lock(&self.shared.read_only) = Some(reason.clone());
+        AppendError::ReadOnly(reason)
     }
 
     /// Looks whether the disk has less free than is to be left. Ticks come every few seconds, so it is noticed without uploads,

@@ -223,14 +223,29 @@ impl KafkaConsumer {
 
     /// Lets partitions go; the answer that the group waits for.
     fn give_up(&mut self, client: &StreamConsumer<Group>, partitions: &[Partition]) -> Result<(), PollError> {
+        let stopped = self.stop_reading(client, partitions);
+        self.assigned.retain(|partition, _| !partitions.contains(partition));
+        stopped
+    }
+
+    /// Has the library fetch no more of these partitions, and forgets what waits of them.
+    fn stop_reading(&mut self, client: &StreamConsumer<Group>, partitions: &[Partition]) -> Result<(), PollError> {
         let mut stopped = TopicPartitionList::new();
         for partition in partitions {
-            if let Some(Some(reading)) = self.assigned.remove(partition) {
-                self.waiting_bytes -= bytes_of(&reading.waiting);
+            if let Some(before) = self.assigned.get_mut(partition).and_then(Option::take) {
+                self.waiting_bytes -= bytes_of(&before.waiting);
                 stopped.add_partition(&self.shared.config.topic, number(*partition));
             }
         }
         client.incremental_unassign(&stopped).map_err(|error| group_error(&error))
+    }
+
+    /// The same with one, if it is read: an unassignment of nothing would be taken for an answer to the group.
+    fn stop_one(&mut self, client: &StreamConsumer<Group>, partition: Partition) -> Result<(), PollError> {
+        match self.assigned.get(&partition) {
+            Some(Some(_)) => self.stop_reading(client, &[partition]),
+            _ => Ok(()),
+        }
     }
 
     /// Records of about `max_bytes`, from each partition in turn; at least one if there is one.
@@ -269,22 +284,13 @@ impl KafkaConsumer {
         Ok(range)
     }
 
-    /// Has the library fetch no more of a partition, and forgets what waits of it.
-    fn stop_reading(&mut self, client: &StreamConsumer<Group>, partition: Partition) -> Result<(), PollError> {
-        let Some(before) = self.assigned.get_mut(&partition).and_then(Option::take) else { return Ok(()) };
-        self.waiting_bytes -= bytes_of(&before.waiting);
-        let mut stopped = TopicPartitionList::new();
-        stopped.add_partition(&self.shared.config.topic, number(partition));
-        client.incremental_unassign(&stopped).map_err(|error| group_error(&error))
-    }
-
     fn start(&mut self, partition: Partition, position: Position) -> Result<(), PollError> {
         let range = self.range(partition, position)?;
         if !(range.low..=range.high).contains(&position) {
             return Err(PollError::OutOfRange { partition, position, range });
         }
         let client = self.client()?;
-        self.stop_reading(&client, partition)?;
+        self.stop_one(&client, partition)?;
         let Some(reading) = self.assigned.get_mut(&partition) else {
             return Err(PollError::Group(format!("partition {partition} is not assigned to this consumer")));
         };
@@ -318,7 +324,7 @@ impl LogConsumer for KafkaConsumer {
 
     fn stop(&mut self, partition: Partition) -> Result<(), PollError> {
         let client = self.client()?;
-        self.stop_reading(&client, partition)
+        self.stop_one(&client, partition)
     }
 
     fn note_committed(&mut self, partition: Partition, position: Position) {
