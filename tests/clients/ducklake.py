@@ -16,6 +16,9 @@ The first form prints, of the newest snapshot or of the given one:
 
 A part whose table is not in that snapshot is null. The second form lets DuckDB create a catalogue of version 1.0 on SQLite in a
 temporary folder, or in a schema of its own on that server, and prints {ducklake_* table: [[column, type], ..]}.
+
+A lake in a bucket is read with the variables that the product has for it: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION.
 """
 
 import argparse
@@ -46,14 +49,31 @@ def connect(catalogue, options):
 
 
 def with_extensions(*names):
-    """Opens DuckDB; the extensions are files of installed packages."""
+    """Opens DuckDB; the extensions are files of installed packages. With a store in the environment it reads its buckets."""
     config = {"allow_unsigned_extensions": "true", "autoinstall_known_extensions": "false"}
     connection = duckdb.connect(config=config)
-    for name in names:
+    store = os.environ.get("AWS_ENDPOINT_URL")
+    for name in (*names, "httpfs") if store else names:
         home = importlib.util.find_spec(f"duckdb_extension_{name}").submodule_search_locations[0]
         (file,) = glob.glob(os.path.join(home, "extensions", "*", f"{name}.duckdb_extension"))
         connection.execute(f"LOAD {literal(file)}")
+    if store:
+        connection.execute(bucket_secret(store))
     return connection
+
+
+def bucket_secret(store):
+    """The statement that lets DuckDB read buckets of the store at this URL, with the keys of the environment."""
+    scheme, _, endpoint = store.partition("://")
+    options = {
+        "KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],
+        "SECRET": os.environ["AWS_SECRET_ACCESS_KEY"],
+        "REGION": os.environ.get("AWS_REGION", "us-east-1"),
+        "ENDPOINT": endpoint,
+        "URL_STYLE": "path",
+    }
+    given = "".join(f", {name} {literal(value)}" for name, value in options.items())
+    return f"CREATE SECRET (TYPE s3{given}, USE_SSL {str(scheme == 'https').lower()})"
 
 
 def literal(text):

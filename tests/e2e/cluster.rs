@@ -138,7 +138,7 @@ pub(crate) fn steady_load(ingest: &Server) -> Plan {
 }
 
 /// So many events are there, each once, to whoever reads.
-async fn assert_all_once(cluster: &Cluster, query: &Server, processors: &[Server], acked: usize) {
+pub(crate) async fn assert_all_once(cluster: &Cluster, query: &Server, processors: &[Server], acked: usize) {
     settle(processors).await;
     let all = i64::try_from(acked).unwrap();
     let trouble = || format!("not all is there: {}", processors[0].log());
@@ -277,8 +277,7 @@ async fn check_while_processors_are_killed(cluster: Cluster, seed: &str) {
     command.args(["simulate", "--check", "--devices", "10", "--days", "1", "--seed", seed]);
     command.args(["--disturb", "duplicates,recut,reorder,offline,clocks,lost", "--target", &targets]);
     command.args(["--reader", &queries[1].http, "--key", UPLOAD_KEY, "--token", READ_TOKEN]);
-    // DuckDB reads buckets with an extension that is not among the clients.
-    if let Some(duckdb) = clients::duckdb().filter(|_| !cluster.is_in_bucket()) {
+    if let Some(duckdb) = clients::duckdb() {
         let attach = format!("ducklake:postgres:{}", cluster.database());
         command.args(["--catalogue", &attach, "--duckdb", duckdb.to_str().unwrap()]);
     }

@@ -10,6 +10,7 @@ mod adopt;
 mod answers;
 mod audit;
 mod backup;
+mod brokers;
 mod browser;
 mod clients;
 mod cluster;

@@ -28,6 +28,31 @@ async fn ask(server: &Server, accept: &str, statement: &Value) -> Reply {
 }
 
 #[tokio::test]
+async fn an_answer_that_a_crash_cuts_off_is_not_taken_for_a_whole_one() {
+    let mut server = start().start().await.unwrap();
+    fill(&server, 400).await;
+    // More than the buffers of a connection hold.
+    let sql = "SELECT one.event_id, other.event_id AS of, other.data FROM events one CROSS JOIN events other";
+    let statement = json!({ "sql": sql, "limit": 100_000 });
+    for accept in ["text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"] {
+        let request = server.request("POST", "/v1/sql").bearer_auth(&server.read_token).header("accept", accept);
+        let mut response = request.json(&statement).send().await.unwrap();
+        assert!(response.status().is_success(), "{accept}");
+        response.chunk().await.unwrap().unwrap();
+        let crashed = server.kill().await;
+        let rest = loop {
+            match response.chunk().await {
+                Ok(Some(_)) => {}
+                ended => break ended,
+            }
+        };
+        assert!(rest.is_err(), "{accept}: an answer that was cut off ends like a whole one");
+        server = crashed.start().await.unwrap();
+        assert_eq!(server.number("SELECT count(*) FROM events").await, 400);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_can_be_read_in_every_format() {
     let server = start().start().await.unwrap();
     fill(&server, 3).await;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use chrono::Utc;
 use rig::server::Start;
 use rig::{Device, server};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
-use super::Connection;
-use crate::start;
+use super::{Connection, upload_head};
+use crate::{assert_books_balance, start};
 
 fn impatient() -> Start {
     start().variable("STREAMGAUGE_HTTP__HEADER_TIMEOUT", "1s").variable("STREAMGAUGE_HTTP__IDLE_TIMEOUT", "1s")
@@ -83,6 +83,37 @@ async fn a_client_that_does_not_read_its_answers_is_cut_off() {
     let _ = tokio::time::timeout(Duration::from_secs(10), connection.0.read_to_end(&mut answers)).await.unwrap();
     let answered = String::from_utf8_lossy(&answers).matches("HTTP/1.1 200").count();
     assert!(answered < REQUESTS, "all {answered} were answered");
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_the_answer_sends_again_and_is_counted_once() {
+    const SENDERS: usize = 60;
+    let server = start().start().await.unwrap();
+    let mut device = Device::new();
+    let feature = |_| device.event("feature.used", Utc::now(), json!({ "feature": "search" }));
+    let events: Vec<Value> = (0..SENDERS).map(feature).collect();
+    for (number, event) in events.iter().enumerate() {
+        let body = event.to_string();
+        let mut connection = Connection::open(&server.http).await;
+        // Every third one hangs up in the middle of the body.
+        let sent = if number % 3 == 0 { &body[..body.len() / 2] } else { &body };
+        connection.write(&(upload_head(&server, body.len()) + sent)).await;
+        if number % 2 == 0 {
+            // With a reset: the server cannot even say its answer.
+            connection.0.set_zero_linger().unwrap();
+        }
+    }
+    for event in &events {
+        assert_eq!(server.upload(std::slice::from_ref(event)).await.status, 202);
+    }
+    server.settle().await;
+    let all = i64::try_from(SENDERS).unwrap();
+    assert_eq!(server.number("SELECT count(*) FROM events").await, all);
+    assert_eq!(server.number("SELECT count(DISTINCT event_id) FROM events").await, all);
+    let copies = server.number("SELECT coalesce(sum(duplicate), 0) FROM records").await;
+    assert!(copies > 0 && copies <= all * 2 / 3, "{copies} came twice: what was whole may count, what was cut may not");
+    assert_books_balance(&server).await;
+    assert_eq!(server.log_lines("ERROR"), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -70,6 +70,12 @@ impl Cluster {
         self
     }
 
+    /// With its log on these brokers instead of those that `STREAMGAUGE_TEST_KAFKA` names.
+    #[must_use]
+    pub fn on_brokers(self, kafka: String) -> Self {
+        Self { kafka, ..self }
+    }
+
     /// Whether its lake is in a bucket.
     #[must_use]
     pub const fn is_in_bucket(&self) -> bool {
