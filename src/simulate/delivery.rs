@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn every_event_is_sent_after_it_happened_and_arrives_in_order_of_time() {
-        let wish = fleet_plan::Wish { seed: 3, devices: 10, days: 1, wrong_clocks: false };
+        let wish = fleet_plan::Wish { seed: 3, devices: 10, days: 1, wrong_clocks: false, users: true };
         let disturbances =
             vec![Disturbance::Duplicates, Disturbance::Recut, Disturbance::Reorder, Disturbance::Offline];
         for (repeat, shuffle) in [(1, false), (3, true)] {

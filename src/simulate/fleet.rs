@@ -63,6 +63,8 @@ pub(super) struct Upload {
     pub(super) events: Range<usize>,
     pub(super) tongue: Tongue,
     pub(super) headers: Vec<(&'static str, String)>,
+    /// Who is signed in.
+    pub(super) user: Option<String>,
     pub(super) body: String,
 }
 
@@ -156,6 +158,7 @@ impl Fleet {
             events: *first + delivery.events.start..*first + delivery.events.end,
             tongue,
             headers: wire::headers(device, delivery.sent, delivery.received),
+            user: device.is_signed_in.then(|| device.user()),
             body: wire::body(tongue, &bodies),
         };
         for parcel in &mut parcels[places] {
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_made_again_is_what_was_drawn() {
-        let wish = Wish { seed: 4, devices: 10, days: 1, wrong_clocks: true };
+        let wish = Wish { seed: 4, devices: 10, days: 1, wrong_clocks: true, users: true };
         let disturbances =
             ["duplicates", "recut", "reorder", "offline", "clocks", "lost"].map(|word| word.parse().unwrap());
         let order = Order { disturbances: disturbances.to_vec(), repeat: 1, shuffle: false };

@@ -20,6 +20,7 @@ mod loss;
 mod plan;
 mod post;
 mod random;
+mod sign_in;
 mod timeline;
 mod truth;
 mod wire;
@@ -43,6 +44,7 @@ use fleet::Fleet;
 use load::Load;
 use plan::Wish;
 use post::Door;
+use sign_in::Issuer;
 use truth::Truth;
 
 /// What to simulate.
@@ -61,6 +63,10 @@ pub(crate) struct Options {
     /// Service token with scope sql:read; without it the one in credentials.json.
     #[arg(long)]
     token: Option<String>,
+    /// Lets some users sign in, with tokens of `auth.issuer` that this private key signs: PEM, P-256 or RSA. The servers
+    /// must trust it; without it all are guests.
+    #[arg(long, value_name = "FILE")]
+    user_key: Option<PathBuf>,
     /// Number of devices.
     #[arg(long, default_value_t = 50)]
     devices: u32,
@@ -111,6 +117,7 @@ pub(crate) async fn simulate(config: &Config, options: &Options) -> Result<bool>
         devices: options.devices,
         days: options.days,
         wrong_clocks: disturbances.contains(&delivery::Disturbance::Clocks),
+        users: door.issuer.is_some(),
     };
     let order = Order { disturbances, repeat: options.repeat, shuffle: options.shuffle };
     let (mut truth, mut ledger) = (Truth::default(), Ledger::default());
@@ -204,7 +211,8 @@ fn connect(config: &Config, options: &Options) -> Result<(Door, Reader)> {
     let stored = |of: fn(crate::data_dir::Credentials) -> String| known.clone().map(of);
     let key = options.key.clone().or_else(|| stored(|known| known.upload_key)).context("give an upload key: --key")?;
     let token = options.token.clone().or_else(|| stored(|known| known.read_token)).context("give a token: --token")?;
-    let door = Door { targets, key, client: client.clone() };
+    let issuer = options.user_key.as_ref().map(|file| Issuer::new(&config.auth, file)).transpose()?;
+    let door = Door { targets, key, issuer, client: client.clone() };
     Ok((door, Reader::Server(OverHttp { base, token, client })))
 }
 

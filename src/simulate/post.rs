@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::books::{Books, Fate, Ledger};
 use super::fleet::Upload;
+use super::sign_in::Issuer;
 use super::wire;
 
 /// Uploads whose devices may be under way at the same time. The next ones wait until all of them are taken, so that
@@ -30,6 +31,8 @@ pub(super) struct Door {
     /// Servers that take uploads, at least one.
     pub(super) targets: Vec<String>,
     pub(super) key: String,
+    /// Who signs tokens of users.
+    pub(super) issuer: Option<Issuer>,
     pub(super) client: Client,
 }
 
@@ -89,7 +92,7 @@ async fn in_turn(door: &Door, lane: Vec<Upload>) -> Result<Vec<Answered>> {
 impl Door {
     /// Posts until it is taken.
     pub(super) async fn post(&self, upload: Upload) -> Result<Answered> {
-        let Upload { device, events, tongue, headers, body, .. } = upload;
+        let Upload { device, events, tongue, headers, user, body } = upload;
         let count = events.len() as u64;
         let mut books = Books { uploads: 1, sent: count, ..Books::default() };
         for _ in 0..TRIES {
@@ -98,6 +101,9 @@ impl Door {
             let mut request = self.client.post(format!("{base}{}", wire::path(tongue)));
             for (name, value) in &headers {
                 request = request.header(*name, value);
+            }
+            if let Some((issuer, user)) = self.issuer.as_ref().zip(user.as_ref()) {
+                request = request.bearer_auth(issuer.token(user)?);
             }
             let response = match request.header("x-api-key", &self.key).body(body.clone()).send().await {
                 Ok(response) => response,

@@ -3,16 +3,23 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use rig::Server;
 use rig::server::{Start, wait_until};
 use serde_json::Value;
 use tokio::process::Child;
 
+use crate::program::has;
+use crate::program::people::Pair;
 use crate::{clients, start};
 
 /// A server that commits often, so that events come late and units are read back.
 fn server() -> Start {
-    start()
+    busy(start())
+}
+
+fn busy(start: Start) -> Start {
+    start
         .test_clock()
         .variable("STREAMGAUGE_PROCESSOR__COMMIT_INTERVAL", "200ms")
         .variable("STREAMGAUGE_PROCESSOR__STATE_INTERVAL", "600ms")
@@ -44,6 +51,21 @@ async fn the_answers_are_the_truth_whatever_goes_wrong_on_the_way() {
     }
     let said = assert_true(simulate(&server, &arguments)).await;
     assert_eq!(said.contains("what DuckDB reads through the catalogue"), duckdb.is_some(), "{said}");
+}
+
+#[tokio::test]
+async fn users_who_are_signed_in_are_who_their_tokens_say() {
+    if !has("openssl") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Pair::new(folder.path(), Algorithm::ES256).await;
+    let server = busy(issuer.start()).start().await.unwrap();
+    assert_true(simulate(&server, &["--seed", "16", "--user-key", &issuer.private_file])).await;
+    let verified = "SELECT count(*) FROM events WHERE trust = 'authenticated'";
+    let of_users = server.number(&format!("{verified} AND person_id = user_id AND person_id LIKE 'user-%'")).await;
+    assert!(of_users > 200, "{of_users} events of users");
+    assert_eq!(server.number(verified).await, of_users);
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub(super) struct Wish {
     pub(super) days: u32,
     /// Whether some devices have a wrong clock.
     pub(super) wrong_clocks: bool,
+    /// Whether some of those who use a device are signed in.
+    pub(super) users: bool,
 }
 
 /// A device, and what each of its sessions is drawn from.
@@ -57,6 +59,7 @@ pub(super) fn device(wish: &Wish, number: u32) -> Drawn {
     let mut device = Device {
         install,
         anon,
+        is_signed_in: wish.users && matches!(number % 10, 2 | 6),
         tongue,
         platform: if tongue == Tongue::Legacy { "ios" } else { platform },
         app_version,
@@ -127,6 +130,7 @@ pub(super) fn closing(seed: u64, at: Ms) -> Vec<Drawn> {
         let device = Device {
             install,
             anon,
+            is_signed_in: false,
             tongue: Tongue::Native,
             platform: "ios",
             app_version: "0.0.1",

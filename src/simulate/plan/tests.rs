@@ -1,7 +1,7 @@
 use super::super::timeline::{End, State};
 use super::*;
 
-const WISH: Wish = Wish { seed: 5, devices: 20, days: 2, wrong_clocks: true };
+const WISH: Wish = Wish { seed: 5, devices: 20, days: 2, wrong_clocks: true, users: true };
 
 #[test]
 fn a_seed_gives_the_same_plan() {

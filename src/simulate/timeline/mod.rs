@@ -25,6 +25,8 @@ pub(super) const DAY_MS: Ms = 24 * HOUR_MS;
 pub(super) struct Device {
     pub(super) install: Uuid,
     pub(super) anon: Uuid,
+    /// Whether its user is signed in all the time, by a token that the server can verify.
+    pub(super) is_signed_in: bool,
     pub(super) tongue: Tongue,
     pub(super) platform: &'static str,
     pub(super) app_version: &'static str,
@@ -41,6 +43,16 @@ pub(super) struct Device {
 }
 
 impl Device {
+    /// Its user.
+    pub(super) fn user(&self) -> String {
+        format!("user-{}", self.install)
+    }
+
+    /// Who its person is: the user that the token says, else the guest.
+    pub(super) fn person(&self) -> String {
+        if self.is_signed_in { self.user() } else { format!("anon:{}", self.anon) }
+    }
+
     /// Whether its clock needs no correction, so that its times are known to the millisecond.
     pub(super) const fn is_timed(&self) -> bool {
         self.skew_ms.abs() <= 1_000

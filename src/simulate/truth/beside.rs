@@ -97,7 +97,7 @@ impl Beside {
             self.templates.converted += i64::from(is_used || is_made);
         }
         if is_used {
-            self.templates.users.insert(format!("anon:{}", device.anon));
+            self.templates.users.insert(device.person());
         }
         if did(|deed| *deed == Deed::SignedIn) {
             self.signed_in.insert(device.anon);

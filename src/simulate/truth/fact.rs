@@ -97,7 +97,7 @@ pub(super) fn of(
     }
     if let Some(session) = places.session {
         fact.insert("session_id", json!(session.id));
-        fact.insert("person_id", json!(format!("anon:{}", places.device.anon)));
+        fact.insert("person_id", json!(places.device.person()));
         fact.insert("category", json!(view.stream.category));
     }
     fact

@@ -208,7 +208,7 @@ impl<'a> Places<'a> {
             described(device.class),
             network.to_owned(),
         ];
-        let person = (device.tongue == Tongue::Native).then(|| format!("anon:{}", device.anon));
+        let person = (device.tongue == Tongue::Native).then(|| device.person());
         let is_told = session.acts.iter().any(|act| matches!(act.deed, Deed::Context { .. }));
         let model = if is_told { device.model } else { "" };
         Dims { stream: None, release, layout_type: layout_type.to_owned(), person, model: model.to_owned() }

@@ -96,7 +96,7 @@ fn add_app_session(truth: &mut Truth, places: &Places<'_>, part: i64, (from, to)
         let Dims { release, .. } = places.dims_at(to);
         let columns = ["app_version", "device_platform", "os_major", "device_class", "network"];
         fact.extend(columns.into_iter().zip(release).map(|(column, word)| (column, json!(word))));
-        fact.insert("person_id", json!(format!("anon:{}", places.device.anon)));
+        fact.insert("person_id", json!(places.device.person()));
     }
     truth.app_sessions.insert((session.id.to_string(), part), fact);
 }

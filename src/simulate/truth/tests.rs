@@ -27,6 +27,7 @@ fn truth_of(views: Vec<View>) -> Truth {
     let device = Device {
         install: Uuid::from_u128(2),
         anon: Uuid::from_u128(3),
+        is_signed_in: false,
         tongue: Tongue::Native,
         platform: "ios",
         app_version: "1.0",
@@ -117,7 +118,7 @@ fn a_silent_view_lasts_a_little_longer_for_concurrency_alone() {
 
 #[test]
 fn the_truth_of_a_fleet_keeps_the_invariants() {
-    let wish = super::super::plan::Wish { seed: 8, devices: 20, days: 1, wrong_clocks: true };
+    let wish = super::super::plan::Wish { seed: 8, devices: 20, days: 1, wrong_clocks: true, users: true };
     let mut truth = Truth::default();
     for device in &super::super::plan::fleet(&wish) {
         truth.add(device, &BTreeSet::new());

@@ -72,10 +72,9 @@ fn deed(device: &Device, session: &Session, at: Ms, deed: Deed) -> Draft {
             }),
         ),
         Deed::NetworkChanged { from, to } => ("device.network_changed", json!({ "from": from, "to": to })),
-        Deed::SignedIn => (
-            "identity.signed_in",
-            json!({ "anonid": device.anon, "userid": format!("user-{}", device.install), "method": "apple" }),
-        ),
+        Deed::SignedIn => {
+            ("identity.signed_in", json!({ "anonid": device.anon, "userid": device.user(), "method": "apple" }))
+        }
         Deed::TemplateViewed => ("template.viewed", json!({})),
         Deed::TemplateUsed { template } => ("template.used", json!({ "template_id": template })),
         Deed::LayoutCreated { layout: place, template } => {

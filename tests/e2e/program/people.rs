@@ -17,6 +17,7 @@ const ISSUER: &str = "https://issuer.test";
 pub(crate) struct Pair {
     algorithm: Algorithm,
     key: EncodingKey,
+    pub(crate) private_file: String,
     public_file: String,
 }
 
@@ -28,7 +29,7 @@ impl Pair {
         } else {
             "EC -pkeyopt ec_paramgen_curve:P-256"
         };
-        let (private_file, public_file) = (private.display(), public.display().to_string());
+        let [private_file, public_file] = [&private, &public].map(|file| file.display().to_string());
         let line = format!(
             "openssl genpkey -algorithm {kind} -out {private_file} && openssl pkey -in {private_file} -pubout -out {public_file}"
         );
@@ -39,7 +40,7 @@ impl Pair {
             Algorithm::RS256 => EncodingKey::from_rsa_pem(&pem),
             _ => EncodingKey::from_ec_pem(&pem),
         };
-        Self { algorithm, key: key.unwrap(), public_file }
+        Self { algorithm, key: key.unwrap(), private_file, public_file }
     }
 
     pub(crate) fn sign(&self, claims: &Value) -> String {

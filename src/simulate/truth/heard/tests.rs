@@ -5,7 +5,7 @@ use crate::simulate::plan::{Wish, fleet};
 use crate::simulate::random::Random;
 use crate::simulate::timeline::{HOUR_MS, Phase, State};
 
-const WISH: Wish = Wish { seed: 6, devices: 40, days: 1, wrong_clocks: false };
+const WISH: Wish = Wish { seed: 6, devices: 40, days: 1, wrong_clocks: false, users: true };
 
 #[test]
 fn who_hears_everything_hears_what_happens() {
