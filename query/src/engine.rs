@@ -29,6 +29,7 @@ use crate::QueryConfig;
 use crate::admission::{Admission, Permit};
 use crate::answer::Refused;
 use crate::failures::{internal, refusal};
+use crate::interruptible::InterruptibleJoins;
 use crate::lake_table::LAKE_URL;
 use crate::windows::CountWindows;
 use crate::{estimates, functions, gate};
@@ -135,6 +136,7 @@ impl Engine {
             .with_default_features()
             .with_expr_planners(functions::planners())
             .with_physical_optimizer_rule(Arc::new(CountWindows))
+            .with_physical_optimizer_rule(Arc::new(InterruptibleJoins))
             .build();
         datafusion_functions_json::register_all(&mut template)?;
         functions::restrict(&mut template)?;

@@ -34,6 +34,7 @@ mod fixed;
 mod functions;
 mod gate;
 mod health;
+mod interruptible;
 mod lake_table;
 mod local_time;
 mod metrics;

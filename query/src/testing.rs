@@ -55,6 +55,14 @@ impl Fixture {
     pub(crate) async fn with_lake(folder: TempDir, lake: LakeLocation, rows: &[Row], config: QueryConfig) -> Self {
         let place = WarehouseConfig::sqlite(folder.path().join("w.db"), lake);
         let warehouse = Warehouse::open(&place).await.unwrap();
+        let fixture = Self { query: service(warehouse, config), place, _folder: folder };
+        fixture.land(rows).await;
+        fixture
+    }
+
+    /// Commits events as one more file.
+    pub(crate) async fn land(&self, rows: &[Row]) {
+        let warehouse = &self.query.shared.warehouse;
         let now = Timestamp::parse_rfc3339("2026-11-23T09:00:00Z").unwrap();
         let path = FileName::new(Origin::Commit { partition: 0, from: 0 }, now).path("parquet");
         let encoded = encode_parquet(&EVENTS, [&batch(rows)]).unwrap();
@@ -70,7 +78,6 @@ impl Fixture {
             state_files: Vec::new(),
         };
         warehouse.commit(&commit).await.unwrap();
-        Self { query: service(warehouse, config), place, _folder: folder }
     }
 
     /// The same as another process: it has read nothing yet.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -94,11 +94,13 @@ impl ExecutionPlan for Counted {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let reservation = MemoryConsumer::new("WindowInput").register(context.memory_pool());
         let input = self.input.execute(partition, context)?;
-        // Batches may be parts of one another: each buffer counts once.
-        let mut counter = RecordBatchMemoryCounter::new();
+        // Batches may be parts of one another, or the same one again and again, and are copied one behind the other: each
+        // counts as what it shows.
         let counted = input.map(move |batch| {
             let batch = batch?;
-            reservation.try_grow(counter.count_batch(&batch))?;
+            for column in batch.columns() {
+                reservation.try_grow(column.to_data().get_slice_memory_size()?)?;
+            }
             Ok(batch)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), counted)))

@@ -374,8 +374,9 @@ async fn promise_9_what_is_too_much_is_refused_and_memory_stays_flat() {
     assert!(peak_mib - before_mib < 96.0, "{before_mib} MiB before, {peak_mib} MiB at the peak");
     let large = server.post("/v1/events", "application/json", vec![b' '; 17 << 20]).await;
     assert_eq!((large.status, large.json()["code"].as_str()), (413, Some("body_too_large")));
-    let endless =
-        server.try_sql(&json!({"sql": "SELECT count(*) FROM events a, events b, events c, events d, events e"})).await;
+    let endless = server
+        .try_sql(&json!({"sql": "SELECT sum(a.seq + e.seq) FROM events a, events b, events c, events d, events e"}))
+        .await;
     assert!(matches!(endless.status, 422 | 504), "{}", endless.text());
     // And it goes on as if nothing had been.
     assert_eq!(server.upload(&[Device::new().event("layout.saved", Utc::now(), json!({}))]).await.status, 202);

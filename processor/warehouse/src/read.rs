@@ -93,6 +93,8 @@ pub struct DataFile {
     pub bytes: u64,
     /// Least and greatest value by column, in the table's order, as the catalogue writes them.
     pub bounds: Vec<Option<(String, String)>>,
+    /// The project of all its rows, if they are of one.
+    pub project: Option<String>,
 }
 
 /// A read transaction: everything read through it is as of one commit.
@@ -345,23 +347,31 @@ impl Read {
                 rows: row.get(3),
                 bytes: unsigned(row.get(4)),
                 bounds: vec![None; table.columns.len()],
+                project: None,
             });
         }
-        let rows =
-            sql("SELECT s.data_file_id, s.column_id, s.min_value, s.max_value FROM ducklake_file_column_stats s \
+        let rows = sql("SELECT s.data_file_id, s.column_id, s.min_value, s.max_value, coalesce(s.null_count, 1) \
+             FROM ducklake_file_column_stats s \
              JOIN ducklake_data_file f ON f.data_file_id = s.data_file_id \
              WHERE f.begin_snapshot > $2 AND f.begin_snapshot <= $1 \
              AND (f.end_snapshot IS NULL OR f.end_snapshot > $1) AND s.min_value IS NOT NULL")
-            .bind(commit.0)
-            .bind(since)
-            .rows(&mut self.transaction)
-            .await?;
+        .bind(commit.0)
+        .bind(since)
+        .rows(&mut self.transaction)
+        .await?;
         for row in &rows {
             let Some((table_id, place)) = places.get(&row.get(0)) else { continue };
             let column = usize::try_from(row.get::<i64>(1) - 1).unwrap_or(usize::MAX);
             let file = files.get_mut(table_id).and_then(|of_table| of_table.get_mut(*place));
-            if let Some(bounds) = file.and_then(|file| file.bounds.get_mut(column)) {
-                *bounds = Some((row.get(2), row.get(3)));
+            let Some((file, table)) = file.zip(LAKE_TABLES.iter().find(|table| table.id == *table_id)) else {
+                continue;
+            };
+            let (least, greatest, nulls): (String, String, i64) = (row.get(2), row.get(3), row.get(4));
+            if column == table.index_of("project") && least == greatest && nulls == 0 {
+                file.project = Some(least.clone());
+            }
+            if let Some(bounds) = file.bounds.get_mut(column) {
+                *bounds = Some((least, greatest));
             }
         }
         let files = files.into_iter().map(|(table_id, of_table)| (table_id, of_table.into())).collect();

@@ -1,7 +1,7 @@
 //! Reading rollups: deltas that commits append, and merged rows that a merger folds them into.
 
 use schemas::Timestamp;
-use schemas::rollups::{Column, Grain, Rollup};
+use schemas::rollups::{Grain, Rollup};
 
 use crate::commit::CommitId;
 use crate::database::{Row, composed};
@@ -33,6 +33,8 @@ pub struct RollupQuery<'a> {
     pub only: Vec<(&'static str, Vec<String>)>,
     /// Whether all buckets are added up to one, which starts at `from`.
     pub as_one: bool,
+    /// Only these measures, in this order, and only rows in which one of them is not 0; `None` for all.
+    pub measures: Option<Vec<&'static str>>,
 }
 
 impl<'a> RollupQuery<'a> {
@@ -55,20 +57,27 @@ impl<'a> RollupQuery<'a> {
             limit: u32::MAX,
             only: Vec::new(),
             as_one: false,
+            measures: None,
         }
+    }
+
+    /// The measures that are read.
+    fn measures(&self) -> Vec<&'static str> {
+        let all = || self.rollup.measures.iter().map(|measure| measure.name).collect();
+        self.measures.clone().unwrap_or_else(all)
     }
 
     /// The statement; its parameters beyond the sixth are the places of `after`, then the values of `only`.
     fn statement(&self) -> String {
         let [merged, deltas] = ["merged", "delta"].map(|table| source(self.rollup, table));
         let keys: String = self.group_by.iter().map(|key| format!(", {key}")).collect();
-        let measures: String = self.rollup.measures.iter().map(|measure| format!(", {}", measure.name)).collect();
+        let names = self.measures();
+        let measures: String = names.iter().map(|measure| format!(", {measure}")).collect();
         // Deltas on Postgres have null for 0.
-        let sum = |measure: &Column| format!(", CAST(coalesce(SUM({}), 0) AS BIGINT)", measure.name);
-        let sums: String = self.rollup.measures.iter().map(sum).collect();
+        let sums: String =
+            names.iter().map(|measure| format!(", CAST(coalesce(SUM({measure}), 0) AS BIGINT)")).collect();
         // What was taken away again is nothing.
-        let is_something: Vec<String> =
-            self.rollup.measures.iter().map(|measure| format!("SUM({}) <> 0", measure.name)).collect();
+        let is_something: Vec<String> = names.iter().map(|measure| format!("SUM({measure}) <> 0")).collect();
         let is_something = is_something.join(" OR ");
         let mut places = 7..;
         let mut list = |count: usize| -> String {
@@ -111,7 +120,7 @@ pub struct RollupRow {
     pub bucket_start: Timestamp,
     /// Values of [`RollupQuery::group_by`].
     pub keys: Vec<String>,
-    /// Values of all measures of the rollup.
+    /// Values of the measures that were asked for.
     pub measures: Vec<i64>,
 }
 
@@ -153,11 +162,11 @@ impl Read {
         for value in query.only.iter().flat_map(|(_, values)| values) {
             statement = statement.bind(value);
         }
-        let key_count = query.group_by.len();
+        let (key_count, measure_count) = (query.group_by.len(), query.measures().len());
         let row = |row: &Row| RollupRow {
             bucket_start: Timestamp::from_micros(row.get(0)),
             keys: (1..=key_count).map(|idx| row.get(idx)).collect(),
-            measures: (0..query.rollup.measures.len()).map(|idx| row.get(1 + key_count + idx)).collect(),
+            measures: (0..measure_count).map(|idx| row.get(1 + key_count + idx)).collect(),
         };
         Ok(statement.each(&mut self.transaction, |found| take(row(&found))).await?)
     }

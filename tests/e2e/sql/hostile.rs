@@ -83,10 +83,13 @@ fn by_kind() -> Vec<(String, End)> {
         ("SELECT unnest(ARRAY[1, 2]) FROM events", Refused),
         ("SELECT count(*) FROM events WHERE event_id ~ (type || '\\w{500}')", Refused),
         ("WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r", Refused),
-        ("SELECT count(*) FROM events a, events b, events c, events d, events e", Ended),
+        ("SELECT sum(a.seq + e.seq) FROM events a, events b, events c, events d, events e", Ended),
         ("SELECT max(a.data) OVER () FROM events a, events b, events c", Ended),
         ("SELECT count(DISTINCT (a.event_id || b.event_id || c.event_id)) FROM events a, events b, events c", Ended),
-        ("SELECT a.event_id FROM events a, events b, events c ORDER BY a.data, b.data, c.data", Ended),
+        (
+            "SELECT a.event_id FROM events a, events b, events c, events d ORDER BY a.data, b.data, c.data, d.data",
+            Ended,
+        ),
         ("SELECT * FROM events ORDER BY data DESC, event_id", Answered),
         ("SELECT event_id, install_id, session_id FROM events GROUP BY 1, 2, 3", Answered),
     ];

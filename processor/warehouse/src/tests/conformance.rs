@@ -386,13 +386,14 @@ pub(crate) async fn any_range_can_be_one_bucket_merged_or_not(place: Place) {
         // An hour that starts in the range is in it whole.
         (Grain::Hour, 60, 130, 6),
     ] {
-        let group_by = vec!["type"];
+        let (group_by, range) = (vec!["type"], (minute(from), minute(to)));
         let only = vec![("type", vec!["layout.saved".to_owned(), "other".to_owned()])];
-        let range = (minute(from), minute(to));
         let query = RollupQuery { group_by, only, as_one: true, ..RollupQuery::new(&USAGE, grain, "p", range) };
         let rows = read.rollup(&query).await.unwrap();
         let [row] = &rows[..] else { panic!("{rows:?}") };
         assert_eq!((row.bucket_start, row.measures[0]), (minute(from), events), "{from} {to}");
+        let late_first = RollupQuery { measures: Some(vec!["late_events", "events"]), ..query.clone() };
+        assert_eq!(read.rollup(&late_first).await.unwrap()[0].measures, [0, events]);
         let after = |keys: &str| Some((minute(from), vec![keys.to_owned()]));
         let behind = RollupQuery { after: after("layout.saved"), ..query.clone() };
         assert_eq!(read.rollup(&behind).await.unwrap(), []);
