@@ -34,3 +34,26 @@ impl PhysicalOptimizerRule for InterruptibleJoins {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::QueryConfig;
+    use crate::answer::Refused;
+    use crate::testing::{Fixture, row};
+
+    #[tokio::test]
+    async fn a_join_that_makes_many_rows_of_few_ends_and_gives_its_place_back() {
+        let rows: Vec<_> = (0..300).map(|n| row("p", &[("event_id", &format!("{n}"))])).collect();
+        let config = QueryConfig { concurrent: 1, timeout: Duration::from_secs(1), ..QueryConfig::default() };
+        let fixture = Fixture::with_config(&rows, config).await;
+        let tables = "events a, events b, events c, events d, events e";
+        let endless = format!("SELECT max(a.event_id || e.event_id) AS n FROM {tables}");
+        let Err(Refused(problem)) = fixture.rows("p", &endless).await else { panic!("it ended") };
+        assert_eq!((problem.status, problem.code), (504, "query_timeout"));
+        // It has stopped, so the next one finds the only place free.
+        let counted = fixture.rows("p", &format!("SELECT count(*) AS n FROM {tables}")).await.unwrap();
+        assert_eq!(counted, serde_json::json!([{ "n": 300_i64.pow(5) }]));
+    }
+}
