@@ -155,8 +155,7 @@ impl TableProvider for LakeScan {
         };
         let of_project = col("project").eq(lit(self.project.as_ref()));
         let restriction = self.of_person.iter().cloned().fold(of_project, Expr::and);
-        let all_filters = std::iter::once(restriction.clone()).chain(filters.iter().cloned());
-        let wanted_rows = conjunction(all_filters).unwrap_or_else(|| lit(true));
+        let wanted_rows = filters.iter().cloned().fold(restriction.clone(), Expr::and);
         let pruning = state.create_physical_expr(wanted_rows, &DFSchema::try_from(full.as_ref().clone())?)?;
         let files = prune(self.table, &self.files, full, &pruning);
         // Whose rows they are need not be looked at in files that have no others.

@@ -100,7 +100,6 @@ impl Query {
 }
 
 /// What was done since an instant.
-#[derive(Clone, Copy, Default)]
 struct Period {
     events: i64,
     viewer_ms: i64,

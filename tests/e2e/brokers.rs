@@ -1,15 +1,14 @@
 //! Brokers that die under load, one after the other and all at once.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
 use rig::load;
-use rig::server::repository;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::cluster::{assert_all_once, cluster, steady_load};
+use crate::deploy;
 
 /// Three brokers of this test alone: three copies of each record, of which two must be there.
 struct Kafka(TempDir);
@@ -22,9 +21,8 @@ impl Kafka {
     }
 
     fn make(&self, verb: &str, of: &[&str]) {
-        let mut command = Command::new(repository().join("deploy/kafka/kafka"));
-        let output = command.arg(verb).arg(self.0.path()).args(of).output().unwrap();
-        assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
+        let folder = self.0.path().to_str().unwrap();
+        deploy("kafka/kafka", [verb, folder].iter().chain(of));
     }
 
     fn bootstrap(&self) -> String {

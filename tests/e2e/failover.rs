@@ -1,21 +1,21 @@
 //! A database that is lost under load, another one that takes its place, and a number of partitions that cannot be changed.
 
-use std::process::Command;
+use std::ffi::OsStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rig::Server;
 use rig::cluster::Cluster;
 use rig::load::{self, Books};
-use rig::server::{Start, repository, wait_until};
+use rig::server::{Start, wait_until};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::assert_books_balance;
 use crate::audit::run;
 use crate::cluster::{cluster, steady_load};
+use crate::{assert_books_balance, deploy};
 
 /// A Postgres server of this test alone.
 struct Postgres(TempDir);
@@ -30,9 +30,8 @@ impl Postgres {
     }
 
     fn make(&self, verb: &str, of: Option<&Self>) {
-        let mut command = Command::new(repository().join("deploy/postgres/postgres"));
-        let output = command.arg(verb).arg(self.0.path()).args(of.map(|of| of.0.path())).output().unwrap();
-        assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
+        let folders = [self].into_iter().chain(of).map(|of| of.0.path().as_os_str());
+        deploy("postgres/postgres", [OsStr::new(verb)].into_iter().chain(folders));
     }
 
     /// `host:port`.

@@ -35,9 +35,11 @@ mod uploads;
 mod views;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::process::Command;
 
 use rig::Server;
-use rig::server::Start;
+use rig::server::{Start, repository};
 use schemas::fold::measures::MEASURES;
 use schemas::rollups::Column;
 use serde_json::{Value, json};
@@ -48,6 +50,12 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// A server of the program under test.
 fn start() -> Start {
     Start::new(env!("CARGO_BIN_EXE_streamgauge"))
+}
+
+/// Runs a script of `deploy/`, which must succeed.
+fn deploy<A: AsRef<OsStr>>(script: &str, arguments: impl IntoIterator<Item = A>) {
+    let output = Command::new(repository().join("deploy").join(script)).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Everything that must not change when nothing new was sent: rows of the lake without what only counts commits, and

@@ -334,12 +334,12 @@ impl Read {
         .bind(since)
         .rows(&mut self.transaction)
         .await?;
-        let mut places: HashMap<i64, (i64, usize)> = HashMap::with_capacity(rows.len());
+        let mut places: HashMap<i64, (&'static LakeTable, usize)> = HashMap::with_capacity(rows.len());
         for row in &rows {
             let table_id: i64 = row.get(1);
             let Some(table) = LAKE_TABLES.iter().find(|table| table.id == table_id) else { continue };
             let of_table = files.entry(table_id).or_default();
-            places.insert(row.get(0), (table_id, of_table.len()));
+            places.insert(row.get(0), (table, of_table.len()));
             of_table.push(DataFile {
                 data_file_id: row.get(0),
                 since: CommitId(row.get(5)),
@@ -360,19 +360,15 @@ impl Read {
         .rows(&mut self.transaction)
         .await?;
         for row in &rows {
-            let Some((table_id, place)) = places.get(&row.get(0)) else { continue };
+            let Some((table, place)) = places.get(&row.get(0)) else { continue };
             let column = usize::try_from(row.get::<i64>(1) - 1).unwrap_or(usize::MAX);
-            let file = files.get_mut(table_id).and_then(|of_table| of_table.get_mut(*place));
-            let Some((file, table)) = file.zip(LAKE_TABLES.iter().find(|table| table.id == *table_id)) else {
-                continue;
-            };
+            let Some(file) = files.get_mut(&table.id).and_then(|of_table| of_table.get_mut(*place)) else { continue };
+            let Some(name) = table.columns.get(column).map(|column| column.name) else { continue };
             let (least, greatest, nulls): (String, String, i64) = (row.get(2), row.get(3), row.get(4));
-            if column == table.index_of("project") && least == greatest && nulls == 0 {
+            if name == "project" && least == greatest && nulls == 0 {
                 file.project = Some(least.clone());
             }
-            if let Some(bounds) = file.bounds.get_mut(column) {
-                *bounds = Some((least, greatest));
-            }
+            file.bounds[column] = Some((least, greatest));
         }
         let files = files.into_iter().map(|(table_id, of_table)| (table_id, of_table.into())).collect();
         Ok(Snapshot { commit, replaced: self.replaced, files })
