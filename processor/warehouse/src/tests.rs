@@ -2,6 +2,7 @@
 
 mod backups;
 mod conformance;
+mod migrations;
 mod place;
 mod postgres;
 mod proxy;
@@ -31,6 +32,10 @@ macro_rules! warehouse_conformance_suite {
             a_catalogue_from_before_a_table_gets_it,
             a_catalogue_from_before_a_column_gets_it_and_its_files_are_read_and_merged_with_nulls,
             rows_are_replaced_in_one_commit_with_what_takes_their_place,
+        );
+        warehouse_conformance_suite!(@tests $kind, migrations,
+            a_database_of_any_earlier_commit_gets_the_tables_of_today_and_works,
+            processes_of_today_may_open_a_database_of_an_earlier_commit_at_once,
         );
         warehouse_conformance_suite!(@tests $kind, backups,
             at_the_files_is_one_process_at_a_time,

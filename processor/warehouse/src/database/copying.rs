@@ -9,7 +9,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::CopiedTable;
-use super::postgres::{PostgresConfig, PostgresDatabase, Session, limited, migrations};
+use super::migrations;
+use super::postgres::{PostgresConfig, PostgresDatabase, Session, limited};
 use crate::backup::BackupError;
 
 /// Every table but the list of migrations; one that refers to another comes after it.
@@ -90,7 +91,7 @@ impl PostgresDatabase {
         let mut connection = config.connect().await?;
         let mut transaction = limited(limit, connection.begin()).await?;
         limited(limit, transaction.execute("SET LOCAL search_path = public; SET LOCAL statement_timeout = 0")).await?;
-        migrations().run_to(version, &mut *transaction).await.map_err(sqlx::Error::from)?;
+        migrations::of_postgres().run_to(version, &mut *transaction).await.map_err(sqlx::Error::from)?;
         fill(&mut transaction, limit, tables).await?;
         limited(limit, transaction.commit()).await?;
         // Its planner knows nothing of the new rows yet.

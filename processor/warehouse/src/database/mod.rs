@@ -7,6 +7,7 @@
 mod blocks;
 mod bulk;
 mod copying;
+pub(crate) mod migrations;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod statement;
@@ -15,8 +16,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::SqlStr;
-use sqlx::migrate::{Migration, MigrationType};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
@@ -287,8 +286,4 @@ impl Transaction {
             Self::Postgres(session) => session.commit().await,
         }
     }
-}
-
-fn migration(version: i64, name: &'static str, text: &'static str) -> Migration {
-    Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(text), false)
 }

@@ -11,14 +11,14 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::{Task, migration};
+use super::Task;
+use super::migrations::{self, AMENDED, APPLIED, Amendment, FORMER_OF_POSTGRES, amendments};
 use crate::commit::CommitId;
 use crate::history::{History, LOOK, Look};
 use crate::open::OpenError;
@@ -234,7 +234,7 @@ impl PostgresDatabase {
 
     /// The version of the tables that this program makes.
     pub(crate) fn last_version() -> i64 {
-        migrations().iter().map(|migration| migration.version).max().unwrap_or(0)
+        migrations::last_of(&migrations::of_postgres())
     }
 
     pub(crate) async fn close(&self) {
@@ -393,36 +393,23 @@ async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx:
     if commits == "off" {
         return Ok(Err(OpenError::NotDurable));
     }
-    let migrator = migrations();
-    let last = migrator.iter().map(|migration| migration.version).max();
-    let applied: Option<i64> = if is_known {
-        let last = sqlx::query_scalar("SELECT max(version) FROM public._sqlx_migrations WHERE success");
-        last.fetch_one(&mut connection).await?
-    } else {
-        None
-    };
+    let migrator = migrations::of_postgres();
+    connection.execute("SET search_path = public").await?;
+    let applied = if is_known { sqlx::query_as(APPLIED).fetch_all(&mut connection).await? } else { Vec::new() };
+    let last = applied.iter().map(|(version, _)| *version).max();
+    for Amendment { applied, today, statements } in amendments(applied, &FORMER_OF_POSTGRES, &migrator) {
+        let mut transaction = connection.begin().await?;
+        let amended = sqlx::query(AMENDED).bind(today.version).bind(today.description).bind(today.checksum);
+        let amended = amended.bind(applied.0).bind(applied.1).execute(&mut *transaction).await?;
+        if amended.rows_affected() > 0 {
+            transaction.execute(sqlx::raw_sql(statements)).await?;
+        }
+        transaction.commit().await?;
+    }
     // A later program may have migrated it: what it changes for others is in the changelog.
-    if applied < last {
-        connection.execute("SET search_path = public").await?;
+    if last < Some(migrations::last_of(&migrator)) {
         migrator.run(&mut connection).await?;
     }
     connection.close().await?;
     Ok(Ok(()))
-}
-
-pub(super) fn migrations() -> Migrator {
-    Migrator::with_migrations(vec![
-        migration(1, "ducklake", include_str!("../../migrations/postgres/0001_ducklake.sql")),
-        migration(2, "streamgauge", include_str!("../../migrations/postgres/0002_streamgauge.sql")),
-        migration(3, "rollups", include_str!("../../migrations/postgres/0003_rollups.sql")),
-        migration(4, "bins", include_str!("../../migrations/postgres/0004_bins.sql")),
-        migration(5, "retention", include_str!("../../migrations/postgres/0005_retention.sql")),
-        migration(6, "adopted logs", include_str!("../../migrations/postgres/0006_adopted_logs.sql")),
-        migration(7, "delta commits", include_str!("../../migrations/postgres/0007_delta_commits.sql")),
-        migration(8, "one row", include_str!("../../migrations/postgres/0008_one_row.sql")),
-        migration(9, "sparse deltas", include_str!("../../migrations/postgres/0009_sparse_deltas.sql")),
-        migration(10, "delta blocks", include_str!("../../migrations/postgres/0010_delta_blocks.sql")),
-        migration(11, "sparse merged", include_str!("../../migrations/postgres/0011_sparse_merged.sql")),
-        migration(12, "partition orders", include_str!("../../migrations/postgres/0012_partition_orders.sql")),
-    ])
 }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};
 
-use super::migration;
+use super::migrations::{self, AMENDED, APPLIED, Amendment, FORMER_OF_SQLITE, amendments};
 use crate::open::OpenError;
 
 /// Before this version a checkpoint that races with a write can lose committed pages (libsql issue 2271).
@@ -47,7 +46,7 @@ impl SqliteDatabase {
             .statement_cache_capacity(256);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         check_version(&writer).await.map_err(failed)??;
-        migrations().run(&writer).await.map_err(|error| failed(error.into()))?;
+        migrate(&writer).await.map_err(failed)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(8)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
@@ -114,25 +113,30 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-fn migrations() -> Migrator {
-    Migrator::with_migrations(vec![
-        migration(1, "ducklake", include_str!("../../migrations/sqlite/0001_ducklake.sql")),
-        migration(2, "streamgauge", include_str!("../../migrations/sqlite/0002_streamgauge.sql")),
-        migration(3, "views", include_str!("../../migrations/sqlite/0003_views.sql")),
-        migration(4, "layouts", include_str!("../../migrations/sqlite/0004_layouts.sql")),
-        migration(5, "lookups", include_str!("../../migrations/sqlite/0005_lookups.sql")),
-        migration(6, "bins", include_str!("../../migrations/sqlite/0006_bins.sql")),
-        migration(7, "retention", include_str!("../../migrations/sqlite/0007_retention.sql")),
-        migration(8, "adopted logs", include_str!("../../migrations/sqlite/0008_adopted_logs.sql")),
-        migration(9, "delta commits", include_str!("../../migrations/sqlite/0009_delta_commits.sql")),
-        migration(10, "one row", include_str!("../../migrations/sqlite/0010_one_row.sql")),
-        migration(11, "partition orders", include_str!("../../migrations/sqlite/0011_partition_orders.sql")),
-    ])
-}
-
 /// The version of the tables that this program makes.
 pub(crate) fn last_version() -> i64 {
-    migrations().iter().map(|migration| migration.version).max().unwrap_or(0)
+    migrations::last_of(&migrations::of_sqlite())
+}
+
+/// Brings the tables up to date, one process at a time. Where nothing is to be done nothing is locked.
+async fn migrate(writer: &SqlitePool) -> Result<(), sqlx::Error> {
+    let migrator = migrations::of_sqlite();
+    let is_known = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    let is_known: bool = sqlx::query_scalar(is_known).fetch_one(writer).await?;
+    let applied = if is_known { sqlx::query_as(APPLIED).fetch_all(writer).await? } else { Vec::new() };
+    if migrations::are_of(&applied, &migrator) {
+        return Ok(());
+    }
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    for Amendment { applied, today, statements } in amendments(applied, &FORMER_OF_SQLITE, &migrator) {
+        let amended = sqlx::query(AMENDED).bind(today.version).bind(today.description).bind(today.checksum);
+        let amended = amended.bind(applied.0).bind(applied.1).execute(&mut *transaction).await?;
+        if amended.rows_affected() > 0 {
+            sqlx::raw_sql(statements).execute(&mut *transaction).await?;
+        }
+    }
+    migrator.run(&mut *transaction).await?;
+    transaction.commit().await
 }
 
 async fn check_version(pool: &SqlitePool) -> Result<Result<(), OpenError>, sqlx::Error> {

@@ -1,0 +1,1 @@
+CREATE INDEX commits_position ON commits (log_partition, from_position);

@@ -1,0 +1,1 @@
+CREATE TABLE log_identity (topic TEXT PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID;

@@ -1,0 +1,12 @@
+ALTER TABLE stream_delta ADD COLUMN client_rebuffers INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_delta ADD COLUMN attention_rebuffer_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_merged ADD COLUMN client_rebuffers INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream_merged ADD COLUMN attention_rebuffer_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_delta ADD COLUMN client_rebuffers INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_delta ADD COLUMN attention_rebuffer_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_merged ADD COLUMN client_rebuffers INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE release_merged ADD COLUMN attention_rebuffer_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_delta ADD COLUMN client_rebuffers INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_delta ADD COLUMN attention_rebuffer_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_merged ADD COLUMN client_rebuffers INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layout_merged ADD COLUMN attention_rebuffer_ms INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,18 @@
+CREATE INDEX usage_merged_commit ON usage_merged (project, grain, last_commit);
+CREATE INDEX usage_delta_commit ON usage_delta (project, commit_id);
+CREATE INDEX quality_merged_commit ON quality_merged (project, grain, last_commit);
+CREATE INDEX quality_delta_commit ON quality_delta (project, commit_id);
+CREATE INDEX stream_merged_commit ON stream_merged (project, grain, last_commit);
+CREATE INDEX stream_delta_commit ON stream_delta (project, commit_id);
+CREATE INDEX stream_bins_merged_commit ON stream_bins_merged (project, grain, last_commit);
+CREATE INDEX stream_bins_delta_commit ON stream_bins_delta (project, commit_id);
+CREATE INDEX release_merged_commit ON release_merged (project, grain, last_commit);
+CREATE INDEX release_delta_commit ON release_delta (project, commit_id);
+CREATE INDEX release_bins_merged_commit ON release_bins_merged (project, grain, last_commit);
+CREATE INDEX release_bins_delta_commit ON release_bins_delta (project, commit_id);
+CREATE INDEX layout_merged_commit ON layout_merged (project, grain, last_commit);
+CREATE INDEX layout_delta_commit ON layout_delta (project, commit_id);
+CREATE INDEX layout_bins_merged_commit ON layout_bins_merged (project, grain, last_commit);
+CREATE INDEX layout_bins_delta_commit ON layout_bins_delta (project, commit_id);
+CREATE INDEX error_merged_commit ON error_merged (project, grain, last_commit);
+CREATE INDEX error_delta_commit ON error_delta (project, commit_id);
