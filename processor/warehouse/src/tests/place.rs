@@ -18,7 +18,25 @@ pub(crate) struct Place {
     folder: Arc<tempfile::TempDir>,
     database: DatabaseConfig,
     postgres: Option<TestDatabase>,
+    /// Whether a later version of the program has added to the tables.
+    is_of_later: bool,
 }
+
+/// What a later version may do to tables that this one works on (docs/database.md).
+const LATER: &str = "DO $$
+    DECLARE t TEXT;
+    BEGIN
+        IF to_regclass('a_later_version') IS NOT NULL THEN
+            RETURN;
+        END IF;
+        CREATE TABLE a_later_version (kept TEXT PRIMARY KEY);
+        FOR t IN SELECT table_name FROM information_schema.tables
+            WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name NOT LIKE '\\_sqlx%' LOOP
+            EXECUTE format('ALTER TABLE %I ADD COLUMN of_a_later_version BIGINT NOT NULL DEFAULT 7', t);
+        END LOOP;
+        INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+            VALUES (9999, 'later', true, 'x', 0);
+    END $$";
 
 impl Place {
     /// With a file.
@@ -26,7 +44,7 @@ impl Place {
     pub(crate) async fn sqlite() -> Option<Self> {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let database = DatabaseConfig::Sqlite(folder.path().join("warehouse.db"));
-        Some(Self { folder, database, postgres: None })
+        Some(Self { folder, database, postgres: None, is_of_later: false })
     }
 
     /// With a new database on the tests' server, if there is one.
@@ -38,7 +56,17 @@ impl Place {
         };
         let postgres = TestDatabase::create(&server).await;
         let database = DatabaseConfig::Postgres(PostgresConfig::from_str(&postgres.url).unwrap());
-        Some(Self { folder: Arc::new(tempfile::tempdir().unwrap()), database, postgres: Some(postgres) })
+        Some(Self {
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            database,
+            postgres: Some(postgres),
+            is_of_later: false,
+        })
+    }
+
+    /// The same. Once a warehouse is open, a later version of the program adds a column to each of its tables.
+    pub(crate) async fn postgres_of_later() -> Option<Self> {
+        Some(Self { is_of_later: true, ..Self::postgres().await? })
     }
 
     /// The same folder with an empty database.
@@ -47,16 +75,16 @@ impl Place {
         match &self.postgres {
             None => {
                 let database = DatabaseConfig::Sqlite(folder.path().join("another.db"));
-                Self { folder, database, postgres: None }
+                Self { folder, database, postgres: None, is_of_later: false }
             }
-            Some(_) => Self { folder, ..Self::postgres().await.unwrap() },
+            Some(_) => Self { folder, is_of_later: self.is_of_later, ..Self::postgres().await.unwrap() },
         }
     }
 
     /// A place of the same kind where nothing is.
     pub(crate) async fn another(&self) -> Self {
         let another = if self.postgres.is_some() { Self::postgres().await } else { Self::sqlite().await };
-        another.unwrap()
+        Self { is_of_later: self.is_of_later, ..another.unwrap() }
     }
 
     pub(crate) fn config(&self) -> WarehouseConfig {
@@ -64,7 +92,11 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> Warehouse {
-        Warehouse::open(&self.config()).await.unwrap()
+        let warehouse = Warehouse::open(&self.config()).await.unwrap();
+        if self.is_of_later {
+            self.connect().await.execute(LATER).await.unwrap();
+        }
+        warehouse
     }
 
     pub(crate) fn folder(&self) -> &Path {
