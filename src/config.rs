@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use config::builder::DefaultState;
 use config::{ConfigBuilder, File, FileFormat, Value, ValueKind};
-use event_log::is_secret_property;
+use event_log::{Compression, is_secret_property};
 pub(crate) use places::{Address, Profile};
 pub(crate) use retention::RetentionConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -100,6 +100,7 @@ pub(crate) struct KafkaConfig {
     pub(crate) replication: u16,
     pub(crate) min_in_sync: u16,
     pub(crate) message_timeout: Span,
+    pub(crate) compression: Compression,
     pub(crate) group: String,
     pub(crate) session_timeout: Span,
     pub(crate) max_poll_interval: Span,
@@ -307,6 +308,14 @@ impl Config {
         ] {
             ensure!(span.0 >= Duration::from_millis(100), "{key} is at least 100ms");
         }
+        ensure!(
+            self.maintenance.orphan_grace.0 >= Duration::from_secs(1),
+            "maintenance.orphan_grace is at least 1s: the files of a commit that is under way are not listed yet"
+        );
+        ensure!(
+            self.maintenance.file_grace.0 > self.query.timeout.0,
+            "maintenance.file_grace is longer than query.timeout: a query reads files that were replaced since it began"
+        );
         ensure!(self.ingest.keyless_requests_per_second >= 1, "ingest.keyless_requests_per_second is at least 1");
         ensure!(self.kafka.replication >= 1, "kafka.replication is at least 1");
         ensure!(

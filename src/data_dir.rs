@@ -1,6 +1,6 @@
 //! The data directory: who holds it, where the server listens, the first credentials.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -112,6 +112,11 @@ impl DataDir {
     pub(crate) fn credentials_path(&self) -> PathBuf {
         credentials_path(&self.path)
     }
+}
+
+/// Whether a process holds a data directory. What is in `run.json` may be of one that was killed.
+pub(crate) fn is_taken(data_dir: &Path) -> bool {
+    File::open(data_dir.join(LOCK_FILE)).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// The running server of a data directory, for commands that talk to it.

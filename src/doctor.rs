@@ -14,7 +14,7 @@ use crate::auth::UserTokens;
 use crate::cli::print;
 use crate::clock::Clock;
 use crate::config::{Config, Profile};
-use crate::data_dir::read_run;
+use crate::data_dir::{is_taken, read_run};
 use crate::disk::Space;
 use crate::serve::KeyMaterial;
 use crate::stores;
@@ -170,7 +170,11 @@ async fn server(config: &Config, checks: &mut Checks) -> bool {
         checks.skip("server", "none runs on this data directory");
         return false;
     };
-    let Some(admin) = run.admin else { return false };
+    if !is_taken(&config.data_dir) {
+        checks.skip("server", format!("none runs on this data directory: process {} ended without a word", run.pid));
+        return false;
+    }
+    let Some(admin) = run.admin else { return true };
     let asking = async {
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
         let answer = client.get(format!("http://{admin}/readyz")).send().await?;

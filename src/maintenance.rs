@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use warehouse::{CommitError, CommitId, MergeError, MergePolicy, Merged, Warehouse};
@@ -181,6 +181,10 @@ impl Manner {
     /// Opens the warehouse; at its files this process waits for its turn.
     async fn open(&self, config: &Config) -> Result<Warehouse> {
         let warehouse = stores::open_existing(config).await?;
+        ensure!(
+            !warehouse.is_outdated().await?,
+            "a later version has migrated the database: this one would write anew only what it knows of"
+        );
         warehouse.be_patient(self.wait);
         Ok(warehouse)
     }

@@ -46,6 +46,13 @@ enum Verb {
         #[command(flatten)]
         why: Why,
     },
+    /// Go on with the first record that the log has: those before it, which a paused partition lacks, are gone.
+    GiveUpLost {
+        /// The partition.
+        partition: u16,
+        #[command(flatten)]
+        why: Why,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +73,12 @@ pub(crate) async fn partitions(config: &Config, options: PartitionsOptions) -> R
         Verb::Skip { partition, position, why } => {
             let record = SkippedRecord { log_partition: partition, position, ordered_at: now, because: why.because };
             warehouse.skip(EVENTS_TOPIC, &record).await?;
+        }
+        Verb::GiveUpLost { partition, why } => {
+            let ranges = stores::open_followed_log(config, &warehouse).await?.ranges();
+            // The warehouse says so if there is no such partition.
+            let low = ranges.get(usize::from(partition)).map_or(0, |range| range.low);
+            warehouse.give_up_lost(EVENTS_TOPIC, partition, low, &why.because, now).await?;
         }
     }
     let listed = list(&warehouse, options.json).await?;

@@ -100,6 +100,7 @@ fn kafka(config: &Config) -> KafkaLogConfig {
         retention: if config.test_clock { TEST_RETENTION } else { config.log.retention.0 },
         queue_bytes: config.log.queue_bytes.0,
         append_timeout: settings.message_timeout.0,
+        compression: settings.compression,
         session_timeout: settings.session_timeout.0,
         poll_timeout: settings.max_poll_interval.0,
         properties: properties.collect(),

@@ -71,6 +71,19 @@ impl Maintenance {
     pub async fn pass(&self, now: Timestamp) {
         let replacements = &self.metrics.database_replacements;
         replacements.inc_by(self.warehouse.database_replacements().saturating_sub(replacements.get()));
+        match self.warehouse.is_outdated().await {
+            Ok(false) => self.rewrite(now).await,
+            Ok(true) => tracing::warn!(
+                "a later version has migrated the database: merging, retention and collecting are left to its processors"
+            ),
+            Err(error) => tracing::warn!(error = %chain(&error), "files and rollups were not looked after"),
+        }
+        self.forget_log(now).await;
+        self.balance().await;
+    }
+
+    /// Writes anew, from what this version knows, and deletes what that replaces.
+    async fn rewrite(&self, now: Timestamp) {
         self.merge_files(now).await;
         match self.warehouse.merge_rollups(now, self.config.rollup_delta_age).await {
             Ok(folded) if folded.deltas == 0 => {}
@@ -80,13 +93,13 @@ impl Maintenance {
         self.retain(now).await;
         self.collect(self.config.orphan_grace).await;
         self.expire(now).await;
-        self.forget_log(now).await;
-        self.balance().await;
     }
 
     /// Collects what an earlier process left behind. Only at start, while nothing is being written.
     pub async fn collect_leftovers(&self) {
-        self.collect(Duration::ZERO).await;
+        if matches!(self.warehouse.is_outdated().await, Ok(false)) {
+            self.collect(Duration::ZERO).await;
+        }
     }
 
     async fn collect(&self, grace: Duration) {
@@ -94,7 +107,10 @@ impl Maintenance {
             Ok(collected) if collected.is_elsewhere => {}
             Ok(collected) => {
                 self.metrics.files.collected.inc_by(collected.files);
-                self.metrics.files.missing.set(i64::try_from(collected.missing).unwrap_or(i64::MAX));
+                // With an older database than the lake nobody has looked.
+                if !collected.is_ahead {
+                    self.metrics.files.missing.set(i64::try_from(collected.missing).unwrap_or(i64::MAX));
+                }
             }
             Err(error) => tracing::warn!(error = %chain(&error), "unlisted files were not collected"),
         }

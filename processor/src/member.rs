@@ -4,10 +4,12 @@
 //! group and begins anew from the checkpoints. Were it to leave and join again, every failure would move partitions of
 //! others too.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use event_log::{LogConsumer, Polled};
 use schemas::Timestamp;
+use tokio::time::timeout;
 use warehouse::Warehouse;
 
 use crate::EVENTS_TOPIC;
@@ -21,6 +23,9 @@ const POLL_BYTES: usize = 2 << 20;
 const PAUSES_INTERVAL: Duration = Duration::from_secs(2);
 /// After a step that did not come to its end (a panic) each record is committed by itself for so long.
 const CAREFUL_FOR: Duration = Duration::from_secs(10);
+
+/// While a partition is made ready the group is told so often that this member is there.
+const STAY_EVERY: Duration = Duration::from_secs(2);
 
 /// What a step works on.
 #[derive(Debug, Clone, Copy)]
@@ -161,7 +166,8 @@ impl Member {
     }
 
     async fn take(&mut self, partitions: &[u16], site: &Site<'_>) -> Result<Assignment, RunError> {
-        let mut assignment = Assignment::take(partitions, self.log_partitions, site.warehouse, site.config).await?;
+        let taking = Assignment::take(partitions, self.log_partitions, site.warehouse, site.config);
+        let mut assignment = stay_during(&mut *self.consumer, Box::pin(taking)).await?;
         self.check_log(site).await?;
         for (partition, position) in assignment.committed() {
             self.consumer.start_at(partition, position)?;
@@ -257,7 +263,8 @@ impl Member {
         }
         let added: Vec<u16> = partitions.iter().copied().filter(|partition| !before.contains(partition)).collect();
         if !added.is_empty() {
-            assignment.add(&added, self.log_partitions, site.warehouse, site.config).await?;
+            let adding = assignment.add(&added, self.log_partitions, site.warehouse, site.config);
+            stay_during(&mut *self.consumer, Box::pin(adding)).await?;
             self.check_log(site).await?;
             for (partition, position) in assignment.committed().filter(|(partition, _)| added.contains(partition)) {
                 self.consumer.start_at(partition, position)?;
@@ -267,6 +274,19 @@ impl Member {
         site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
         tracing::info!(?partitions, "goes on with other partitions of the log");
         Ok(Step::Idle)
+    }
+}
+
+/// Works at something that may take longer than the group waits for a poll, and stays in the group.
+async fn stay_during<T>(
+    consumer: &mut dyn LogConsumer,
+    mut work: Pin<Box<impl Future<Output = Result<T, RunError>>>>,
+) -> Result<T, RunError> {
+    loop {
+        match timeout(STAY_EVERY, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => consumer.stay()?,
+        }
     }
 }
 

@@ -134,10 +134,11 @@ impl Config {
 
     /// The folders that this process fills, by what is in them.
     pub(crate) fn disk_places(&self) -> Vec<(&'static str, PathBuf)> {
-        let mut places = vec![("data", self.data_dir.clone())];
+        let mut places = Vec::new();
+        // A process of a cluster keeps nothing in its data directory.
         if self.profile().is_ok_and(|profile| profile == Profile::Embedded) {
             let database = self.database_file().parent().map(PathBuf::from).unwrap_or_default();
-            places.extend([("log", self.log_folder()), ("database", database)]);
+            places.extend([("data", self.data_dir.clone()), ("log", self.log_folder()), ("database", database)]);
         }
         if !self.lake_url.0.starts_with("s3://") {
             places.push(("lake", self.lake_folder()));

@@ -123,6 +123,9 @@ fn what_cannot_work_is_refused_with_the_reason() {
     assert!(refused("STREAMGAUGE_AUTH__ISSUER", "https://x").contains("belong together"));
     assert!(refused("STREAMGAUGE_AUTH__PROJECT", "My App").contains("a-z"));
     assert!(refused("STREAMGAUGE_MAINTENANCE__INTERVAL", "0s").contains("at least 100ms"));
+    assert!(refused("STREAMGAUGE_MAINTENANCE__ORPHAN_GRACE", "0s").contains("orphan_grace is at least 1s"));
+    assert!(refused("STREAMGAUGE_MAINTENANCE__FILE_GRACE", "5s").contains("is longer than query.timeout"));
+    assert!(refused("STREAMGAUGE_KAFKA__COMPRESSION", "gzip").contains("none, lz4 or zstd"));
     assert!(refused("STREAMGAUGE_LOG__PARTITIONS", "70000").contains("partitions"));
     assert!(refused("STREAMGAUGE_KAFKA__MIN_IN_SYNC", "4").contains("1 to kafka.replication"));
     assert!(refused("STREAMGAUGE_KAFKA__PROPERTIES", "very_secret").contains("name=value"));

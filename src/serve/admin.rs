@@ -41,6 +41,8 @@ pub(super) struct AdminState {
     draining: Arc<AtomicBool>,
     clock: Clock,
     retention: Duration,
+    /// When this process began to look.
+    begun: Timestamp,
     /// What was committed through when the warehouse could be read last.
     through: Arc<Mutex<Option<Timestamp>>>,
 }
@@ -53,6 +55,7 @@ struct LogMetrics {
     flush_us: IntCounter,
     queued_bytes: IntGauge,
     read_only: IntGauge,
+    retention: Gauge,
     retention_headroom: Gauge,
     lag: IntGaugeVec,
     /// Has values only where there are brokers.
@@ -71,6 +74,10 @@ impl LogMetrics {
             flush_us: IntCounter::new("streamgauge_log_flush_microseconds_total", "Time spent in these groups.")?,
             queued_bytes: IntGauge::new("streamgauge_log_queued_bytes", "Bytes waiting for the disk.")?,
             read_only: IntGauge::new("streamgauge_log_read_only", "1 if the log takes no more records.")?,
+            retention: Gauge::new(
+                "streamgauge_log_retention_seconds",
+                "How long the log keeps records (log.retention).",
+            )?,
             retention_headroom: Gauge::new(
                 "streamgauge_log_retention_headroom_seconds",
                 "How long the log still keeps the oldest record that is not committed, by its retention.",
@@ -90,6 +97,7 @@ impl LogMetrics {
         registry.register(Box::new(metrics.flush_us.clone()))?;
         registry.register(Box::new(metrics.queued_bytes.clone()))?;
         registry.register(Box::new(metrics.read_only.clone()))?;
+        registry.register(Box::new(metrics.retention.clone()))?;
         registry.register(Box::new(metrics.retention_headroom.clone()))?;
         registry.register(Box::new(metrics.lag.clone()))?;
         registry.register(Box::new(metrics.brokers.clone()))?;
@@ -120,6 +128,7 @@ impl AdminState {
         let retention = config.log.retention.0;
         let disk = DiskMetrics::register(&parts.registry, config.disk_places()).expect("the names are ours alone");
         let log_metrics = LogMetrics::register(&parts.registry).expect("the names are ours alone");
+        log_metrics.retention.set(retention.as_secs_f64());
         log_metrics.retention_headroom.set(retention.as_secs_f64());
         let time = Gauge::new("streamgauge_time_seconds", "The clock of this process, seconds since 1970.");
         let time = time.expect("the name is one");
@@ -135,6 +144,7 @@ impl AdminState {
             disk: Arc::new(disk),
             draining,
             clock: parts.clock.clone(),
+            begun: parts.clock.now(),
             retention,
             through: Arc::default(),
         }
@@ -160,6 +170,10 @@ impl AdminState {
         };
         if let Some(age) = age {
             self.processor.observe_commit_age(age);
+        }
+        // Where nothing was committed yet, what waits has waited since this process began, or longer.
+        let waits = || self.log.as_ref().is_some_and(|log| log.ranges().iter().any(|range| range.low < range.high));
+        if let Some(age) = age.or_else(|| waits().then(|| self.age_of(self.begun))) {
             self.log_metrics.retention_headroom.set(self.retention.as_secs_f64() - age);
         }
     }

@@ -46,6 +46,10 @@ pub(super) async fn ensure(
 pub(super) async fn preset(config: &Config, warehouse: &Warehouse, now: Timestamp) -> Result<()> {
     let access = warehouse.access().await?;
     create_default_project(config, warehouse, &access, now).await?;
+    if !warehouse.may_write().await? {
+        // Whoever owns the tables adds them.
+        return Ok(());
+    }
     Adding { warehouse, access, now }.preset(config, |_| false).await
 }
 

@@ -134,14 +134,21 @@ fn maintenance(config: &Config, parts: &Parts, log: &Arc<dyn EventLog>) -> Maint
 /// Steps until told to stop, then commits what the log still holds. A step is never cut off: it may be a commit.
 async fn run_processor(mut processor: Processor, clock: Clock, stop: CancellationToken) {
     let mut retry = RETRY_FIRST;
+    let mut said = String::new();
     while !stop.is_cancelled() {
         match step(&mut processor, &clock).await {
             // Only a commit shows that what failed works again.
-            Ok(Step::Committed(_) | Step::Advanced) => retry = RETRY_FIRST,
+            Ok(Step::Committed(_) | Step::Advanced) => {
+                retry = RETRY_FIRST;
+                said.clear();
+            }
             Ok(Step::Idle | Step::Folded) => {}
             Err(error) => {
-                if retry == RETRY_FIRST {
-                    tracing::error!(error = %format_args!("{error:#}"), "the processor begins anew from the checkpoints");
+                // Each reason once, also one that comes of another.
+                let reason = format!("{error:#}");
+                if said != reason {
+                    tracing::error!(error = reason, "the processor begins anew from the checkpoints");
+                    said = reason;
                 }
                 stop.run_until_cancelled(tokio::time::sleep(retry)).await;
                 retry = (retry * 2).min(RETRY_LAST);

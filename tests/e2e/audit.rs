@@ -18,7 +18,7 @@ pub(crate) async fn run(start: &Start, verb: &str) -> (i32, Value) {
 }
 
 /// Changes the stopped server's database as no program of ours does.
-async fn tamper(start: &Start, sql: &str) {
+pub(crate) async fn tamper(start: &Start, sql: &str) {
     let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";
     let database = start.data_dir().join("warehouse.db");
     let mut command = tokio::process::Command::new("python3");
@@ -133,6 +133,50 @@ async fn what_is_removed_behind_its_back_is_named_with_its_place() {
         found.iter().any(|(_, place)| place.starts_with("file main/events/") && place.ends_with(name)),
         "{found:?}"
     );
+}
+
+#[tokio::test]
+async fn rows_of_every_table_and_deltas_of_every_rollup_are_missed_where_they_were() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        return println!("skipped: there is no python3");
+    }
+    let start = stopped().await;
+    let database = start.data_dir().join("warehouse.db");
+    let file_of = |table: &str| {
+        let first = "SELECT min(data_file_id) FROM ducklake_data_file JOIN ducklake_table USING (table_id)";
+        format!("DELETE FROM ducklake_data_file WHERE data_file_id = ({first} WHERE table_name = '{table}')")
+    };
+    let delta_of = |rollup: &str, measure: &str| {
+        let first = format!("SELECT min(rowid) FROM {rollup}_delta WHERE {measure} > 0");
+        format!("DELETE FROM {rollup}_delta WHERE rowid = ({first})")
+    };
+    for (sql, compared) in [
+        (file_of("views"), "views and slices, views_ended"),
+        (file_of("slices"), "slices and rollup stream by hour, attempts"),
+        (file_of("quarantine"), "ledger and rows"),
+        (delta_of("ledger", "events"), "ledger and records"),
+        (delta_of("quality", "events"), "ledger and rollup quality by minute, events"),
+        (delta_of("stream", "attempts"), "slices and rollup stream by minute, attempts"),
+        (delta_of("release", "playing_ms"), "slices and rollup release by minute, playing_ms"),
+        (delta_of("layout", "views_ended"), "slices and rollup layout by minute, views_ended"),
+    ] {
+        let untouched = std::fs::read(&database).unwrap();
+        tamper(&start, &sql).await;
+        let (code, said) = run(&start, "audit").await;
+        let found = findings(&said);
+        let is_named =
+            |(of, place): &(String, String)| of == compared && place.starts_with("project default, hour 2026-");
+        assert!(code == 1 && found.iter().any(is_named), "{sql}: {found:?}");
+        std::fs::write(&database, untouched).unwrap();
+    }
+    // A file that tells which events are copies.
+    let runs = files_below(&start.data_dir().join("lake/ids"));
+    std::fs::remove_file(&runs[0]).unwrap();
+    let (code, said) = run(&start, "audit").await;
+    let found = findings(&said);
+    let name = runs[0].file_name().unwrap().to_str().unwrap();
+    assert_eq!((code, found.len(), found[0].0.as_str()), (1, 1, "listed runs of keys and files"), "{found:?}");
+    assert!(found[0].1.ends_with(name), "{found:?}");
 }
 
 fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

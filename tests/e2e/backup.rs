@@ -13,7 +13,7 @@ use rig::{Device, Server};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::clients::{duckdb_of_postgres, through_duckdb};
+use crate::clients::{through_duckdb, through_duckdb_on_cluster};
 use crate::maintenance::run;
 use crate::{ALONE, assert_books_balance, numbers, start};
 
@@ -339,10 +339,7 @@ async fn lose_and_restore(mut cluster: Cluster) {
     let trouble = || format!("not all is there: {}", processor.log());
     wait_until(Duration::from_secs(20), trouble, async || stored(&query).await.is_superset(&ids(&all))).await;
     assert_books_balance(&query).await;
-    // DuckDB reads buckets with an extension that is not among the clients.
-    if !cluster.is_in_bucket()
-        && let Some(seen) = duckdb_of_postgres(&cluster.database()).await
-    {
+    if let Some(seen) = through_duckdb_on_cluster(&cluster, None).await {
         assert_eq!(seen["tables"]["events"], json!(stored(&query).await.len()));
     }
     assert_eq!(processor.metric("streamgauge_missing_files").await, Some(0.0));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rig::cluster::Cluster;
 use rig::{Device, Server};
 use schemas::record::Item;
 use schemas::{Received, Timestamp, Verdict, Wire, validate};
@@ -33,12 +34,17 @@ pub(crate) fn duckdb() -> Option<PathBuf> {
 
 /// Runs a script of the folder with Node or Python; returns what it printed.
 pub(crate) async fn run(script: &str, arguments: &[&str]) -> Option<String> {
+    run_with(script, arguments, Vec::new()).await
+}
+
+async fn run_with(script: &str, arguments: &[&str], variables: Vec<(&str, String)>) -> Option<String> {
     let folder = clients()?;
     let is_python = Path::new(script).extension().is_some_and(|ending| ending == "py");
     let interpreter = if is_python { folder.join("venv/bin/python") } else { "node".into() };
     let output = Command::new(interpreter)
         .arg(folder.join(script))
         .args(arguments)
+        .envs(variables)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -58,9 +64,12 @@ pub(crate) async fn through_duckdb(server: &Server, at: Option<i64>) -> Option<V
     Some(serde_json::from_str(&run("ducklake.py", &arguments).await?).unwrap())
 }
 
-/// What DuckDB finds in a lake whose catalogue is in this Postgres database.
-pub(crate) async fn duckdb_of_postgres(url: &str) -> Option<Value> {
-    Some(serde_json::from_str(&run("ducklake.py", &[url]).await?).unwrap())
+/// What DuckDB finds in the lake of a cluster; `at` = as of that commit.
+pub(crate) async fn through_duckdb_on_cluster(cluster: &Cluster, at: Option<i64>) -> Option<Value> {
+    let mut arguments = vec![cluster.database()];
+    arguments.extend(at.map(|commit| format!("--at={commit}")));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Some(serde_json::from_str(&run_with("ducklake.py", &arguments, cluster.store_variables()).await?).unwrap())
 }
 
 #[tokio::test]

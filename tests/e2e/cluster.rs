@@ -12,7 +12,8 @@ use rig::{Device, Server};
 use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 
-use crate::clients::duckdb_of_postgres;
+use crate::clients::through_duckdb_on_cluster;
+use crate::maintenance::run;
 use crate::views::{base, session, upload_at};
 use crate::{ALONE, assert_books_balance, clients, numbers, start};
 
@@ -82,11 +83,46 @@ async fn roles_apart_are_one_product_in_whatever_order_they_start() {
     // Each role has its own doors only.
     assert_eq!(ingests[0].get("/v1/stats/usage").await.status, 404);
     assert_eq!(queries[0].upload(&[event]).await.status, 405);
-    if let Some(seen) = duckdb_of_postgres(&cluster.database()).await {
+    if let Some(seen) = through_duckdb_on_cluster(&cluster, None).await {
         assert_eq!(seen["tables"]["events"], json!(sent.len()));
         assert_eq!(seen["records"]["duplicate"], json!(1));
     }
     stop(ingests.into_iter().chain(processors).chain(queries)).await;
+    cluster.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn query_services_and_ingests_that_may_only_read_do_all_of_their_work() {
+    let Some((cluster, _alone)) = cluster().await else { return };
+    let reader = format!("reader_{}", std::process::id());
+    let database = cluster.database();
+    let (_, server) = database.split_once('@').expect("the URL names a user");
+    let as_reader = |role: &str| {
+        let start = cluster.role(role);
+        start.variable("STREAMGAUGE_WAREHOUSE_URL", format!("postgres://{reader}@{server}"))
+    };
+    cluster.execute(&format!("CREATE ROLE {reader} LOGIN")).await.unwrap();
+    // Before there is anything to read: it waits for the tables, and for the right to read them.
+    let early = as_reader("query");
+    let early = tokio::spawn(async move { early.start().await });
+    let processor = cluster.role("processor").start().await.unwrap();
+    let roles = std::fs::read_to_string(rig::server::repository().join("deploy/postgres/roles.sql")).unwrap();
+    cluster.execute(&roles).await.unwrap();
+    cluster.execute(&format!("GRANT streamgauge_reader TO {reader}")).await.unwrap();
+    let query = early.await.unwrap().unwrap();
+    let ingest = as_reader("ingest").start().await.unwrap();
+
+    let mut device = Device::new();
+    assert_eq!(ingest.upload(&[feature(&mut device, "share")]).await.status, 202);
+    settle(std::slice::from_ref(&processor)).await;
+    let trouble = || query.log();
+    wait_until(Duration::from_secs(20), trouble, async || query.number("SELECT count(*) FROM events").await == 1).await;
+    assert_books_balance(&query).await;
+    assert_eq!(query.get("/v1/stats/usage?days=1").await.status, 200);
+    let refused = run(&as_reader("query"), &["keys", "create", "--project", "default"]).await;
+    assert!(refused.0 == 1 && refused.1.to_string().contains("permission denied"), "{refused:?}");
+    stop([ingest, query, processor]).await;
+    cluster.execute(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}")).await.unwrap();
     cluster.end().await.unwrap();
 }
 
@@ -147,7 +183,7 @@ pub(crate) async fn assert_all_once(cluster: &Cluster, query: &Server, processor
     assert_eq!(query.number("SELECT count(*) FROM events").await, all);
     assert_eq!(query.number("SELECT count(DISTINCT event_id) FROM events").await, all);
     assert_books_balance(query).await;
-    if let Some(seen) = duckdb_of_postgres(&cluster.database()).await {
+    if let Some(seen) = through_duckdb_on_cluster(cluster, None).await {
         assert_eq!(seen["tables"]["events"], json!(all));
     }
 }
@@ -297,10 +333,42 @@ async fn check_while_processors_are_killed(cluster: Cluster, seed: &str) {
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success(), "{said}{:?}", queries[1].log_lines("ERROR"));
     assert!(kills > 0, "the simulation was over before a processor was killed");
-    assert_books_balance(&queries[0]).await;
+    for query in &queries {
+        assert_books_balance(query).await;
+    }
+    let (one, other) = (numbers(&queries[0]).await, numbers(&queries[1]).await);
+    assert!(one == other, "two query services do not answer the same");
+    travel_in_time(&cluster, &queries[0]).await;
     stop(ingests.into_iter().chain(queries)).await;
     for processor in processors {
         assert!(processor.stop().await.0.success());
     }
     cluster.end().await.unwrap();
+}
+
+/// As of commits at the beginning, in the middle and at the end DuckDB counts and adds up what we do.
+async fn travel_in_time(cluster: &Cluster, query: &Server) {
+    let commits = query.sql("SELECT DISTINCT commit_id FROM commits ORDER BY commit_id").await;
+    let commits: Vec<i64> = commits.iter().map(|row| row["commit_id"].as_i64().unwrap()).collect();
+    let last = commits.len() - 1;
+    let mut seen_events = BTreeSet::new();
+    for commit in [last / 4, last / 2, last].map(|place| commits[place]) {
+        let Some(seen) = through_duckdb_on_cluster(cluster, Some(commit)).await else { return };
+        for (pointer, sql) in [
+            ("/tables/events", "SELECT count(*) AS n FROM events"),
+            ("/tables/slices", "SELECT count(*) AS n FROM slices"),
+            ("/tables/views", "SELECT count(*) AS n FROM views"),
+            ("/records/stored", "SELECT coalesce(sum(stored), 0) AS n FROM records"),
+            ("/slices/attempts", "SELECT coalesce(sum(attempts), 0) AS n FROM slices"),
+            ("/slices/playing_ms", "SELECT coalesce(sum(playing_ms), 0) AS n FROM slices"),
+            ("/views/rebuffer_ms", "SELECT coalesce(sum(rebuffer_ms), 0) AS n FROM views"),
+            ("/app_sessions/duration_ms", "SELECT coalesce(sum(duration_ms), 0) AS n FROM app_sessions"),
+        ] {
+            let ours = query.try_sql(&json!({ "sql": sql, "as_of": commit })).await;
+            assert_eq!(ours.status, 200, "{commit}: {}", ours.text());
+            assert_eq!(seen.pointer(pointer).unwrap(), &ours.json()["data"][0]["n"], "{commit}: {sql}");
+        }
+        seen_events.insert(seen["tables"]["events"].as_i64().unwrap());
+    }
+    assert_eq!(seen_events.len(), 3, "the lake grew between the commits: {seen_events:?}");
 }

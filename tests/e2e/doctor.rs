@@ -37,7 +37,15 @@ async fn the_doctor_looks_at_all_parts_and_says_what_to_do() {
     let (code, said) = run(&start, "doctor").await;
     assert_eq!((code, found(&said, "log").0.as_str()), (0, "ok"), "{said}");
 
-    let broken = start.variable("STREAMGAUGE_WAREHOUSE_URL", "sqlite:/nowhere/warehouse.db");
+    // What a killed one said of itself is believed by nobody.
+    let killed = start.start().await.unwrap().kill().await;
+    assert!(killed.data_dir().join("run.json").is_file());
+    let (code, said) = run(&killed, "doctor").await;
+    let (outcome, words) = found(&said, "server");
+    assert!(code == 0 && outcome == "skipped" && words.ends_with("ended without a word"), "{said}");
+    assert_eq!(found(&said, "log").0, "ok", "{said}");
+
+    let broken = killed.variable("STREAMGAUGE_WAREHOUSE_URL", "sqlite:/nowhere/warehouse.db");
     let (code, said) = run(&broken, "doctor").await;
     let warehouse = check(&said, "warehouse");
     assert_eq!((code, &warehouse["outcome"]), (1, &json!("failed")));

@@ -6,10 +6,11 @@ use std::process::Output;
 use std::time::{Duration, SystemTime};
 
 use chrono::TimeDelta;
-use rig::server::Start;
+use rig::server::{Start, wait_until};
 use rig::{Device, Server};
 use serde_json::{Value, json};
 
+use crate::audit::tamper;
 use crate::views::{base, session, upload_at};
 use crate::{assert_books_balance, numbers, start};
 
@@ -133,4 +134,32 @@ async fn a_command_says_that_another_process_is_at_it() {
     drop(lock);
     assert_eq!(run(server.start(), &["collect"]).await.0, 0);
     assert_eq!(server.log_lines("ERROR"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_a_later_version_has_migrated_is_not_written_anew() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        return println!("skipped: there is no python3");
+    }
+    let server = start()
+        .test_clock()
+        .variable("STREAMGAUGE_MAINTENANCE__INTERVAL", "500ms")
+        .variable("STREAMGAUGE_MAINTENANCE__ROLLUP_DELTA_AGE", "1h")
+        .start()
+        .await
+        .unwrap();
+    upload_at(&server, &session(&mut Device::new(), base()), base() + TimeDelta::minutes(5)).await;
+    server.settle().await;
+    tamper(server.start(), "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2026-11-29', true, x'00', 0)").await;
+    let knows = async || server.log().contains("a later version has migrated the database");
+    wait_until(Duration::from_secs(20), || server.log(), knows).await;
+    let (code, said) = run(server.start(), &["compact"]).await;
+    assert!(code == 1 && said.to_string().contains("migration 9999"), "{said}");
+    // Uploads are taken and counted all the same.
+    upload_at(&server, &session(&mut Device::new(), base()), base() + TimeDelta::minutes(9)).await;
+    server.settle().await;
+    assert_eq!(server.number("SELECT count(DISTINCT session_id) FROM events").await, 2);
+    let (_, stopped) = server.stop().await;
+    let refused = format!("{:#}", stopped.start().await.unwrap_err());
+    assert!(refused.contains("migration 9999 was previously applied but is missing"), "{refused}");
 }

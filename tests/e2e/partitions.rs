@@ -9,7 +9,7 @@ use rig::{Device, Server};
 use schemas::record::{self, Record};
 use serde_json::{Value, json};
 
-use crate::backup::{fail, succeed};
+use crate::backup::{fail, path, succeed};
 use crate::views::{base, session, upload_at};
 use crate::{assert_books_balance, numbers, start};
 
@@ -79,6 +79,12 @@ async fn a_partition_waits_while_others_go_on_and_a_record_is_left_out_in_the_bo
     assert!(server.metric(&lag).await.is_some_and(|records| records > 0.0));
 
     let (_, stopped) = server.stop().await;
+    // What was acknowledged and is not taken in would be missing.
+    let set = tempfile::tempdir().unwrap();
+    let complaint = fail(&stopped, &["backup", path(set.path())], 1).await;
+    assert!(complaint.contains("and no further: is a partition paused?"), "{complaint}");
+    let complaint = fail(&stopped, &["partitions", "give-up-lost", &named, "--because", "x"], 1).await;
+    assert!(complaint.contains("lacks nothing"), "{complaint}");
     let bad = first_upload(&stopped, u16::try_from(partition).unwrap(), next).await;
     let complaint = fail(&stopped, &["partitions", "skip", &named, "0", "--because", "x"], 1).await;
     assert!(complaint.contains("record 0 of partition") && complaint.contains("was taken in"), "{complaint}");

@@ -226,6 +226,16 @@ pub trait LogConsumer: fmt::Debug + Send {
     /// [`PollError::Group`].
     fn stop(&mut self, partition: Partition) -> Result<(), PollError>;
 
+    /// Stays in the group of consumers while its owner is busy with something else for long. Nothing is delivered and nothing
+    /// is decided meanwhile; the next poll goes on. To be called every few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::Group`].
+    fn stay(&mut self) -> Result<(), PollError> {
+        Ok(())
+    }
+
     /// Tells that everything below `position` is committed. A hint for tools that look at the backend: nothing is ever read
     /// from it, and it may get lost.
     fn note_committed(&mut self, _partition: Partition, _position: Position) {}

@@ -128,6 +128,10 @@ impl LogConsumer for RebasedConsumer {
         self.consumer.stop(partition)
     }
 
+    fn stay(&mut self) -> Result<(), PollError> {
+        self.consumer.stay().map_err(|error| self.bases.error(error))
+    }
+
     fn note_committed(&mut self, partition: Partition, position: Position) {
         self.consumer.note_committed(partition, position.saturating_sub(self.bases.of(partition)));
     }

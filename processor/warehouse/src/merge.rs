@@ -137,12 +137,16 @@ impl Warehouse {
         }
         // What makes the list shorter comes first: small tables never wait for long ones.
         waiting.sort_by_key(|(_, group)| Reverse(group.len()));
+        // A file that cannot be read keeps its own group from being merged, and no other.
+        let mut failed = None;
         for (table, group) in waiting {
-            if let Some(written) = self.merge_group(table, group, policy, now).await? {
-                return Ok(Some(written));
+            match self.merge_group(table, group, policy, now).await {
+                Ok(Some(written)) => return Ok(Some(written)),
+                Ok(None) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     /// Reads the files of a group and writes theirs, if there is something to merge.

@@ -6,6 +6,7 @@
 //! nothing of the order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use schemas::Timestamp;
 use thiserror::Error;
@@ -66,6 +67,16 @@ pub enum OrderError {
         /// The first that can be left out.
         next: u64,
     },
+    /// The log has all that comes next.
+    #[error("partition {log_partition} lacks nothing: the next record is {next}, and the log has them from {low} on")]
+    NothingLost {
+        /// The partition.
+        log_partition: u16,
+        /// The next record to be taken in.
+        next: u64,
+        /// The first that the log has.
+        low: u64,
+    },
     /// The database.
     #[error("write the warehouse database")]
     Database(#[from] sqlx::Error),
@@ -117,8 +128,7 @@ impl Warehouse {
     ///
     /// [`OrderError`].
     pub async fn skip(&self, topic: &str, record: &SkippedRecord) -> Result<(), OrderError> {
-        let SkippedRecord { log_partition, position, ordered_at, because } = record;
-        let (log_partition, position) = (*log_partition, *position);
+        let (log_partition, position) = (record.log_partition, record.position);
         let mut transaction = self.shared.database.write().await?;
         let (next, is_paused) = locked(&mut transaction, topic, log_partition).await?;
         if !is_paused {
@@ -127,15 +137,44 @@ impl Warehouse {
         if position < next {
             return Err(OrderError::TakenIn { log_partition, position, next });
         }
-        sql("INSERT INTO skipped_record VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+        note_skipped(&mut transaction, topic, record).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Gives up the records of a partition that the log has not any more: it is taken in from `low` on, the first that is
+    /// there. They were never counted; what is left of them is the order, kept like one that leaves out the first of them.
+    /// Returns their positions. The partition must be paused.
+    ///
+    /// # Errors
+    ///
+    /// [`OrderError`].
+    pub async fn give_up_lost(
+        &self,
+        topic: &str,
+        log_partition: u16,
+        low: u64,
+        because: &str,
+        now: Timestamp,
+    ) -> Result<Range<u64>, OrderError> {
+        let mut transaction = self.shared.database.write().await?;
+        let (next, is_paused) = locked(&mut transaction, topic, log_partition).await?;
+        if !is_paused {
+            return Err(OrderError::NotPaused { log_partition });
+        }
+        if next >= low {
+            return Err(OrderError::NothingLost { log_partition, next, low });
+        }
+        sql("UPDATE checkpoint SET position = $1 WHERE topic = $2 AND log_partition = $3")
+            .bind(signed(low))
             .bind(topic)
             .bind(log_partition)
-            .bind(signed(position))
-            .bind(because)
-            .bind(ordered_at.micros())
             .run(&mut transaction)
             .await?;
-        Ok(transaction.commit().await?)
+        let because = format!("{next} to {} were gone from the log and were given up: {because}", low - 1);
+        let first = SkippedRecord { log_partition, position: next, ordered_at: now, because };
+        note_skipped(&mut transaction, topic, &first).await?;
+        transaction.commit().await?;
+        Ok(next..low)
     }
 
     /// The partitions that are paused.
@@ -193,6 +232,20 @@ impl Warehouse {
 
 fn partition(number: i64) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+async fn note_skipped(transaction: &mut Transaction, topic: &str, record: &SkippedRecord) -> Result<(), sqlx::Error> {
+    let SkippedRecord { log_partition, position, ordered_at, because } = record;
+    sql("INSERT INTO skipped_record (topic, log_partition, log_position, because, ordered_us) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+    .bind(topic)
+    .bind(*log_partition)
+    .bind(signed(*position))
+    .bind(because)
+    .bind(ordered_at.micros())
+    .run(transaction)
+    .await?;
+    Ok(())
 }
 
 /// The next record of a partition, which nobody moves before the transaction ends, and whether it is paused.

@@ -132,6 +132,27 @@ impl Warehouse {
         })
     }
 
+    /// Whether this process's role may change anything, or only reads (`deploy/postgres/roles.sql`).
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn may_write(&self) -> Result<bool, ReadError> {
+        Ok(self.shared.database.read().await?.may_change("projects").await?)
+    }
+
+    /// Whether a later program has migrated the database meanwhile. Then this one knows only a part of what is in it, and
+    /// whatever it would write anew from that would lose the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Database`].
+    pub async fn is_outdated(&self) -> Result<bool, ReadError> {
+        let mut read = self.shared.database.read().await?;
+        let newest: i64 = sql("SELECT max(version) FROM _sqlx_migrations").value(&mut read).await?;
+        Ok(newest > self.shared.database.last_version())
+    }
+
     /// Reads files of the lake at the newest commit, beside the runtime's threads.
     ///
     /// # Errors

@@ -122,28 +122,17 @@ impl Warehouse {
     async fn sweep(&self, cuts: &[Cut], now: Timestamp) -> Result<Retained, MergeError> {
         let mut retained = Retained::default();
         let mut removed: HashMap<i64, (u64, u64)> = HashMap::new();
+        // A file that cannot be read keeps rows of its own kind, and no others.
+        let mut failed = None;
         for kept in Kept::ALL {
             let cuts: Vec<Cut> = cuts.iter().filter(|cut| cut.kept == kept).cloned().collect();
-            if cuts.is_empty() {
-                continue;
+            if !cuts.is_empty() {
+                let swept = self.sweep_kept(kept, &cuts, &mut retained, &mut removed, now).await;
+                failed = failed.or(swept.err());
             }
-            let mut is_done = true;
-            for table in kept.tables() {
-                let swept = self.sweep_table(table, &cuts, now).await?;
-                removed.insert(table.id, (swept.rows, swept.files));
-                is_done &= swept.is_done;
-            }
-            if let Some(grain) = Grain::ALL.into_iter().find(|grain| Kept::of_grain(*grain) == kept) {
-                let (rows, is_all) = self.sweep_rollups(grain, &cuts).await?;
-                retained.rollup_rows += rows;
-                is_done &= is_all;
-            }
-            if is_done {
-                let mut transaction = self.shared.database.write().await.map_err(ReadError::from)?;
-                record(&mut transaction, &cuts).await.map_err(ReadError::from)?;
-                note_swept(&mut transaction, &cuts).await.map_err(ReadError::from)?;
-                transaction.commit().await.map_err(ReadError::from)?;
-            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let snapshot = self.read().await?.snapshot().await?;
         for table in LAKE_TABLES {
@@ -153,6 +142,35 @@ impl Warehouse {
             retained.tables.push(RetainedTable { table: table.name, rows, files, oldest });
         }
         Ok(retained)
+    }
+
+    /// Takes away what is of one kind, and says so once all of it is gone.
+    async fn sweep_kept(
+        &self,
+        kept: Kept,
+        cuts: &[Cut],
+        retained: &mut Retained,
+        removed: &mut HashMap<i64, (u64, u64)>,
+        now: Timestamp,
+    ) -> Result<(), MergeError> {
+        let mut is_done = true;
+        for table in kept.tables() {
+            let swept = self.sweep_table(table, cuts, now).await?;
+            removed.insert(table.id, (swept.rows, swept.files));
+            is_done &= swept.is_done;
+        }
+        if let Some(grain) = Grain::ALL.into_iter().find(|grain| Kept::of_grain(*grain) == kept) {
+            let (rows, is_all) = self.sweep_rollups(grain, cuts).await?;
+            retained.rollup_rows += rows;
+            is_done &= is_all;
+        }
+        if is_done {
+            let mut transaction = self.shared.database.write().await.map_err(ReadError::from)?;
+            record(&mut transaction, cuts).await.map_err(ReadError::from)?;
+            note_swept(&mut transaction, cuts).await.map_err(ReadError::from)?;
+            transaction.commit().await.map_err(ReadError::from)?;
+        }
+        Ok(())
     }
 
     /// Takes rows away from all files of a table.

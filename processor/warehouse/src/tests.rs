@@ -2,6 +2,7 @@
 
 mod backups;
 mod conformance;
+mod damage;
 mod migrations;
 mod place;
 mod postgres;
@@ -22,6 +23,7 @@ macro_rules! warehouse_conformance_suite {
         warehouse_conformance_suite!(@tests $kind, migrations,
             a_database_of_any_earlier_commit_gets_the_tables_of_today_and_works,
             processes_of_today_may_open_a_database_of_an_earlier_commit_at_once,
+            a_migration_of_another_text_stops_the_start_by_name,
         );
         warehouse_conformance_suite!(@tests $kind, backups,
             at_the_files_is_one_process_at_a_time,
@@ -47,6 +49,7 @@ macro_rules! warehouse_conformance_suite {
             a_catalogue_from_before_a_column_gets_it_and_its_files_are_read_and_merged_with_nulls,
             rows_are_replaced_in_one_commit_with_what_takes_their_place,
         );
+        warehouse_conformance_suite!(@tests $kind, damage, other_files_are_merged, other_rows_are_taken_away,);
         warehouse_conformance_suite!(@tests $kind, writers,
             of_two_writers_of_one_partition_one_is_fenced,
             writers_of_different_partitions_all_land_one_after_the_other,
@@ -55,6 +58,7 @@ macro_rules! warehouse_conformance_suite {
             id_runs_and_state_files_are_listed_with_their_commit_and_fenced_by_the_checkpoint,
             a_log_is_bound_once_records_were_taken_in,
             a_paused_partition_is_moved_by_nobody_and_only_then_a_record_is_left_out,
+            records_that_the_log_has_not_any_more_are_given_up_by_order_only,
             projects_keys_and_tokens_are_kept_and_revoked,
             keys_of_any_text_are_added_up_and_read_back_in_the_order_of_their_bytes,
             distributions_add_up_merged_or_not,

@@ -95,20 +95,25 @@ impl Cluster {
         format!("{server}/{}", self.name)
     }
 
+    /// What names the store and its keys, if the lake is in a bucket. The store of tests asks for any keys.
+    #[must_use]
+    pub fn store_variables(&self) -> Vec<(&'static str, String)> {
+        let Some(store) = self.store.clone() else { return Vec::new() };
+        let of = |name, value: &str| (name, value.to_owned());
+        vec![
+            ("AWS_ENDPOINT_URL", store),
+            of("AWS_REGION", "us-east-1"),
+            of("AWS_ACCESS_KEY_ID", "test"),
+            of("AWS_SECRET_ACCESS_KEY", "test"),
+        ]
+    }
+
     /// A process of this role, or of all roles (`serve`), on a data directory of its own.
     #[must_use]
     pub fn role(&self, role: &str) -> Start {
         let replication = self.kafka.split(',').count().min(3);
         let start = Start::new(&self.binary);
-        let start = match &self.store {
-            // The store of tests asks for any keys.
-            Some(store) => start
-                .variable("AWS_ENDPOINT_URL", store)
-                .variable("AWS_REGION", "us-east-1")
-                .variable("AWS_ACCESS_KEY_ID", "test")
-                .variable("AWS_SECRET_ACCESS_KEY", "test"),
-            None => start,
-        };
+        let start = self.store_variables().into_iter().fold(start, |start, (name, value)| start.variable(name, value));
         start
             .arguments(&[role])
             .variable("STREAMGAUGE_LOG_URL", format!("kafka://{}", self.kafka))
@@ -153,6 +158,15 @@ impl Cluster {
     pub async fn second_place(&self) -> Result<(String, String)> {
         self.psql(&self.postgres, &format!("CREATE DATABASE {}_second", self.name)).await?;
         Ok((format!("{}_second", self.database()), format!("{}_second", self.lake)))
+    }
+
+    /// Runs statements in its database, as its owner.
+    ///
+    /// # Errors
+    ///
+    /// If one fails.
+    pub async fn execute(&self, sql: &str) -> Result<String> {
+        self.psql(&self.database(), sql).await
     }
 
     async fn psql(&self, url: &str, sql: &str) -> Result<String> {

@@ -44,6 +44,8 @@ pub(super) struct KafkaConsumer {
     assigned: BTreeMap<Partition, Option<Reading>>,
     /// Whether an assignment was told.
     was_told: bool,
+    /// Whether the library was told to fetch nothing for now.
+    is_held: bool,
     /// To be given up at the next poll.
     revoking: Option<Vec<Partition>>,
     /// What Kafka was told last.
@@ -73,7 +75,17 @@ impl fmt::Debug for KafkaConsumer {
 impl KafkaConsumer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (assigned, noted) = (BTreeMap::new(), BTreeMap::new());
-        Self { shared, client: None, assigned, was_told: false, revoking: None, noted, waiting_bytes: 0, turn: 0 }
+        Self {
+            shared,
+            client: None,
+            assigned,
+            was_told: false,
+            is_held: false,
+            revoking: None,
+            noted,
+            waiting_bytes: 0,
+            turn: 0,
+        }
     }
 
     /// The client, which joins the group when it is made.
@@ -93,6 +105,9 @@ impl KafkaConsumer {
     async fn poll_once(&mut self, max_bytes: usize, wait: Duration) -> Result<Polled, PollError> {
         let client = self.client()?;
         let until = Instant::now() + wait;
+        if std::mem::take(&mut self.is_held) {
+            client.resume(&self.read_partitions()).map_err(|error| group_error(&error))?;
+        }
         if let Some(partitions) = self.revoking.take() {
             self.give_up(&client, &partitions)?;
             return Ok(self.tell_assignment());
@@ -128,6 +143,15 @@ impl KafkaConsumer {
             }
         }
         Ok(())
+    }
+
+    /// The partitions that are read.
+    fn read_partitions(&self) -> TopicPartitionList {
+        let mut read = TopicPartitionList::new();
+        for (partition, _) in self.assigned.iter().filter(|(_, reading)| reading.is_some()) {
+            read.add_partition(&self.shared.config.topic, number(*partition));
+        }
+        read
     }
 
     fn take_in(&mut self, received: KafkaResult<BorrowedMessage<'_>>) -> Result<(), PollError> {
@@ -325,6 +349,19 @@ impl LogConsumer for KafkaConsumer {
     fn stop(&mut self, partition: Partition) -> Result<(), PollError> {
         let client = self.client()?;
         self.stop_one(&client, partition)
+    }
+
+    /// Polls with everything paused: that is what tells the group that this member is at work.
+    fn stay(&mut self) -> Result<(), PollError> {
+        let client = self.client()?;
+        if !std::mem::replace(&mut self.is_held, true) {
+            client.pause(&self.read_partitions()).map_err(|error| group_error(&error))?;
+        }
+        // One that was under way.
+        match client.recv().now_or_never() {
+            Some(received) => self.take_in(received),
+            None => Ok(()),
+        }
     }
 
     fn note_committed(&mut self, partition: Partition, position: Position) {

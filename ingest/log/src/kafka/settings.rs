@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use schemas::record::FRAME_MAX_BYTES;
+use serde::{Deserialize, Serialize};
 
 use super::KafkaOpenError;
 use crate::Partition;
@@ -15,7 +16,8 @@ use crate::Partition;
 pub(super) const MESSAGE_MAX_BYTES: usize = FRAME_MAX_BYTES + (64 << 10);
 
 /// How batches of records are compressed on their way to the brokers and on their disks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum Compression {
     /// Not at all. The default: a record's content is compressed already where that saves space, so a second pass costs
     /// ingest time and saves little.
@@ -36,6 +38,16 @@ impl Compression {
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
         }
+    }
+}
+
+impl TryFrom<String> for Compression {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let all = [Self::None, Self::Lz4, Self::Zstd];
+        let named = all.into_iter().find(|compression| compression.as_str() == word);
+        named.ok_or_else(|| format!("`{word}` is no compression: none, lz4 or zstd"))
     }
 }
 

@@ -161,14 +161,23 @@ async fn a_topic_that_is_not_as_configured_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_of_others_that_is_compacted_is_refused() {
-    let Some(config) = config(1) else { return };
-    let _gone = Gone(config.clone());
-    let topic = NewTopic::new(&config.topic, 1, TopicReplication::Fixed(config.replication.into()));
-    let created = admin(&config).create_topics([&topic.set("cleanup.policy", "compact")], &AdminOptions::new()).await;
-    assert!(created.unwrap()[0].is_ok());
-    let refused = KafkaLog::open(config).await.unwrap_err();
-    assert!(matches!(&refused, KafkaOpenError::Mismatch { setting: "cleanup.policy", .. }), "{refused}");
+async fn a_topic_of_others_that_breaks_a_promise_is_refused() {
+    for (made_with, value) in [
+        ("cleanup.policy", "compact"),
+        ("unclean.leader.election.enable", "true"),
+        ("message.timestamp.type", "LogAppendTime"),
+        ("max.message.bytes", "1000000"),
+    ] {
+        let Some(config) = config(1) else { return };
+        let _gone = Gone(config.clone());
+        let retention = config.retention.as_millis().to_string();
+        let topic = NewTopic::new(&config.topic, 1, TopicReplication::Fixed(config.replication.into()));
+        let topic = topic.set("retention.ms", &retention).set(made_with, value);
+        assert!(admin(&config).create_topics([&topic], &AdminOptions::new()).await.unwrap()[0].is_ok());
+        let refused = KafkaLog::open(config).await.unwrap_err();
+        let KafkaOpenError::Mismatch { setting, found, .. } = &refused else { panic!("{refused}") };
+        assert_eq!((*setting, found.as_str()), (made_with, value));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,6 +318,45 @@ async fn who_does_not_poll_loses_its_partitions_and_comes_back() {
         assert!(Instant::now() < until, "{of_one:?} {of_two:?}");
     }
     assert_ne!(of_one, of_two);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_busy_and_stays_keeps_its_partitions_and_misses_nothing() {
+    let Some(mut config) = config(1) else { return };
+    config.session_timeout = Duration::from_secs(6);
+    config.poll_timeout = config.session_timeout;
+    let kafka = InKafka::with(config).await;
+    let mut consumer = kafka.log.subscribe();
+    assert_eq!(next(consumer.as_mut()).await, Polled::Assigned(vec![0]));
+    consumer.start_at(0, 0).unwrap();
+    kafka.log.append(vec![record(0, "before")]).await.unwrap();
+    let mut next_of = BTreeMap::from([(0, 0)]);
+    read_to(consumer.as_mut(), &mut next_of, 1).await;
+    let busy_until = Instant::now() + Duration::from_secs(9);
+    let mut upto = 1;
+    while Instant::now() < busy_until {
+        kafka.log.append(vec![record(0, "meanwhile")]).await.unwrap();
+        upto += 1;
+        consumer.stay().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Fails if the partition is taken away, and given back.
+    read_to(consumer.as_mut(), &mut next_of, upto).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_compressed_on_its_way_is_read_as_it_was() {
+    for compression in [Compression::Lz4, Compression::Zstd] {
+        let Some(config) = config(1) else { return };
+        let kafka = InKafka::with(KafkaLogConfig { compression, ..config }).await;
+        let text = "the same again and ".repeat(10_000);
+        kafka.log.append(vec![record(0, &text), record(0, &text)]).await.unwrap();
+        let mut consumer = kafka.log.subscribe();
+        assert_eq!(next(consumer.as_mut()).await, Polled::Assigned(vec![0]));
+        consumer.start_at(0, 0).unwrap();
+        let Polled::Records(records) = next(consumer.as_mut()).await else { panic!("no records") };
+        assert_eq!(records[0].bytes, text.as_bytes(), "{}", compression.as_str());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

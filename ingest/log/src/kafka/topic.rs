@@ -155,6 +155,8 @@ impl<'a> Setup<'a> {
                 .set("retention.bytes", "-1")
                 .set("max.message.bytes", &max_bytes)
                 .set("min.insync.replicas", &min_in_sync)
+                // A replica that lacks confirmed records must not become the leader.
+                .set("unclean.leader.election.enable", "false")
                 .set("message.timestamp.type", "CreateTime")
                 // The time of a record is our server's: what a broker's clock thinks of it must not refuse uploads.
                 .set("message.timestamp.after.max.ms", "9223372036854775807");
@@ -245,6 +247,8 @@ fn difference(
         ("retention.ms", config.retention.as_millis().to_string()),
         // Records would go early when many come.
         ("retention.bytes", "-1".to_owned()),
+        // Confirmed records would be lost.
+        ("unclean.leader.election.enable", "false".to_owned()),
         // Retention would go by the brokers' clocks.
         ("message.timestamp.type", "CreateTime".to_owned()),
     ];
@@ -257,7 +261,7 @@ fn difference(
     let at_least = [("max.message.bytes", MESSAGE_MAX_BYTES), ("min.insync.replicas", config.min_in_sync.into())];
     for (setting, wanted) in at_least {
         let found = value(setting);
-        if found.parse::<usize>().is_ok_and(|found| found < wanted) {
+        if found.parse::<usize>().map_or(true, |found| found < wanted) {
             return differs(setting, &found, &format!("at least {wanted}"));
         }
     }

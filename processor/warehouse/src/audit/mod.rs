@@ -3,6 +3,7 @@
 //! | one side | other side | place |
 //! |---|---|---|
 //! | listed rows of a file | rows read from it | file |
+//! | listed runs of keys | files that are there | file |
 //! | `events` of a record | its outcomes added up | address (partition, position) |
 //! | `stored`, `quarantined` of a record | rows of `events`, `quarantine` with its address | address |
 //! | ledger, by outcome | records | project, hour of arrival, partition |
@@ -10,6 +11,7 @@
 //! | rollup `quality` | ledger | project, hour of arrival |
 //! | rollup `usage` | rows of `events` | project, hour of corrected time |
 //! | rollups `stream`, `release`, `layout`, each measure | `slices` | project, hour |
+//! | rows of `views` | `views_ended` of `slices` | project, hour of the end |
 //! | rollup `error` | rows of `events` that are errors | project, hour of corrected time |
 //! | bins of rollup `layout`, and of what views alone tell of `stream` | bins of rollup `release` | project, hour, bin |
 //! | bins of rollup `release` for startups, latencies and tiles, added up | `slices` | project, hour |
@@ -26,13 +28,16 @@ mod scanned;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use schemas::fold::measures::Measure;
 use schemas::rollups::{ERROR, Grain, LAYOUT, LEDGER, QUALITY, RELEASE, Rollup, STREAM, USAGE};
 use schemas::{Outcome, Timestamp};
 use serde::Serialize;
 
 use crate::commit::CommitId;
 use crate::cuts::Cuts;
+use crate::database::sql;
 use crate::open::Warehouse;
 use crate::read::{Read, ReadError};
 use crate::retention::Kept;
@@ -70,8 +75,7 @@ pub struct Audit {
 }
 
 impl Warehouse {
-    /// Compares all of it. Reads every live file of `records` (without bodies), `events`, `quarantine`, `slices` and
-    /// `app_sessions`, a few columns of each; of `records`, `events` and `quarantine` the addresses again for each further
+    /// Compares all of it. Reads every live file of the lake, a few columns of each (of `records` not the bodies); of `records`, `events` and `quarantine` the addresses again for each further
     /// 2^20 records. Holds about 70 bytes for each of so many records at most, the bins of one day, and sums by
     /// project, hour, partition and measure.
     ///
@@ -85,13 +89,19 @@ impl Warehouse {
     /// The same with the addresses of so many records in memory.
     pub(crate) async fn audit_by(&self, most_records: usize) -> Result<Audit, ReadError> {
         let mut read = self.read().await?;
+        read.transaction.take_its_time().await?;
         let snapshot = read.snapshot().await?;
+        let key_runs = key_runs(&mut read).await?;
         let cuts = read.cuts().await?;
         let mut projects: BTreeSet<String> = read.projects().await?.into_iter().collect();
         projects.insert(String::new());
         let erased = erased(&mut read, &projects).await?;
         let lake = self.lake().clone();
-        let scanning = tokio::task::spawn_blocking(move || Scanned::of(&lake, &snapshot, erased, most_records));
+        let scanning = tokio::task::spawn_blocking(move || {
+            let mut scanned = Scanned::of(&lake, &snapshot, erased, most_records);
+            scanned.look_for(&lake, &key_runs);
+            scanned
+        });
         let mut scanned = scanning.await.map_err(|panic| sqlx::Error::Io(std::io::Error::other(panic)))?;
         let mut audit = Audit {
             commit: read.commit(),
@@ -106,6 +116,12 @@ impl Warehouse {
         }
         Ok(audit)
     }
+}
+
+/// Files that tell which events are copies.
+async fn key_runs(read: &mut Read) -> Result<Vec<String>, ReadError> {
+    let rows = sql("SELECT DISTINCT path FROM id_run ORDER BY path").rows(&mut read.transaction).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Where the ledger says that events were erased, and how many.
@@ -149,9 +165,29 @@ async fn audit_project(
         let slices = of_project(slices, project);
         compare_grains(read, &compared(rollup, "slices", Some(Kept::Slices)), &slices, findings).await?;
     }
+    audit_views(cuts, scanned, project, findings);
     let errors = of_project(&scanned.errors, project);
     compare_grains(read, &compared(&ERROR, "events", Some(Kept::Events)), &errors, findings).await?;
     audit_bins(read, cuts, scanned, project, findings).await
+}
+
+/// No view goes on for so long. Those that retention has taken away began before its cut, and ended within this.
+const LONGEST_VIEW: Duration = Duration::from_secs(31 * 86_400);
+
+/// Compares views that are over with what slices say of them.
+fn audit_views(cuts: &Cuts, scanned: &Scanned, project: &str, findings: &mut Vec<Finding>) {
+    let facts_from = cuts.kept_from(project, Kept::Facts);
+    let facts_from = if facts_from == Timestamp::default() { facts_from } else { facts_from + LONGEST_VIEW };
+    let from = facts_from.max(cuts.kept_from(project, Kept::Slices));
+    let mut balance = Balance::default();
+    let place = |at: Timestamp| format!("project {project}, hour {}", hour(at));
+    for (at, views) in of_project(&scanned.views, project).range(from..) {
+        balance.expect(place(*at), views[0]);
+    }
+    for (at, sums) in of_project(&scanned.view_slices, project).range(from..) {
+        balance.find(place(*at), sums[Measure::ViewsEnded as usize]);
+    }
+    balance.report("views and slices, views_ended", findings);
 }
 
 /// Compares the ledger with records and rows; returns how many events arrived, by hour.

@@ -15,7 +15,7 @@ use super::owed::Owed;
 use super::{Finding, hour};
 use crate::lake::{Lake, ScanError, scan_parquet};
 use crate::read::{DataFile, Snapshot};
-use crate::tables::{APP_SESSIONS, EVENTS, LakeTable, QUARANTINE, RECORDS, SLICES};
+use crate::tables::{APP_SESSIONS, EVENTS, LakeTable, QUARANTINE, RECORDS, SLICES, VIEWS};
 
 const BATCH_ROWS: usize = 8192;
 
@@ -58,6 +58,8 @@ pub(super) struct Scanned {
     pub(super) errors: Sums,
     pub(super) slices: Sums,
     pub(super) view_slices: Sums,
+    /// Views by when they ended.
+    pub(super) views: Sums,
     /// App sessions by the bin of their length.
     pub(super) sessions: HashMap<(Arc<str>, Timestamp), BTreeMap<i32, i64>>,
     owed: Owed,
@@ -94,6 +96,7 @@ impl Scanned {
         let slices = ["project", "view_id", "bucket_start"];
         let slices: Vec<&str> = slices.into_iter().chain(MEASURES.iter().map(|measure| measure.name)).collect();
         scanned.each(lake, snapshot, &SLICES, &slices, Self::take_slices);
+        scanned.each(lake, snapshot, &VIEWS, &["project", "ended_at"], Self::take_views);
         let sessions = ["project", "started_at", "duration_ms"];
         scanned.each(lake, snapshot, &APP_SESSIONS, &sessions, Self::take_sessions);
         while let Some(further) = scanned.owed.settle(&mut scanned.findings) {
@@ -148,6 +151,18 @@ impl Scanned {
                 let columns = ["log_partition", "log_position"];
                 let _ = self.read_file(lake, (table, &file), &columns, |scanned, rows| scanned.owed.pay(rows, which));
             }
+        }
+    }
+
+    /// Looks whether these files are there.
+    pub(super) fn look_for(&mut self, lake: &Lake, paths: &[String]) {
+        for path in paths {
+            let compared = match lake.exists(path) {
+                Ok(true) => continue,
+                Ok(false) => "listed runs of keys and files".to_owned(),
+                Err(error) => format!("listed runs of keys and files, one of which cannot be asked for ({error})"),
+            };
+            self.findings.push(Finding { compared, place: format!("file {path}"), expected: 1, found: 0 });
         }
     }
 
@@ -234,6 +249,14 @@ impl Scanned {
                 let key = self.key(projects.value(row), corrected.value(row));
                 self.errors.entry(key).or_insert_with(|| vec![0])[0] += 1;
             }
+        }
+    }
+
+    fn take_views(&mut self, rows: &RecordBatch) {
+        let (projects, ended) = (texts(rows, "project"), times(rows, "ended_at"));
+        for row in 0..rows.num_rows() {
+            let key = self.key(projects.value(row), ended.value(row));
+            self.views.entry(key).or_insert_with(|| vec![0])[0] += 1;
         }
     }
 

@@ -69,10 +69,11 @@ impl Warehouse {
             }
             flush(&database_folder).map_err(files(&database_folder))?;
             let mut copied_bytes = set_files.iter().map(|file| file.bytes).sum();
+            set_files.extend(copy_lake(&lake, &listed, &place, former.as_ref(), &mut copied_bytes)?);
+            // These have the names that an older set gave them: last, right before the manifest.
             for (name, bytes) in others {
                 set_files.push(write(&place, &name, &bytes)?);
             }
-            set_files.extend(copy_lake(&lake, &listed, &place, former.as_ref(), &mut copied_bytes)?);
             Ok((set_files, copied_bytes))
         });
         let (set_files, copied_bytes) = copying.await.unwrap_or_else(|panic| Err(panicked(folder, panic)))?;

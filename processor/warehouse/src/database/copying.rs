@@ -59,15 +59,17 @@ impl PostgresDatabase {
         Ok(!has_tables)
     }
 
-    /// Replaces the rows of these tables by those of another database, in an order that respects their references. Both have
-    /// the same columns, and the tables are small.
+    /// Replaces the rows of these tables by those of another database, in an order that respects their references. What a
+    /// later version has added to the other's is left out. The tables are small.
     pub(crate) async fn copy_from(&self, other: &Self, tables: &[&str]) -> Result<(), sqlx::Error> {
         let (mut from, mut to) = (other.read().await?, self.write().await?);
         let limit = to.limit;
         for table in tables.iter().rev() {
             limited(limit, to.connection().execute(AssertSqlSafe(format!("DELETE FROM {table}")))).await?;
         }
-        for table in tables {
+        let all: Vec<(String, Vec<String>)> = limited(limit, sqlx::query_as(TABLES).fetch_all(to.connection())).await?;
+        for (name, columns) in tables.iter().filter_map(|table| all.iter().find(|(name, _)| name == table)) {
+            let table = target(&CopiedTable { name: name.clone(), columns: columns.clone() });
             let mut rows = Vec::new();
             let mut copied = limited(limit, from.connection().copy_out_raw(&format!("COPY {table} TO STDOUT"))).await?;
             while let Some(bytes) = limited(limit, copied.try_next()).await? {

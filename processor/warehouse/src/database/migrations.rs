@@ -85,12 +85,12 @@ pub(super) const FORMER_OF_POSTGRES: [Former; 4] = [
 /// What a database has: version and checksum of each migration.
 pub(super) const APPLIED: &str = "SELECT version, checksum FROM _sqlx_migrations WHERE success";
 
-/// Whether a database that has these is up to date.
-pub(super) fn are_of(applied: &[(i64, Vec<u8>)], migrator: &Migrator) -> bool {
-    let is_of = |(version, checksum): &(i64, Vec<u8>)| {
-        migrator.iter().any(|migration| migration.version == *version && *migration.checksum == **checksum)
+/// Whether a database that has these has all that there are, as they are. It may have more, of a later program.
+pub(super) fn are_all(applied: &[(i64, Vec<u8>)], migrator: &Migrator) -> bool {
+    let is_applied = |migration: &Migration| {
+        applied.iter().any(|(version, checksum)| migration.version == *version && *migration.checksum == **checksum)
     };
-    applied.len() == migrator.iter().len() && applied.iter().all(is_of)
+    migrator.iter().all(is_applied)
 }
 
 /// Says that an [`Amendment`] was made, unless another process has said so.

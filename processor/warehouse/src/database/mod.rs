@@ -117,6 +117,14 @@ impl Database {
         matches!(self, Self::Postgres(_))
     }
 
+    /// The version of the tables that this program makes.
+    pub(crate) fn last_version(&self) -> i64 {
+        match self {
+            Self::Sqlite(_) => sqlite::last_version(),
+            Self::Postgres(_) => postgres::PostgresDatabase::last_version(),
+        }
+    }
+
     /// Closes all connections.
     pub(crate) async fn close(&self) {
         match self {
@@ -179,7 +187,7 @@ impl Turn {
     /// Begins to write, if the turn is still ours. It ends with the transaction.
     pub(crate) async fn write(self, database: &Database) -> Result<Transaction, sqlx::Error> {
         match (self, database) {
-            (Self::Postgres(session), _) => Ok(Transaction::Postgres(session.begin("BEGIN").await?)),
+            (Self::Postgres(session), _) => Ok(Transaction::Postgres(session.begin(postgres::WRITE).await?)),
             (Self::Sqlite(lock), Database::Sqlite(database)) => {
                 Ok(Transaction::Sqlite(database.write().await?, Some(lock)))
             }
@@ -224,6 +232,14 @@ impl Transaction {
     /// Whether other processes may write at this moment.
     pub(crate) const fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
+    }
+
+    /// Lets statements, and the pauses between them, take as long as they take: for what reads everything.
+    pub(crate) async fn take_its_time(&mut self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(..) => Ok(()),
+            Self::Postgres(session) => session.take_its_time().await,
+        }
     }
 
     /// Inserts many rows.

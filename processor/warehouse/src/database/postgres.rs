@@ -9,8 +9,9 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
@@ -32,6 +33,9 @@ const LOCKS: i32 = 0x5347;
 /// A commit says so here.
 pub(super) const CHANNEL: &str = "streamgauge_commit";
 
+/// Whatever the server's default is: a second writer goes on with what the first has committed.
+pub(super) const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// New commits of other processes are looked for at least so often.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -47,14 +51,24 @@ const READER_SILENCE: Duration = Duration::from_secs(60);
 /// Longer than [`WRITER_SILENCE`]: who waits for a dead writer outlives it.
 const LOCK_LIMIT: Duration = Duration::from_secs(15);
 
+/// A statement over everything there is, in a transaction that may take its time.
+const UNHURRIED_LIMIT: Duration = Duration::from_secs(6 * 3600);
+
 /// Ending a transaction that did not come to its commit.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Another process may be migrating a large database.
 const OPEN_LIMIT: Duration = Duration::from_secs(600);
 
+/// Waiting for tables that another process makes.
+const TABLES_LIMIT: Duration = Duration::from_secs(60);
+
 /// Waiting for a connection; while the server refuses, it is asked again in growing intervals.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two tries to open it; twice as long after each, up to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(2);
 
 /// Connections are renewed: a server process keeps what it has seen.
 const LIFETIME: Duration = Duration::from_secs(1800);
@@ -113,10 +127,14 @@ impl fmt::Debug for PostgresConfig {
 impl PostgresConfig {
     /// Options of a connection whose transactions may be silent for so long.
     fn options(&self, silence: Duration) -> PgConnectOptions {
+        self.limited_options(self.statement_timeout, silence)
+    }
+
+    fn limited_options(&self, statement: Duration, silence: Duration) -> PgConnectOptions {
         let ms = |limit: Duration| limit.as_millis().to_string();
         let name = self.options.get_application_name().unwrap_or("streamgauge").to_owned();
         PgConnectOptions::clone(&self.options).application_name(&name).statement_cache_capacity(256).options([
-            ("statement_timeout", ms(self.statement_timeout)),
+            ("statement_timeout", ms(statement)),
             ("lock_timeout", ms(LOCK_LIMIT)),
             ("idle_in_transaction_session_timeout", ms(silence)),
             // A client that is gone does not hold its locks until its statement is through.
@@ -130,11 +148,9 @@ impl PostgresConfig {
         ])
     }
 
-    /// A connection beside the pools.
+    /// A connection beside the pools, whose statements may take long.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let name = self.options.get_application_name().unwrap_or("streamgauge").to_owned();
-        let options = PgConnectOptions::clone(&self.options).application_name(&name);
-        limited(ACQUIRE_LIMIT, options.connect()).await
+        limited(ACQUIRE_LIMIT, self.limited_options(Duration::ZERO, READER_SILENCE).connect()).await
     }
 
     /// How long an answer is waited for: the server gives up before.
@@ -165,7 +181,18 @@ pub(crate) struct PostgresDatabase {
 impl PostgresDatabase {
     pub(crate) async fn open(config: &PostgresConfig) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Database { database: config.to_string(), source };
-        limited(OPEN_LIMIT, Box::pin(migrate(config))).await.map_err(failed)??;
+        let begun = Instant::now();
+        let mut pause = RETRY_FIRST;
+        loop {
+            match limited(OPEN_LIMIT, Box::pin(migrate(config))).await {
+                Err(error) if begun.elapsed() < patience_with(&error) => {
+                    tracing::warn!(%error, "the database is not ready yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_LAST);
+                }
+                migrated => break migrated.map_err(failed)??,
+            }
+        }
         let pool = |connections: u32| {
             PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_LIMIT).max_lifetime(LIFETIME)
         };
@@ -175,7 +202,7 @@ impl PostgresDatabase {
     }
 
     pub(crate) async fn write(&self) -> Result<Session, sqlx::Error> {
-        self.session(&self.writers).await?.begin("BEGIN").await
+        self.session(&self.writers).await?.begin(WRITE).await
     }
 
     pub(crate) async fn write_alone(&self, task: Task) -> Result<Session, sqlx::Error> {
@@ -243,6 +270,33 @@ impl PostgresDatabase {
     }
 }
 
+/// How long opening is tried again after this.
+fn patience_with(error: &sqlx::Error) -> Duration {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    const DEADLOCK: &str = "40P01";
+    const CANNOT_CONNECT_NOW: &str = "57P03";
+    const TOO_MANY_CONNECTIONS: &str = "53300";
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    let error = match error {
+        sqlx::Error::Migrate(error) => match &**error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+            _ => return Duration::ZERO,
+        },
+        error => error,
+    };
+    match error {
+        sqlx::Error::Io(_) => ACQUIRE_LIMIT,
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            Some(LOCK_NOT_AVAILABLE | DEADLOCK) => OPEN_LIMIT,
+            Some(CANNOT_CONNECT_NOW | TOO_MANY_CONNECTIONS) => ACQUIRE_LIMIT,
+            // Who may only read waits for whoever makes the tables.
+            Some(INSUFFICIENT_PRIVILEGE) => TABLES_LIMIT,
+            _ => Duration::ZERO,
+        },
+        _ => Duration::ZERO,
+    }
+}
+
 const fn number_of(task: Task) -> i32 {
     match task {
         Task::Catalogue => 0,
@@ -290,6 +344,15 @@ impl Session {
         let limit = self.limit;
         limited(limit, self.connection().execute(statement)).await?;
         Ok(self)
+    }
+
+    /// Lifts the limits of the transaction, but for a server that is silent for hours.
+    pub(super) async fn take_its_time(&mut self) -> Result<(), sqlx::Error> {
+        let limit = self.limit;
+        let lift = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+        limited(limit, self.connection().execute(lift)).await?;
+        self.limit = UNHURRIED_LIMIT;
+        Ok(())
     }
 
     /// Takes a task until the transaction ends, if there is one, else until it is [released](Self::release). Whether it
@@ -378,7 +441,7 @@ impl Drop for Session {
 }
 
 /// Brings the tables up to date, one process at a time. Where nothing is to be done nothing is written: a role that may
-/// only read can open what others have made.
+/// only read can open what others have made, those of a later program too: what it changes for others is in the changelog.
 async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx::Error> {
     let mut connection = config.connect().await?;
     let (version, commits, is_known): (i32, String, bool) = sqlx::query_as(
@@ -394,20 +457,17 @@ async fn migrate(config: &PostgresConfig) -> Result<Result<(), OpenError>, sqlx:
         return Ok(Err(OpenError::NotDurable));
     }
     let migrator = migrations::of_postgres();
-    connection.execute("SET search_path = public").await?;
     let applied = if is_known { sqlx::query_as(APPLIED).fetch_all(&mut connection).await? } else { Vec::new() };
-    let last = applied.iter().map(|(version, _)| *version).max();
-    for Amendment { applied, today, statements } in amendments(applied, &FORMER_OF_POSTGRES, &migrator) {
-        let mut transaction = connection.begin().await?;
-        let amended = sqlx::query(AMENDED).bind(today.version).bind(today.description).bind(today.checksum);
-        let amended = amended.bind(applied.0).bind(applied.1).execute(&mut *transaction).await?;
-        if amended.rows_affected() > 0 {
-            transaction.execute(sqlx::raw_sql(statements)).await?;
+    if !migrations::are_all(&applied, &migrator) {
+        for Amendment { applied, today, statements } in amendments(applied, &FORMER_OF_POSTGRES, &migrator) {
+            let mut transaction = connection.begin().await?;
+            let amended = sqlx::query(AMENDED).bind(today.version).bind(today.description).bind(today.checksum);
+            let amended = amended.bind(applied.0).bind(applied.1).execute(&mut *transaction).await?;
+            if amended.rows_affected() > 0 {
+                transaction.execute(sqlx::raw_sql(statements)).await?;
+            }
+            transaction.commit().await?;
         }
-        transaction.commit().await?;
-    }
-    // A later program may have migrated it: what it changes for others is in the changelog.
-    if last < Some(migrations::last_of(&migrator)) {
         migrator.run(&mut connection).await?;
     }
     connection.close().await?;

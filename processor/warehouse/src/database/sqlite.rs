@@ -124,7 +124,7 @@ async fn migrate(writer: &SqlitePool) -> Result<(), sqlx::Error> {
     let is_known = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sqlx_migrations'";
     let is_known: bool = sqlx::query_scalar(is_known).fetch_one(writer).await?;
     let applied = if is_known { sqlx::query_as(APPLIED).fetch_all(writer).await? } else { Vec::new() };
-    if migrations::are_of(&applied, &migrator) {
+    if applied.len() == migrator.iter().len() && migrations::are_all(&applied, &migrator) {
         return Ok(());
     }
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;

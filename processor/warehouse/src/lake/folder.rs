@@ -18,7 +18,11 @@ impl Folder {
     /// The folder, which is created.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        Ok(Self { root: root.canonicalize()?.into() })
+        let root = root.canonicalize()?;
+        if let Some(parent) = root.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(Self { root: root.into() })
     }
 
     pub(super) fn root(&self) -> &Path {

@@ -29,6 +29,24 @@ fn no_migration_is_edited_once_a_commit_has_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_notices_that_a_later_version_has_migrated_its_database() {
+    let (Some(now), Some(later)) = (Place::postgres().await, Place::postgres_of_later().await) else { return };
+    assert!(!now.open().await.is_outdated().await.unwrap());
+    let warehouse = later.open().await;
+    assert!(warehouse.is_outdated().await.unwrap());
+    assert!(later.open().await.is_outdated().await.unwrap());
+}
+
+pub(crate) async fn a_migration_of_another_text_stops_the_start_by_name(place: Place) {
+    let setup = Setup::new(place).await;
+    let other = "(SELECT checksum FROM _sqlx_migrations WHERE version = 1)";
+    setup.tamper(format!("UPDATE _sqlx_migrations SET checksum = {other} WHERE version = 2")).await;
+    let refused = Warehouse::open(&setup.place.config()).await.unwrap_err();
+    let said = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(said.contains("migration 2 was previously applied but has been modified"), "{said}");
+}
+
 pub(crate) async fn a_database_of_any_earlier_commit_gets_the_tables_of_today_and_works(place: Place) {
     let today = described(&place.open().await).await;
     assert!(today.len() > 500, "{}", today.len());

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::conformance::{Setup, TOPIC, at, columns_by_table};
 use super::place::Place;
 use super::proxy::{Proxy, Trouble};
-use crate::database::Task;
+use crate::database::{Task, sql};
 use crate::{
     Commit, CommitError, DatabaseConfig, Delta, DeltaRow, MergeError, MergePolicy, PostgresConfig, Successor,
     SuccessorError, Warehouse, WarehouseConfig,
@@ -238,11 +238,14 @@ async fn a_patient_process_folds_deltas_however_busy_others_are_with_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_may_only_read_opens_and_reads_and_writes_nothing() {
     let Some(place) = Place::postgres().await else { return };
+    let roles = include_str!("../../../../deploy/postgres/roles.sql");
+    let refused = place.connect().await.execute(sqlx::raw_sql(roles)).await.unwrap_err();
+    assert!(refused.to_string().contains("start a processor first"), "{refused}");
     let setup = Setup::new(place).await;
     setup.land(0, 3, at(0)).await;
     let mut connection = setup.place.connect().await;
-    let roles = include_str!("../../../../deploy/postgres/roles.sql");
     connection.execute(sqlx::raw_sql(roles)).await.unwrap();
+    connection.execute("CREATE TABLE later_secrets (hash TEXT)").await.unwrap();
     let (reader, analyst) =
         (format!("r_{}", uuid::Uuid::new_v4().simple()), format!("a_{}", uuid::Uuid::new_v4().simple()));
     let logins = format!(
@@ -262,10 +265,53 @@ async fn a_role_that_may_only_read_opens_and_reads_and_writes_nothing() {
     let warehouse = Warehouse::open(&as_role(&analyst)).await.unwrap();
     assert_eq!(warehouse.read().await.unwrap().books().await.unwrap().quarantine_rows, 3);
     assert!(warehouse.access().await.is_err(), "hashes of keys are not for analysts");
+    assert!(matches!(warehouse.commit(&setup.commit(1, 1, at(0))).await, Err(CommitError::Database(_))));
+    let may_read = "SELECT has_table_privilege($1, 'later_secrets', 'SELECT')";
+    for (role, may) in [(&reader, true), (&analyst, false)] {
+        let may_read: bool = sqlx::query_scalar(may_read).bind(role).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(may_read, may, "{role}");
+    }
     assert_eq!(setup.counted().await, (3, 3));
     warehouse.close().await;
     let drop = format!("DROP ROLE {reader}; DROP ROLE {analyst}");
     connection.execute(sqlx::raw_sql(AssertSqlSafe(drop))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_everything_may_be_silent_meanwhile() {
+    let Some(place) = Place::postgres().await else { return };
+    let warehouse = place.open().await;
+    for takes_its_time in [false, true] {
+        let mut read = warehouse.shared.database.read().await.unwrap();
+        sql("SET LOCAL idle_in_transaction_session_timeout = 200").run(&mut read).await.unwrap();
+        if takes_its_time {
+            read.take_its_time().await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(sql("SELECT 1").run(&mut read).await.is_ok(), takes_its_time);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_wait_for_a_database_that_is_busy_and_hold_up_nobody_for_long() {
+    let Some(place) = Place::postgres().await else { return };
+    let setup = Setup::new(place).await;
+    // The last migration alters `checkpoint`, and somebody reads that.
+    setup.tamper("DELETE FROM _sqlx_migrations WHERE version = 12".into()).await;
+    for column in ["pauses", "paused_us", "paused_because"] {
+        setup.tamper(format!("ALTER TABLE checkpoint DROP COLUMN {column}")).await;
+    }
+    setup.tamper("DROP TABLE skipped_record".into()).await;
+    let mut reader = setup.place.connect().await;
+    reader.execute("BEGIN").await.unwrap();
+    reader.execute("SELECT * FROM checkpoint").await.unwrap();
+    let opening = setup.place.open();
+    let (other, ()) = tokio::join!(opening, async {
+        // Longer than a lock is waited for.
+        tokio::time::sleep(Duration::from_secs(17)).await;
+        reader.execute("COMMIT").await.unwrap();
+    });
+    assert_eq!(other.checkpoints(TOPIC, 2).await.unwrap()[0].pauses, 0);
 }
 
 #[tokio::test]

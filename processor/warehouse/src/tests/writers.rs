@@ -397,3 +397,23 @@ pub(crate) async fn a_paused_partition_is_moved_by_nobody_and_only_then_a_record
     warehouse.commit(&commit).await.unwrap();
     assert_eq!(setup.counted().await, (6, 6));
 }
+
+pub(crate) async fn records_that_the_log_has_not_any_more_are_given_up_by_order_only(place: Place) {
+    let setup = Setup::new(place).await;
+    let warehouse = &setup.warehouse;
+    warehouse.commit(&setup.commit(0, 2, at(0))).await.unwrap();
+    let give_up = async |low| warehouse.give_up_lost(TOPIC, 0, low, "retention was too short", at(2)).await;
+    assert!(matches!(give_up(5).await.unwrap_err(), OrderError::NotPaused { log_partition: 0 }));
+    warehouse.pause(TOPIC, 0, "it stopped", at(1)).await.unwrap();
+    let refused = give_up(1).await.unwrap_err();
+    assert!(matches!(refused, OrderError::NothingLost { next: 1, low: 1, .. }), "{refused}");
+    assert_eq!(give_up(5).await.unwrap(), 1..5);
+    let kept = &warehouse.skipped(TOPIC).await.unwrap()[0];
+    let because = "1 to 4 were gone from the log and were given up: retention was too short";
+    assert_eq!((kept.log_partition, kept.position, kept.because.as_str()), (0, 1, because));
+    warehouse.resume(TOPIC, 0).await.unwrap();
+    let mut commit = setup.commit(5, 2, at(3));
+    commit.advances[0].pauses = 1;
+    warehouse.commit(&commit).await.unwrap();
+    assert_eq!(setup.counted().await, (4, 4));
+}
