@@ -144,11 +144,12 @@ async fn run_processor(mut processor: Processor, clock: Clock, stop: Cancellatio
             }
             Ok(Step::Idle | Step::Folded) => {}
             Err(error) => {
-                // Each reason once, also one that comes of another.
+                // Each reason once, also one that comes of another; with other numbers it is the same.
                 let reason = format!("{error:#}");
-                if said != reason {
+                let kind = reason.replace(|char: char| char.is_ascii_digit(), "");
+                if said != kind {
                     tracing::error!(error = reason, "the processor begins anew from the checkpoints");
-                    said = reason;
+                    said = kind;
                 }
                 stop.run_until_cancelled(tokio::time::sleep(retry)).await;
                 retry = (retry * 2).min(RETRY_LAST);
