@@ -95,6 +95,7 @@ async fn there(config: &Config, place: &WarehouseConfig) -> Result<(Rebuilt, i64
 }
 
 async fn fold(config: &Config, live: &Warehouse, next: &Warehouse) -> Result<Rebuilt> {
+    ensure!(!live.is_outdated().await?, "a later version has migrated the database: rebuild with that one");
     let (settings, mut progress) = (config.processor_settings(), Progress { shown: None });
     let rebuilt =
         processor::rebuild(live, next, &settings, || Clock::System.now(), |done, of| progress.show(done, of)).await;

@@ -97,8 +97,10 @@ impl Maintenance {
 
     /// Collects what an earlier process left behind. Only at start, while nothing is being written.
     pub async fn collect_leftovers(&self) {
-        if matches!(self.warehouse.is_outdated().await, Ok(false)) {
-            self.collect(Duration::ZERO).await;
+        match self.warehouse.is_outdated().await {
+            Ok(false) => self.collect(Duration::ZERO).await,
+            Ok(true) => {}
+            Err(error) => tracing::warn!(error = %chain(&error), "leftovers were not collected"),
         }
     }
 

@@ -44,12 +44,12 @@ pub(super) async fn ensure(
 
 /// Makes sure that project `default` is there and that the preset values work. Several processes may do so at once.
 pub(super) async fn preset(config: &Config, warehouse: &Warehouse, now: Timestamp) -> Result<()> {
-    let access = warehouse.access().await?;
-    create_default_project(config, warehouse, &access, now).await?;
     if !warehouse.may_write().await? {
-        // Whoever owns the tables adds them.
+        // Whoever owns the tables does.
         return Ok(());
     }
+    let access = warehouse.access().await?;
+    create_default_project(config, warehouse, &access, now).await?;
     Adding { warehouse, access, now }.preset(config, |_| false).await
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::catalogue::{DUCKLAKE_VERSION, prepare_catalogue};
 use crate::commit::CommitId;
-use crate::database::postgres::{PostgresConfig, PostgresDatabase};
+use crate::database::postgres::{PostgresConfig, PostgresDatabase, TABLES_LIMIT, TABLES_RETRY, is_denied};
 use crate::database::sqlite::SqliteDatabase;
 use crate::database::{Database, Task};
 use crate::history::History;
@@ -153,10 +153,22 @@ impl Warehouse {
             DatabaseConfig::Sqlite(path) => Database::Sqlite(SqliteDatabase::open(path).await?),
             DatabaseConfig::Postgres(config) => Database::Postgres(PostgresDatabase::open(config).await?),
         };
-        let root = lake.data_path();
-        let mut transaction = database.write_alone(Task::Catalogue).await.map_err(failed)?;
-        let newest = prepare_catalogue(&mut transaction, &root).await.map_err(failed)??;
-        transaction.commit().await.map_err(failed)?;
+        let (root, begun) = (lake.data_path(), Instant::now());
+        let newest = loop {
+            let mut transaction = database.write_alone(Task::Catalogue).await.map_err(failed)?;
+            match prepare_catalogue(&mut transaction, &root).await {
+                // Who may only read waits for whoever makes it.
+                Err(error) if is_denied(&error) && begun.elapsed() < TABLES_LIMIT => {
+                    drop(transaction);
+                    tokio::time::sleep(TABLES_RETRY).await;
+                }
+                prepared => {
+                    let newest = prepared.map_err(failed)??;
+                    transaction.commit().await.map_err(failed)?;
+                    break newest;
+                }
+            }
+        };
         let history = Arc::new(History::new(newest));
         let follower = match &database {
             Database::Sqlite(_) => None,

@@ -137,7 +137,7 @@ impl Warehouse {
         if position < next {
             return Err(OrderError::TakenIn { log_partition, position, next });
         }
-        note_skipped(&mut transaction, topic, record).await?;
+        note_skipped(&mut transaction, topic, record, "DO NOTHING").await?;
         Ok(transaction.commit().await?)
     }
 
@@ -172,7 +172,9 @@ impl Warehouse {
             .await?;
         let because = format!("{next} to {} were gone from the log and were given up: {because}", low - 1);
         let first = SkippedRecord { log_partition, position: next, ordered_at: now, because };
-        note_skipped(&mut transaction, topic, &first).await?;
+        // Also where the first of them was to be skipped: this is what became of it.
+        let kept = "(topic, log_partition, log_position) DO UPDATE SET because = excluded.because, ordered_us = excluded.ordered_us";
+        note_skipped(&mut transaction, topic, &first, kept).await?;
         transaction.commit().await?;
         Ok(next..low)
     }
@@ -234,17 +236,23 @@ fn partition(number: i64) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }
 
-async fn note_skipped(transaction: &mut Transaction, topic: &str, record: &SkippedRecord) -> Result<(), sqlx::Error> {
+/// Lists a record; `conflict` says what is done if it is listed.
+async fn note_skipped(
+    transaction: &mut Transaction,
+    topic: &str,
+    record: &SkippedRecord,
+    conflict: &'static str,
+) -> Result<(), sqlx::Error> {
     let SkippedRecord { log_partition, position, ordered_at, because } = record;
-    sql("INSERT INTO skipped_record (topic, log_partition, log_position, because, ordered_us) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
-    .bind(topic)
-    .bind(*log_partition)
-    .bind(signed(*position))
-    .bind(because)
-    .bind(ordered_at.micros())
-    .run(transaction)
-    .await?;
+    let insert = "INSERT INTO skipped_record (topic, log_partition, log_position, because, ordered_us)";
+    composed(format!("{insert} VALUES ($1, $2, $3, $4, $5) ON CONFLICT {conflict}"))
+        .bind(topic)
+        .bind(*log_partition)
+        .bind(signed(*position))
+        .bind(because)
+        .bind(ordered_at.micros())
+        .run(transaction)
+        .await?;
     Ok(())
 }
 

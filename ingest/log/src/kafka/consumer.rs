@@ -324,6 +324,8 @@ impl KafkaConsumer {
         let offset = Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX));
         started.add_partition_offset(topic, number(partition), offset).map_err(failed)?;
         client.incremental_assign(&started).map_err(failed)?;
+        // It may have been paused by a stay, and stopped before the poll that ends the pause: the library remembers that.
+        client.resume(&started).map_err(failed)?;
         *reading = Some(Reading { next: position, waiting: VecDeque::new() });
         Ok(())
     }
@@ -357,7 +359,7 @@ impl LogConsumer for KafkaConsumer {
         if !std::mem::replace(&mut self.is_held, true) {
             client.pause(&self.read_partitions()).map_err(|error| group_error(&error))?;
         }
-        // One that was under way.
+        // This is heard. Nothing is delivered while all is paused.
         match client.recv().now_or_never() {
             Some(received) => self.take_in(received),
             None => Ok(()),

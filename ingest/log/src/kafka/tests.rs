@@ -342,6 +342,13 @@ async fn who_is_busy_and_stays_keeps_its_partitions_and_misses_nothing() {
     }
     // Fails if the partition is taken away, and given back.
     read_to(consumer.as_mut(), &mut next_of, upto).await;
+    // One that is stopped while it stays is read again once it is started.
+    consumer.stay().unwrap();
+    consumer.stop(0).unwrap();
+    assert_eq!(consumer.poll(1 << 20, Duration::from_millis(300)).await.unwrap(), Polled::Idle);
+    kafka.log.append(vec![record(0, "afterwards")]).await.unwrap();
+    consumer.start_at(0, upto).unwrap();
+    read_to(consumer.as_mut(), &mut next_of, upto + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,6 +38,7 @@ use serde::Serialize;
 use crate::commit::CommitId;
 use crate::cuts::Cuts;
 use crate::database::sql;
+use crate::lake::Lake;
 use crate::open::Warehouse;
 use crate::read::{Read, ReadError};
 use crate::retention::Kept;
@@ -98,8 +99,10 @@ impl Warehouse {
         let erased = erased(&mut read, &projects).await?;
         let lake = self.lake().clone();
         let scanning = tokio::task::spawn_blocking(move || {
+            // At once: what is merged away meanwhile goes after a grace.
+            let missing = missing(&lake, &key_runs);
             let mut scanned = Scanned::of(&lake, &snapshot, erased, most_records);
-            scanned.look_for(&lake, &key_runs);
+            scanned.findings.extend(missing);
             scanned
         });
         let mut scanned = scanning.await.map_err(|panic| sqlx::Error::Io(std::io::Error::other(panic)))?;
@@ -122,6 +125,19 @@ impl Warehouse {
 async fn key_runs(read: &mut Read) -> Result<Vec<String>, ReadError> {
     let rows = sql("SELECT DISTINCT path FROM id_run ORDER BY path").rows(&mut read.transaction).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Those of these files that are not there.
+fn missing(lake: &Lake, paths: &[String]) -> Vec<Finding> {
+    let finding = |path: &String| {
+        let compared = match lake.exists(path) {
+            Ok(true) => return None,
+            Ok(false) => "listed runs of keys and files".to_owned(),
+            Err(error) => format!("listed runs of keys and files, one of which cannot be asked for ({error})"),
+        };
+        Some(Finding { compared, place: format!("file {path}"), expected: 1, found: 0 })
+    };
+    paths.iter().filter_map(finding).collect()
 }
 
 /// Where the ledger says that events were erased, and how many.

@@ -154,18 +154,6 @@ impl Scanned {
         }
     }
 
-    /// Looks whether these files are there.
-    pub(super) fn look_for(&mut self, lake: &Lake, paths: &[String]) {
-        for path in paths {
-            let compared = match lake.exists(path) {
-                Ok(true) => continue,
-                Ok(false) => "listed runs of keys and files".to_owned(),
-                Err(error) => format!("listed runs of keys and files, one of which cannot be asked for ({error})"),
-            };
-            self.findings.push(Finding { compared, place: format!("file {path}"), expected: 1, found: 0 });
-        }
-    }
-
     fn check_file(&mut self, file: &DataFile, read: Result<(), ScanError>, rows: i64) {
         let compared = match read {
             Ok(()) if rows == file.rows => return,

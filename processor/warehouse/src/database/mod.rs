@@ -187,7 +187,7 @@ impl Turn {
     /// Begins to write, if the turn is still ours. It ends with the transaction.
     pub(crate) async fn write(self, database: &Database) -> Result<Transaction, sqlx::Error> {
         match (self, database) {
-            (Self::Postgres(session), _) => Ok(Transaction::Postgres(session.begin(postgres::WRITE).await?)),
+            (Self::Postgres(session), _) => Ok(Transaction::Postgres(session.begin("BEGIN").await?)),
             (Self::Sqlite(lock), Database::Sqlite(database)) => {
                 Ok(Transaction::Sqlite(database.write().await?, Some(lock)))
             }

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
@@ -32,9 +33,6 @@ const LOCKS: i32 = 0x5347;
 
 /// A commit says so here.
 pub(super) const CHANNEL: &str = "streamgauge_commit";
-
-/// Whatever the server's default is: a second writer goes on with what the first has committed.
-pub(super) const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// New commits of other processes are looked for at least so often.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -60,8 +58,10 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 /// Another process may be migrating a large database.
 const OPEN_LIMIT: Duration = Duration::from_secs(600);
 
-/// Waiting for tables that another process makes.
-const TABLES_LIMIT: Duration = Duration::from_secs(60);
+/// Waiting for tables that another process makes, and for what is in them from the start.
+pub(crate) const TABLES_LIMIT: Duration = Duration::from_secs(60);
+/// They are looked for so often.
+pub(crate) const TABLES_RETRY: Duration = Duration::from_millis(500);
 
 /// Waiting for a connection; while the server refuses, it is asked again in growing intervals.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
@@ -137,6 +137,8 @@ impl PostgresConfig {
             ("statement_timeout", ms(statement)),
             ("lock_timeout", ms(LOCK_LIMIT)),
             ("idle_in_transaction_session_timeout", ms(silence)),
+            // Whatever the server's default is: a second writer goes on with what the first has committed.
+            ("default_transaction_isolation", "read committed".to_owned()),
             // A client that is gone does not hold its locks until its statement is through.
             ("client_connection_check_interval", ms(WRITER_SILENCE)),
             ("tcp_keepalives_idle", "10".to_owned()),
@@ -181,11 +183,15 @@ pub(crate) struct PostgresDatabase {
 impl PostgresDatabase {
     pub(crate) async fn open(config: &PostgresConfig) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Database { database: config.to_string(), source };
-        let begun = Instant::now();
-        let mut pause = RETRY_FIRST;
+        let (mut begun, mut patience, mut pause) = (Instant::now(), Duration::ZERO, RETRY_FIRST);
         loop {
-            match limited(OPEN_LIMIT, Box::pin(migrate(config))).await {
-                Err(error) if begun.elapsed() < patience_with(&error) => {
+            let migrated = limited(OPEN_LIMIT, Box::pin(migrate(config))).await;
+            // Counted anew where something else is in the way.
+            if let Some(other) = migrated.as_ref().err().map(patience_with).filter(|other| *other != patience) {
+                (begun, patience) = (Instant::now(), other);
+            }
+            match migrated {
+                Err(error) if begun.elapsed() < patience => {
                     tracing::warn!(%error, "the database is not ready yet");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_LAST);
@@ -202,7 +208,7 @@ impl PostgresDatabase {
     }
 
     pub(crate) async fn write(&self) -> Result<Session, sqlx::Error> {
-        self.session(&self.writers).await?.begin(WRITE).await
+        self.session(&self.writers).await?.begin("BEGIN").await
     }
 
     pub(crate) async fn write_alone(&self, task: Task) -> Result<Session, sqlx::Error> {
@@ -270,13 +276,21 @@ impl PostgresDatabase {
     }
 }
 
+/// What the server says when a lock is not free in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// What it says to a role that may not do what it asks for.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// Whether the role may not do what it asked for.
+pub(crate) fn is_denied(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(INSUFFICIENT_PRIVILEGE)
+}
+
 /// How long opening is tried again after this.
 fn patience_with(error: &sqlx::Error) -> Duration {
-    const LOCK_NOT_AVAILABLE: &str = "55P03";
     const DEADLOCK: &str = "40P01";
     const CANNOT_CONNECT_NOW: &str = "57P03";
     const TOO_MANY_CONNECTIONS: &str = "53300";
-    const INSUFFICIENT_PRIVILEGE: &str = "42501";
     let error = match error {
         sqlx::Error::Migrate(error) => match &**error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
@@ -382,7 +396,6 @@ impl Session {
         statement: &'static str,
         task: Task,
     ) -> Result<bool, sqlx::Error> {
-        const LOCK_NOT_AVAILABLE: &str = "55P03";
         let limit = self.limit;
         let set = format!("SET lock_timeout = {}; SET statement_timeout = 0", patience.as_millis().max(1));
         limited(limit, self.connection().execute(AssertSqlSafe(set))).await?;

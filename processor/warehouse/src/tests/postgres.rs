@@ -283,11 +283,11 @@ async fn who_reads_everything_may_be_silent_meanwhile() {
     let warehouse = place.open().await;
     for takes_its_time in [false, true] {
         let mut read = warehouse.shared.database.read().await.unwrap();
-        sql("SET LOCAL idle_in_transaction_session_timeout = 200").run(&mut read).await.unwrap();
+        sql("SET LOCAL idle_in_transaction_session_timeout = 1000").run(&mut read).await.unwrap();
         if takes_its_time {
             read.take_its_time().await.unwrap();
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(sql("SELECT 1").run(&mut read).await.is_ok(), takes_its_time);
     }
 }
@@ -307,8 +307,11 @@ async fn migrations_wait_for_a_database_that_is_busy_and_hold_up_nobody_for_long
     reader.execute("SELECT * FROM checkpoint").await.unwrap();
     let opening = setup.place.open();
     let (other, ()) = tokio::join!(opening, async {
-        // Longer than a lock is waited for.
-        tokio::time::sleep(Duration::from_secs(17)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // Whoever comes later stands behind the migration until it lets go.
+        let mut later = setup.place.connect().await;
+        later.execute("SET statement_timeout = '30s'").await.unwrap();
+        later.execute("SELECT * FROM checkpoint").await.unwrap();
         reader.execute("COMMIT").await.unwrap();
     });
     assert_eq!(other.checkpoints(TOPIC, 2).await.unwrap()[0].pauses, 0);
