@@ -104,8 +104,12 @@ fn claim(folder: &Path) -> Result<Option<BackupSet>, BackupError> {
     make_folder(folder)?;
     let marker = folder.join(MARKER);
     if !marker.try_exists().map_err(files(&marker))? {
-        if fs::read_dir(folder).map_err(files(folder))?.next().is_some() {
-            return Err(BackupError::NotOurs { folder: folder.to_owned() });
+        // One that was killed while it marked the folder leaves the beginning of the mark.
+        let begun = format!("{MARKER}.new");
+        for entry in fs::read_dir(folder).map_err(files(folder))? {
+            if entry.map_err(files(folder))?.file_name() != *begun {
+                return Err(BackupError::NotOurs { folder: folder.to_owned() });
+            }
         }
         write(folder, MARKER, b"A backup by streamgauge. What is in it, manifest.json says.\n")?;
     }
