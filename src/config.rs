@@ -1,6 +1,8 @@
 //! Configuration: the embedded default file, then a file, then the environment, then flags.
 
+mod of_project;
 mod places;
+mod quota;
 mod retention;
 
 use std::ffi::OsString;
@@ -14,7 +16,9 @@ use anyhow::{Context, Result, ensure};
 use config::builder::DefaultState;
 use config::{ConfigBuilder, File, FileFormat, Value, ValueKind};
 use event_log::{Compression, is_secret_property};
+use of_project::OfProject;
 pub(crate) use places::{Address, Profile};
+use quota::EventsPerSecond;
 pub(crate) use retention::RetentionConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -82,6 +86,8 @@ pub(crate) struct IngestConfig {
     pub(crate) body_deadline: Span,
     pub(crate) tick_interval: Span,
     pub(crate) keyless_requests_per_second: u32,
+    events_per_second: u32,
+    projects: Vec<OfProject<EventsPerSecond>>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

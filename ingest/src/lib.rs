@@ -1,8 +1,8 @@
 //! Ingest: HTTP in, log out. Answers 2xx only after every event of an upload is durable in the log.
 //!
-//! The path of an upload: [`admission`] takes its bytes from one budget, [`body`] reads it against the clock,
-//! [`encoding`] inflates it up to a cap, [`split`] finds the events in it without copying, [`upload`] judges each
-//! (`schemas::validate`), groups them into log records, appends, and writes the receipt.
+//! The path of an upload: [`quota`] asks whether its project may post, [`admission`] takes its bytes from one budget,
+//! [`body`] reads it against the clock, [`encoding`] inflates it up to a cap, [`split`] finds the events in it without
+//! copying, [`upload`] judges each (`schemas::validate`), groups them into log records, appends, and writes the receipt.
 //!
 //! Invariants:
 //!
@@ -18,6 +18,7 @@ mod body;
 mod cors;
 mod encoding;
 mod metrics;
+mod quota;
 mod routes;
 mod split;
 mod ticker;
@@ -32,10 +33,12 @@ use schemas::time::Now;
 
 pub use body::{BodyLimits, drain};
 pub use metrics::IngestMetrics;
+pub use quota::{Quota, QuotaPolicy, Spent};
 pub use routes::{UPLOAD_PATHS, refuse, router};
 pub use ticker::tick;
 
 use admission::Budget;
+use quota::Quotas;
 
 /// When the headers of a request had arrived, by the server's clock. A request extension, set by the program.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,14 @@ pub struct IngestConfig {
     pub body_deadline: Duration,
     /// How often a tick is appended to every partition.
     pub tick_interval: Duration,
+    /// How many events a project may post.
+    pub quotas: QuotaPolicy,
+}
+
+impl IngestConfig {
+    pub(crate) const fn body_limits(&self) -> BodyLimits {
+        BodyLimits { max_bytes: self.max_body_bytes, deadline: self.body_deadline }
+    }
 }
 
 impl Default for IngestConfig {
@@ -64,6 +75,7 @@ impl Default for IngestConfig {
             max_in_flight_bytes: 128 << 20,
             body_deadline: Duration::from_secs(60),
             tick_interval: Duration::from_secs(2),
+            quotas: QuotaPolicy::default(),
         }
     }
 }
@@ -78,6 +90,7 @@ struct Shared {
     log: Arc<dyn EventLog>,
     config: IngestConfig,
     budget: Budget,
+    quotas: Quotas,
     metrics: IngestMetrics,
     now: Now,
 }
@@ -93,6 +106,7 @@ impl Ingest {
     #[must_use]
     pub fn new(log: Arc<dyn EventLog>, config: IngestConfig, metrics: IngestMetrics, now: Now) -> Self {
         let budget = Budget::new(config.max_in_flight_bytes);
-        Self { shared: Arc::new(Shared { log, config, budget, metrics, now }) }
+        let quotas = Quotas::new(config.quotas.clone());
+        Self { shared: Arc::new(Shared { log, config, budget, quotas, metrics, now }) }
     }
 }

@@ -14,7 +14,8 @@ pub struct IngestMetrics {
 }
 
 /// Why uploads are refused as a whole.
-const REFUSALS: [&str; 9] = [
+const REFUSALS: [&str; 10] = [
+    "quota",
     "overloaded",
     "log_unavailable",
     "too_large",

@@ -16,8 +16,9 @@ use schemas::{Principal, Problem, Timestamp, Wire};
 use uuid::Uuid;
 
 use crate::admission::Reservation;
-use crate::body::{self, BodyError, BodyLimits};
+use crate::body::{self, BodyError};
 use crate::encoding::{Encoding, InflateError};
+use crate::quota::Spent;
 use crate::split::{self, EVENT_COST_BYTES, EVENTS_MAX, Shape};
 use crate::upload::Envelope;
 use crate::{Ingest, ReceivedAt, cors};
@@ -122,6 +123,10 @@ async fn take(
         shared.metrics.count_refusal(refusal.reason());
         refusal.problem(ingest)
     };
+    if let Err(spent) = shared.quotas.take(&principal.project, 0, started) {
+        body::drain(body, shared.config.body_limits()).await;
+        return Err(refused(Refusal::Quota(spent)));
+    }
     let body = read_decoded(ingest, headers, body, &mut reservation).await.map_err(refused)?;
     let used = i64::try_from(shared.budget.used_bytes()).unwrap_or(i64::MAX);
     shared.metrics.in_flight_bytes.set(used);
@@ -129,6 +134,8 @@ async fn take(
     if events.len() > EVENTS_MAX {
         return Err(refused(Refusal::TooManyEvents));
     }
+    let taken = shared.quotas.take(&principal.project, events.len(), Instant::now());
+    taken.map_err(|spent| refused(Refusal::Quota(spent)))?;
     reservation.grow(events.len() * EVENT_COST_BYTES).map_err(|_| refused(Refusal::Overloaded))?;
     let facts = facts(wire, headers);
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -168,7 +175,7 @@ async fn read_decoded(
     reservation: &mut Reservation,
 ) -> Result<Bytes, Refusal> {
     let config = &ingest.shared.config;
-    let limits = BodyLimits { max_bytes: config.max_body_bytes, deadline: config.body_deadline };
+    let limits = config.body_limits();
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let coding = codings.next().map_or(Some(""), |value| value.to_str().ok());
     let encoding = coding.filter(|_| codings.next().is_none()).and_then(Encoding::parse);
@@ -241,6 +248,7 @@ fn cut_legacy(wire: Wire, body: &[u8]) -> Cut<'_> {
 /// Why an upload is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Refusal {
+    Quota(Spent),
     Empty,
     Undecodable,
     TooLarge,
@@ -276,6 +284,7 @@ impl From<AppendError> for Refusal {
 impl Refusal {
     const fn reason(&self) -> &'static str {
         match self {
+            Self::Quota(_) => "quota",
             Self::Empty => "empty",
             Self::Undecodable => "undecodable",
             Self::TooLarge | Self::TooManyEvents => "too_large",
@@ -291,6 +300,10 @@ impl Refusal {
     fn problem(&self, ingest: &Ingest) -> Problem {
         let config = &ingest.shared.config;
         match self {
+            Self::Quota(Spent { retry_after_s }) => {
+                Problem::new(429, "project_quota", "the project posts more events than its quota allows, try again")
+                    .retry_after(*retry_after_s)
+            }
             Self::Empty => Problem::new(400, "empty_body", "the body is empty").at("/", "not_empty"),
             Self::Undecodable => Problem::new(
                 400,

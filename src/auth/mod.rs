@@ -2,7 +2,6 @@
 
 mod jwt;
 mod layer;
-mod quota;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,6 +11,7 @@ use anyhow::Result;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ingest::{Quota, Spent};
 use schemas::principal::Caller;
 use schemas::{Principal, Problem};
 use warehouse::{Access, Warehouse};
@@ -20,7 +20,6 @@ pub(crate) use jwt::UserTokens;
 pub(crate) use layer::{Edge, EdgeMetrics, authenticate, no_method, no_route};
 
 use crate::config::Config;
-use quota::Quota;
 
 /// Everything that vouches for callers.
 #[derive(Debug)]
@@ -108,10 +107,9 @@ impl Authentication {
         if !access.projects.get(&self.project).is_some_and(|project| project.keyless_legacy) {
             return Err(unauthorized("this project admits no upload without a key"));
         }
-        if !self.keyless.take(Instant::now()) {
-            let detail = "too many uploads without a key, try again";
-            return Err(Problem::new(429, "keyless_quota", detail).retry_after(1));
-        }
+        self.keyless.take(1, Instant::now()).map_err(|Spent { retry_after_s }| {
+            Problem::new(429, "keyless_quota", "too many uploads without a key, try again").retry_after(retry_after_s)
+        })?;
         Ok(Caller::Keyless)
     }
 

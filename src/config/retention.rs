@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use warehouse::{Kept, Retention, RetentionPolicy};
 
-use super::{PROJECT_NAME_RULE, is_project_name};
+use super::of_project::{OfProject, Setting};
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +21,7 @@ pub(crate) struct RetentionConfig {
     rollup_minutes: Days,
     rollup_hours: Days,
     rollup_days: Days,
-    projects: Vec<OfProject>,
+    projects: Vec<OfProject<HowLong>>,
 }
 
 /// For how long something is kept, written as `90d`; empty is for ever.
@@ -58,35 +58,26 @@ impl Serialize for Days {
     }
 }
 
-/// One setting of one project, written as `project.events=30d`.
-#[derive(Debug, Clone)]
-struct OfProject {
-    project: String,
+/// How long one kind of data is kept.
+#[derive(Debug, Clone, Copy)]
+struct HowLong {
     kept: Kept,
     days: Days,
 }
 
-impl OfProject {
-    fn parse(text: &str) -> Result<Self> {
-        let (name, days) = text.split_once('=').with_context(|| format!("`{text}` is not like project.events=30d"))?;
-        let (project, kept) =
-            name.trim().split_once('.').with_context(|| format!("`{text}` is not like project.events=30d"))?;
-        ensure!(is_project_name(project), "`{text}`: {PROJECT_NAME_RULE}");
+impl Setting for HowLong {
+    const EXAMPLE: &str = "project.events=30d";
+
+    fn parse(name: &str, value: &str) -> Result<Self> {
         let names = || Kept::ALL.map(Kept::as_str).join(", ");
-        let kept = Kept::named(kept).ok_or_else(|| anyhow!("`{text}`: what is kept is one of {}", names()))?;
-        Ok(Self { project: project.to_owned(), kept, days: Days::parse(days)? })
+        let kept = Kept::named(name).ok_or_else(|| anyhow!("what is kept is one of {}", names()))?;
+        Ok(Self { kept, days: Days::parse(value)? })
     }
 }
 
-impl<'de> Deserialize<'de> for OfProject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for OfProject {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}.{}={}", self.project, self.kept, self.days))
+impl fmt::Display for HowLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.kept, self.days)
     }
 }
 
@@ -107,8 +98,9 @@ impl RetentionConfig {
             default.set(kept, days.0);
         }
         let mut projects: HashMap<Arc<str>, Retention> = HashMap::new();
-        for OfProject { project, kept, days } in &self.projects {
-            projects.entry(project.as_str().into()).or_insert_with(|| default.clone()).set(*kept, days.0);
+        for OfProject { project, setting } in &self.projects {
+            let of_project = projects.entry(project.as_str().into()).or_insert_with(|| default.clone());
+            of_project.set(setting.kept, setting.days.0);
         }
         RetentionPolicy { default, projects }
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStringExt;
 
+use ingest::QuotaPolicy;
 use warehouse::Kept;
 
 use super::*;
@@ -111,6 +112,24 @@ fn a_retention_that_breaks_a_promise_is_refused_with_setting_and_rule() {
     assert!(refused(&[("STREAMGAUGE_RETENTION__EVENTS", "36h")]).contains("no number of whole days"));
     assert!(refused(&[("STREAMGAUGE_RETENTION__PROJECTS", "events=30d")]).contains("is not like project.events=30d"));
     assert!(refused(&[("STREAMGAUGE_RETENTION__PROJECTS", "kiosk.ledger=30d")]).contains("one of records, events"));
+}
+
+#[test]
+fn a_project_may_post_more_or_less_than_the_others() {
+    let variables = [
+        ("STREAMGAUGE_INGEST__EVENTS_PER_SECOND", "1000"),
+        ("STREAMGAUGE_INGEST__PROJECTS", "kiosk.events_per_second=20, lab.events_per_second=0"),
+    ];
+    let config = load(&variables).unwrap().config;
+    let projects = [("kiosk".into(), 20), ("lab".into(), 0)].into();
+    assert_eq!(config.ingest.quotas(), QuotaPolicy { default: 1_000, projects });
+    assert!(config.show().unwrap().contains("kiosk.events_per_second=20"));
+    assert_eq!(load(&[]).unwrap().config.ingest.quotas(), QuotaPolicy::default(), "nobody is limited");
+    let refused = |text: &str| format!("{:#}", load(&[("STREAMGAUGE_INGEST__PROJECTS", text)]).unwrap_err());
+    assert!(refused("kiosk=20").contains("is not like project.events_per_second=200"));
+    assert!(refused("kiosk.events=20").contains("`kiosk.events=20`: what is set for a project is events_per_second"));
+    assert!(refused("kiosk.events_per_second=many").contains("many is no number of events"));
+    assert!(refused("My App.events_per_second=1").contains("a-z"));
 }
 
 #[test]

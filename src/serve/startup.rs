@@ -97,6 +97,7 @@ fn ingest_config(config: &Config) -> ingest::IngestConfig {
         max_in_flight_bytes: config.ingest.max_in_flight_bytes.0,
         body_deadline: config.ingest.body_deadline.0,
         tick_interval: config.ingest.tick_interval.0,
+        quotas: config.ingest.quotas(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keys, tokens, projects: made and revoked beside a running server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rig::{Device, Reply, Server, server};
@@ -140,6 +140,48 @@ async fn uploads_without_a_key_have_a_quota_of_their_own() {
     assert_eq!(upload_with(&server, "x-api-key", &server.upload_key).await.status, 202, "others are not concerned");
     let counted = server.metric("streamgauge_edge_refused_total{code=\"keyless_quota\"}").await;
     assert_eq!(counted, Some(f64::from(u32::try_from(20 - taken).unwrap())));
+}
+
+/// Three seconds of one upload after the other; what became of each.
+async fn flood(server: &Server, key: &str, events: usize) -> Vec<Reply> {
+    let mut device = Device::new();
+    let mut replies = Vec::new();
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        let events: Vec<Value> = (0..events).map(|_| device.event("layout.saved", Utc::now(), json!({}))).collect();
+        let request = server.request("POST", "/v1/events").header("x-api-key", key);
+        replies.push(server::send(request.json(&events)).await.unwrap());
+    }
+    replies
+}
+
+#[tokio::test]
+async fn a_project_beyond_its_quota_waits_and_the_others_are_not_concerned() {
+    let limited = start()
+        .variable("STREAMGAUGE_INGEST__EVENTS_PER_SECOND", "50")
+        .variable("STREAMGAUGE_INGEST__PROJECTS", "default.events_per_second=0");
+    let server = limited.start().await.unwrap();
+    let other = made(&server, &["keys", "create", "--project", "other", "--json"]).await;
+    let key = text(&other, "key");
+    assert!(within(FOLLOWED, async || upload_with(&server, "x-api-key", key).await.status == 202).await);
+
+    let (noisy, quiet) = tokio::join!(flood(&server, key, 90), flood(&server, &server.upload_key, 90));
+    assert!(quiet.iter().all(|reply| reply.status == 202), "all of the project without a limit is taken");
+    let refused: Vec<&Reply> = noisy.iter().filter(|reply| reply.status != 202).collect();
+    for reply in &refused {
+        assert_eq!((reply.status, code(&reply.text()).as_str()), (429, "project_quota"));
+        let wait_s: u32 = reply.header("retry-after").parse().unwrap();
+        assert!((1..=2).contains(&wait_s), "at most 90 events are lent at 50 a second: {wait_s}");
+    }
+    // 200 at once and 150 in three seconds, one more that was in flight; and each time up to 89 are lent.
+    let taken = noisy.len() - refused.len();
+    assert!((3..=5).contains(&taken) && refused.len() > 10, "{taken} were taken, {} refused", refused.len());
+    let counted = server.metric("streamgauge_ingest_refused_total{reason=\"quota\"}").await;
+    assert_eq!(counted, Some(f64::from(u32::try_from(refused.len()).unwrap())));
+
+    server.settle().await;
+    let rows = server.sql("SELECT count(*) AS events FROM events").await;
+    assert_eq!(rows[0]["events"], json!(quiet.len() * 90), "nothing that was taken is lost");
 }
 
 #[tokio::test]
