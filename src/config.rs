@@ -392,8 +392,9 @@ fn variables(
         let name = name.to_string_lossy();
         let Some(key) = name.strip_prefix(PREFIX) else { continue };
         let key = key.to_lowercase().replacen("__", ".", 1);
-        let is_of_tests =
-            ["test_kafka", "test_postgres", "test_s3", "test_kills", "update_"].iter().any(|of| key.starts_with(of));
+        let is_of_tests = ["test_kafka", "test_postgres", "test_s3", "test_kills", "test_soak", "update_"]
+            .iter()
+            .any(|of| key.starts_with(of));
         match (defaults.get::<Value>(&key).ok().map(|default| default.kind), value.into_string()) {
             (None | Some(ValueKind::Table(_)), _) if is_of_tests => {}
             (None | Some(ValueKind::Table(_)), _) => {

@@ -294,6 +294,25 @@ async fn a_cluster_with_its_lake_in_a_bucket_gives_the_truth_while_its_processor
     }
 }
 
+/// How many devices post, how fast, and how often a processor is killed meanwhile, at most so many times.
+struct Siege {
+    devices: String,
+    rate: Option<&'static str>,
+    pause: Duration,
+    kills: usize,
+}
+
+impl Siege {
+    /// Ten devices, as fast as they are taken. With `STREAMGAUGE_TEST_SOAK` that many, at 1000 events a second: for half
+    /// a second each.
+    fn chosen() -> Self {
+        match std::env::var("STREAMGAUGE_TEST_SOAK") {
+            Ok(devices) => Self { devices, rate: Some("1000"), pause: Duration::from_secs(10), kills: usize::MAX },
+            Err(_) => Self { devices: "10".into(), rate: None, pause: Duration::from_secs(4), kills: 6 },
+        }
+    }
+}
+
 /// A fleet posts to two doors, its answers are held against the truth, and meanwhile one processor after the other is killed.
 async fn check_while_processors_are_killed(cluster: Cluster, seed: &str) {
     let quick = |start: Start| {
@@ -310,7 +329,9 @@ async fn check_while_processors_are_killed(cluster: Cluster, seed: &str) {
     let mut processors = vec![start("processor").await, start("processor").await, start("processor").await];
     let targets = format!("{},{}", ingests[0].http, ingests[1].http);
     let mut command = ingests[0].start().command();
-    command.args(["simulate", "--check", "--devices", "10", "--days", "1", "--seed", seed]);
+    let siege = Siege::chosen();
+    command.args(["simulate", "--check", "--devices", &siege.devices, "--days", "1", "--seed", seed]);
+    command.args(siege.rate.iter().flat_map(|rate| ["--rate", rate]));
     command.args(["--disturb", "duplicates,recut,reorder,offline,clocks,lost", "--target", &targets]);
     command.args(["--reader", &queries[1].http, "--key", UPLOAD_KEY, "--token", READ_TOKEN]);
     if let Some(duckdb) = clients::duckdb() {
@@ -322,7 +343,7 @@ async fn check_while_processors_are_killed(cluster: Cluster, seed: &str) {
     let output = loop {
         tokio::select! {
             output = &mut simulation => break output.unwrap().unwrap(),
-            () = tokio::time::sleep(Duration::from_secs(4)), if kills < 6 => {
+            () = tokio::time::sleep(siege.pause), if kills < siege.kills => {
                 let killed = processors.remove(0).kill().await;
                 processors.push(killed.start().await.unwrap());
                 kills += 1;
@@ -333,6 +354,7 @@ async fn check_while_processors_are_killed(cluster: Cluster, seed: &str) {
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success(), "{said}{:?}", queries[1].log_lines("ERROR"));
     assert!(kills > 0, "the simulation was over before a processor was killed");
+    println!("{kills} kills; {said}");
     for query in &queries {
         assert_books_balance(query).await;
     }
