@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use processor::EVENTS_TOPIC;
+use processor::{EVENTS_TOPIC, Mended};
 use serde_json::{Value, json};
 use warehouse::{SkippedRecord, Warehouse};
 
@@ -46,6 +46,9 @@ enum Verb {
         #[command(flatten)]
         why: Why,
     },
+    /// After the log lost its end: append once more what it was given since at positions that were taken in before.
+    /// Processors must be stopped; ingests may go on.
+    Mend,
     /// Go on with the first record that the log has: those before it, which a paused partition lacks, are gone.
     GiveUpLost {
         /// The partition.
@@ -66,6 +69,7 @@ struct Why {
 pub(crate) async fn partitions(config: &Config, options: PartitionsOptions) -> Result<()> {
     let warehouse = stores::open_existing(config).await?;
     let now = Clock::System.now();
+    let mut mended = Vec::new();
     match options.verb {
         Verb::List => {}
         Verb::Pause { partition, why } => warehouse.pause(EVENTS_TOPIC, partition, &why.because, now).await?,
@@ -74,6 +78,10 @@ pub(crate) async fn partitions(config: &Config, options: PartitionsOptions) -> R
             let record = SkippedRecord { log_partition: partition, position, ordered_at: now, because: why.because };
             warehouse.skip(EVENTS_TOPIC, &record).await?;
         }
+        Verb::Mend => {
+            let log = stores::open_followed_log(config, &warehouse).await?;
+            mended = processor::mend(&*log, &warehouse).await?;
+        }
         Verb::GiveUpLost { partition, why } => {
             let ranges = stores::open_followed_log(config, &warehouse).await?.ranges();
             // The warehouse says so if there is no such partition.
@@ -81,12 +89,12 @@ pub(crate) async fn partitions(config: &Config, options: PartitionsOptions) -> R
             warehouse.give_up_lost(EVENTS_TOPIC, partition, low, &why.because, now).await?;
         }
     }
-    let listed = list(&warehouse, options.json).await?;
+    let listed = list(&warehouse, &mended, options.json).await?;
     warehouse.close().await;
     print(&listed)
 }
 
-async fn list(warehouse: &Warehouse, as_json: bool) -> Result<String> {
+async fn list(warehouse: &Warehouse, mended: &[Mended], as_json: bool) -> Result<String> {
     let checkpoints = warehouse.read().await?.checkpoints(EVENTS_TOPIC).await?;
     let (paused, skipped) = (warehouse.paused(EVENTS_TOPIC).await?, warehouse.skipped(EVENTS_TOPIC).await?);
     if as_json {
@@ -104,11 +112,18 @@ async fn list(warehouse: &Warehouse, as_json: bool) -> Result<String> {
                 "because": record.because,
             })
         };
+        let mended = mended.iter().map(|Mended { log_partition, filled, again }| {
+            json!({ "partition": log_partition, "filled": filled, "again": again })
+        });
+        let mended: Vec<Value> = mended.collect();
         let partitions: Vec<Value> = checkpoints.iter().map(partition).collect();
         let skipped: Vec<Value> = skipped.iter().map(record).collect();
-        return Ok(json!({ "partitions": partitions, "skipped": skipped }).to_string());
+        return Ok(json!({ "mended": mended, "partitions": partitions, "skipped": skipped }).to_string());
     }
-    let mut lines = Vec::new();
+    let mended = mended.iter().map(|Mended { log_partition, filled, again }| {
+        format!("mended: partition {log_partition}, {again} records appended once more, {filled} positions filled")
+    });
+    let mut lines: Vec<String> = mended.collect();
     for checkpoint in &checkpoints {
         let log_time = checkpoint.log_time.map_or_else(|| "none".to_owned(), |log_time| log_time.to_string());
         let mut line =

@@ -150,9 +150,16 @@ impl Assignment {
         !self.backlog.is_empty()
     }
 
-    /// Takes in what was polled.
-    pub(crate) fn take_in(&mut self, records: Vec<LogRecord>) {
-        self.backlog.extend(records);
+    /// Takes in what was polled. Reading begins with the last record that was committed, which is only looked at: is this
+    /// still the log that the checkpoint was made of?
+    pub(crate) fn take_in(&mut self, records: Vec<LogRecord>) -> Result<(), RunError> {
+        for record in records {
+            match self.partitions.get(&record.partition) {
+                Some(state) if record.position < state.position => state.recognise(&record)?,
+                _ => self.backlog.push_back(record),
+            }
+        }
+        Ok(())
     }
 
     /// How many positions of the log are folded, over all partitions.

@@ -66,6 +66,20 @@ pub(crate) struct Pending {
     pub(crate) outcomes: HashMap<(Outcome, Option<Reason>), u64>,
 }
 
+impl PartitionState {
+    /// Takes a record that was committed before for what it is, or says that it is another one: log time is the running
+    /// maximum, so no record below a checkpoint can be above its log time. Of one that cannot be read nothing is known.
+    pub(crate) fn recognise(&self, record: &LogRecord) -> Result<(), RunError> {
+        let payload = record::open(&record.bytes).ok();
+        let known = payload.as_ref().and_then(|payload| record::decode_payload(payload).ok());
+        let has_log_time = self.log_time > Timestamp::default();
+        if has_log_time && known.is_some_and(|known| known.log_time() > self.log_time) {
+            return Err(RunError::WrittenOver { partition: self.partition, position: record.position });
+        }
+        Ok(())
+    }
+}
+
 impl Pending {
     pub(crate) fn new() -> Self {
         Self {

@@ -7,6 +7,8 @@
 //!
 //! [`rebuild()`] does the same with the records that the lake kept ([`stored_log`]), into an empty warehouse.
 //!
+//! A log that lost its end and went on is put in order by [`mend()`].
+//!
 //! Invariants:
 //!
 //! - the fold is pure: the same records in the same order give the same rows, whatever the time of day; time enters
@@ -24,6 +26,7 @@ mod fold;
 mod history;
 mod maintenance;
 mod member;
+mod mend;
 mod metrics;
 mod opening;
 mod rebuild;
@@ -34,6 +37,7 @@ mod tallies;
 mod units;
 
 pub use maintenance::{Maintenance, MaintenanceConfig};
+pub use mend::{MendError, Mended, mend};
 pub use metrics::ProcessorMetrics;
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use runner::{Processor, ProcessorConfig, RunError, Step};

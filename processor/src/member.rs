@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use event_log::{LogConsumer, Polled};
+use event_log::{LogConsumer, PollError, Polled};
 use schemas::Timestamp;
 use tokio::time::timeout;
 use warehouse::Warehouse;
@@ -170,7 +170,7 @@ impl Member {
         let mut assignment = stay_during(&mut *self.consumer, Box::pin(taking)).await?;
         self.check_log(site).await?;
         for (partition, position) in assignment.committed() {
-            self.consumer.start_at(partition, position)?;
+            self.read_on(partition, position)?;
         }
         for partition in assignment.paused() {
             tracing::warn!(partition, "is not taken in: paused by order");
@@ -182,6 +182,15 @@ impl Member {
         site.metrics.partitions.set(i64::try_from(partitions.len()).unwrap_or(i64::MAX));
         tracing::info!(?partitions, "took partitions of the log");
         Ok(assignment)
+    }
+
+    /// Reads a partition from its checkpoint on, and before that the last record below it, if the log still has it.
+    fn read_on(&mut self, partition: u16, position: u64) -> Result<(), PollError> {
+        let last = position.checked_sub(1).map(|last| self.consumer.start_at(partition, last));
+        match last {
+            None | Some(Err(PollError::OutOfRange { .. })) => self.consumer.start_at(partition, position),
+            Some(started) => started,
+        }
     }
 
     /// Positions that were just read from the warehouse mean nothing in a log that has lost its place to another.
@@ -202,7 +211,7 @@ impl Member {
         // Also before a commit: while it is on its way what was polled is folded.
         if !assignment.has_backlog() {
             match self.consumer.poll(POLL_BYTES, due.unwrap_or(wait).min(wait)).await? {
-                Polled::Records(records) => assignment.take_in(records),
+                Polled::Records(records) => assignment.take_in(records)?,
                 Polled::Idle => {}
                 Polled::Revoking(partitions) => return self.hand_over(assignment, &partitions, site).await,
                 Polled::Assigned(partitions) => return self.change(assignment, partitions, site).await,
@@ -267,7 +276,7 @@ impl Member {
             stay_during(&mut *self.consumer, Box::pin(adding)).await?;
             self.check_log(site).await?;
             for (partition, position) in assignment.committed().filter(|(partition, _)| added.contains(partition)) {
-                self.consumer.start_at(partition, position)?;
+                self.read_on(partition, position)?;
             }
         }
         assignment.measure(site.metrics);

@@ -52,6 +52,18 @@ pub enum RunError {
     /// The log.
     #[error(transparent)]
     Poll(#[from] PollError),
+    /// The log lost its end, which was committed, and went on: what it was given since is below the checkpoint and would
+    /// never be taken in.
+    #[error(
+        "record {position} of partition {partition} came after the checkpoint above it: the log lost its end and went on \
+         (see `streamgauge partitions mend`)"
+    )]
+    WrittenOver {
+        /// The partition.
+        partition: u16,
+        /// The last position below the checkpoint.
+        position: u64,
+    },
     /// Reading the warehouse.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -22,6 +22,7 @@ mod failover;
 mod fixtures;
 mod layout;
 mod maintenance;
+mod mend;
 mod partitions;
 mod program;
 mod promises;

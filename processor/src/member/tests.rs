@@ -5,6 +5,7 @@ use event_log::{
     AppendError, EventLog, LogRecord, LogStats, NewRecord, Partition, PartitionRange, PollError, Position,
 };
 use futures::future::BoxFuture;
+use schemas::record::{self, Record};
 use warehouse::{CommitError, WarehouseConfig};
 
 use super::*;
@@ -256,10 +257,37 @@ async fn a_fenced_commit_drops_what_is_known_and_not_the_membership() {
     // It still has the partition as far as it knows, and begins where the other one ended.
     script.tell([Polled::Idle, records(&[(0, 1)])]);
     run(&mut frozen, &script).await;
-    assert_eq!(script.started(), [(0, 1)]);
+    assert_eq!(script.started(), [(0, 0)], "and once more the last one that was committed");
     frozen.flush(NOW).await.unwrap();
     assert_eq!(bench.positions().await, [2, 0, 0, 0]);
     assert_eq!(script.0.lock().unwrap().consumers, 1);
+}
+
+#[tokio::test]
+async fn a_record_below_the_checkpoint_that_came_after_it_is_no_part_of_this_log() {
+    let (bench, script) = (Bench::new().await, Script::default());
+    let tick = |position, seconds: i64| {
+        let log_time = Timestamp::from_micros(NOW.micros() + seconds * 1_000_000);
+        let bytes = record::encode(&Record::Tick { log_time }).into();
+        Polled::Records(vec![LogRecord { partition: 0, position, bytes }])
+    };
+    let mut before = bench.processor(&script);
+    script.tell([Polled::Assigned(vec![0]), tick(0, 5), tick(1, 3)]);
+    run(&mut before, &script).await;
+    before.flush(NOW).await.unwrap();
+    assert_eq!(bench.positions().await, [2, 0, 0, 0]);
+
+    // Whatever is not above the log time of the checkpoint may have been there.
+    for known in [3, 5] {
+        let mut after = bench.processor(&script);
+        script.tell([Polled::Assigned(vec![0]), tick(1, known), tick(2, 7)]);
+        assert!(run(&mut after, &script).await.contains(&Step::Folded));
+    }
+    let mut after = bench.processor(&script);
+    script.tell([Polled::Assigned(vec![0]), tick(1, 6)]);
+    let refused = after.step(NOW, Duration::ZERO).await.unwrap_err();
+    assert!(matches!(refused, RunError::WrittenOver { partition: 0, position: 1 }), "{refused}");
+    assert_eq!(bench.positions().await, [2, 0, 0, 0]);
 }
 
 #[tokio::test]
@@ -302,7 +330,7 @@ async fn a_paused_partition_stays_where_it_is_and_the_others_go_on() {
     bench.warehouse.resume(EVENTS_TOPIC, 0).await.unwrap();
     tokio::time::sleep(PAUSES_INTERVAL).await;
     assert!(matches!(processor.step(NOW, Duration::ZERO).await, Ok(Step::Committed(_))));
-    assert_eq!(script.started(), [(0, 0), (1, 2)]);
+    assert_eq!(script.started(), [(0, 0), (1, 1)]);
     script.tell([records(&[(0, 0)])]);
     run(&mut processor, &script).await;
     processor.flush(NOW).await.unwrap();

@@ -77,6 +77,16 @@ pub enum OrderError {
         /// The first that the log has.
         low: u64,
     },
+    /// Somebody takes in this partition at this moment.
+    #[error("partition {log_partition} moved from {from} to {next} meanwhile: stop the processors first")]
+    Moved {
+        /// The partition.
+        log_partition: u16,
+        /// Where it was.
+        from: u64,
+        /// The next record to be taken in.
+        next: u64,
+    },
     /// The database.
     #[error("write the warehouse database")]
     Database(#[from] sqlx::Error),
@@ -177,6 +187,33 @@ impl Warehouse {
         note_skipped(&mut transaction, topic, &first, kept).await?;
         transaction.commit().await?;
         Ok(next..low)
+    }
+
+    /// Notes that log time has come to this instant with the records below a checkpoint, which stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`OrderError`].
+    pub async fn note_log_time(
+        &self,
+        topic: &str,
+        log_partition: u16,
+        from: u64,
+        log_time: Timestamp,
+    ) -> Result<(), OrderError> {
+        let mut transaction = self.shared.database.write().await?;
+        let (next, _) = locked(&mut transaction, topic, log_partition).await?;
+        if next != from {
+            return Err(OrderError::Moved { log_partition, from, next });
+        }
+        let later = "log_time_us = CASE WHEN log_time_us > $1 THEN log_time_us ELSE $1 END";
+        composed(format!("UPDATE checkpoint SET {later} WHERE topic = $2 AND log_partition = $3"))
+            .bind(log_time.micros())
+            .bind(topic)
+            .bind(log_partition)
+            .run(&mut transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
     /// The partitions that are paused.
