@@ -80,7 +80,7 @@ pub(crate) async fn partitions(config: &Config, options: PartitionsOptions) -> R
         }
         Verb::Mend => {
             let log = stores::open_followed_log(config, &warehouse).await?;
-            mended = processor::mend(&*log, &warehouse).await?;
+            mended = processor::mend(&*log, &warehouse, now).await?;
         }
         Verb::GiveUpLost { partition, why } => {
             let ranges = stores::open_followed_log(config, &warehouse).await?.ranges();

@@ -8,7 +8,8 @@
 //! What tells them apart is log time: its running maximum at the checkpoint is above every record that was committed, and
 //! below every one that came after, as far as the clocks of ingest services agree.
 //!
-//! Each step can be done again: a copy of a record is counted once.
+//! It can be done again whenever it ended early: what fills the log is as new as what came since, so that the checkpoint
+//! stays above it, and processors stop, until the last step; and a copy of a record is counted once.
 
 use std::time::{Duration, Instant};
 
@@ -73,13 +74,13 @@ pub enum MendError {
 /// # Errors
 ///
 /// [`MendError`].
-pub async fn mend(log: &dyn EventLog, warehouse: &Warehouse) -> Result<Vec<Mended>, MendError> {
+pub async fn mend(log: &dyn EventLog, warehouse: &Warehouse, now: Timestamp) -> Result<Vec<Mended>, MendError> {
     let checkpoints = warehouse.checkpoints(EVENTS_TOPIC, log.partitions()).await?;
     let mut reader = Reader::new(log).await?;
     let mut mended = Vec::new();
     for checkpoint in checkpoints {
         let Some(log_time) = checkpoint.log_time else { continue };
-        mended.extend(mend_partition(log, &mut reader, warehouse, checkpoint, log_time).await?);
+        mended.extend(mend_partition(log, &mut reader, warehouse, (checkpoint, log_time), now).await?);
     }
     Ok(mended)
 }
@@ -88,48 +89,45 @@ async fn mend_partition(
     log: &dyn EventLog,
     reader: &mut Reader,
     warehouse: &Warehouse,
-    Checkpoint { log_partition, position: upto, .. }: Checkpoint,
-    log_time: Timestamp,
+    (Checkpoint { log_partition, position: upto, .. }, log_time): (Checkpoint, Timestamp),
+    now: Timestamp,
 ) -> Result<Option<Mended>, MendError> {
     let Some(range) = log.ranges().get(usize::from(log_partition)).copied() else { return Ok(None) };
     // First of all, so that nothing more is appended below the checkpoint.
     let filled = upto.saturating_sub(range.high);
-    let tick = record::encode(&Record::Tick { log_time });
-    let tick = NewRecord { partition: log_partition, log_time, bytes: tick.into() };
+    let filling = now.max(Timestamp::from_micros(log_time.micros() + 1));
+    let tick = record::encode(&Record::Tick { log_time: filling });
+    let tick = NewRecord { partition: log_partition, log_time: filling, bytes: tick.into() };
     for from in (0..filled).step_by(TICKS) {
         let some = usize::try_from(filled - from).unwrap_or(TICKS).min(TICKS);
         log.append(vec![tick.clone(); some]).await?;
     }
-    let is_new = |record: &LogRecord| stamp(record).is_some_and(|(stamped, _)| stamped > log_time);
     // Backwards, twice as far each time, to a record that was committed.
-    let end = upto.min(range.high);
-    let (mut first, mut step) = (end, 1);
+    let is_old = |record: &LogRecord| stamp(record).is_some_and(|(stamped, _)| stamped <= log_time);
+    let (mut first, mut step) = (upto.min(range.high), 1);
     while first > range.low {
-        first = end.saturating_sub(step).max(range.low);
+        first = first.saturating_sub(step).max(range.low);
         step *= 2;
-        if !reader.read(log_partition, first, 1).await?.first().is_some_and(is_new) {
+        if reader.read(log_partition, first, 1).await?.first().is_some_and(is_old) {
             break;
         }
     }
     let (mut again, mut newest) = (0, log_time);
     while first < upto {
         let records = reader.read(log_partition, first, POLL_BYTES).await?;
-        let below = records.iter().filter(|record| record.position < upto && is_new(record));
-        let stamped: Vec<_> = below.filter_map(|record| Some((record, stamp(record)?))).collect();
-        newest = stamped.iter().map(|(_, (log_time, _))| *log_time).fold(newest, Timestamp::max);
-        let uploads = stamped.iter().filter(|(_, (_, is_tick))| !is_tick);
-        let copies: Vec<NewRecord> = uploads
-            .map(|(record, (log_time, _))| NewRecord {
-                partition: log_partition,
-                log_time: *log_time,
-                bytes: record.bytes.clone(),
-            })
-            .collect();
+        let mut copies = Vec::new();
+        for record in records.iter().filter(|record| record.position < upto) {
+            let Some((stamped, is_tick)) = stamp(record).filter(|(stamped, _)| *stamped > log_time) else { continue };
+            newest = newest.max(stamped);
+            if !is_tick {
+                copies.push(NewRecord { partition: log_partition, log_time: stamped, bytes: record.bytes.clone() });
+            }
+        }
         again += copies.len() as u64;
         log.append(copies).await?;
         first = records.last().map_or(upto, |last| last.position + 1);
     }
-    if filled == 0 && newest == log_time {
+    if newest == log_time {
         return Ok(None);
     }
     warehouse.note_log_time(EVENTS_TOPIC, log_partition, upto, newest).await?;
@@ -179,3 +177,6 @@ impl Reader {
         Err(MendError::Silent { partition, position })
     }
 }
+
+#[cfg(test)]
+mod tests;

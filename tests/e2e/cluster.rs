@@ -303,8 +303,8 @@ struct Siege {
 }
 
 impl Siege {
-    /// Ten devices, as fast as they are taken. With `STREAMGAUGE_TEST_SOAK` that many, at 1000 events a second: for half
-    /// a second each.
+    /// Ten devices, as fast as they are taken. With `STREAMGAUGE_TEST_SOAK` that many, of some 700 events each, at 1000
+    /// events a second.
     fn chosen() -> Self {
         match std::env::var("STREAMGAUGE_TEST_SOAK") {
             Ok(devices) => Self { devices, rate: Some("1000"), pause: Duration::from_secs(10), kills: usize::MAX },
