@@ -8,7 +8,7 @@ use rig::server::{Start, wait_until};
 use rig::{Device, Server};
 use serde_json::{Value, json};
 
-use crate::backup::succeed;
+use crate::backup::{fail, succeed};
 use crate::{assert_books_balance, start};
 
 /// So many uploads of one event, each from another device.
@@ -86,6 +86,8 @@ async fn a_log_restored_from_an_older_copy_is_noticed_also_when_it_has_grown_and
     wait_until(Duration::from_secs(20), || server.log(), longer).await;
     events += post(&server, 8).await;
     let complaints = errors(&server);
+    let refused = fail(server.start(), &["partitions", "mend"], 1).await;
+    assert!(refused.contains("is in use by another process: stop it first"), "{refused}");
     let stopped = server.kill().await;
 
     let (again, _) = mend(&stopped).await;

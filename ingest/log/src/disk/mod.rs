@@ -61,7 +61,13 @@ impl DiskLogConfig {
 /// Why a log could not be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The storage failed, or another process has the folder.
+    /// Another process has the folder.
+    #[error("the log in `{folder}` is in use by another process: stop it first")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The storage failed.
     #[error("open the log in `{folder}`")]
     Storage {
         /// The folder.
@@ -234,7 +240,10 @@ fn create(config: &DiskLogConfig, begin: Option<(&[Position], Timestamp)>) -> Re
 }
 
 fn open_segments(config: &DiskLogConfig) -> Result<Segments, OpenError> {
-    let storage = |source| OpenError::Storage { folder: config.folder.clone(), source };
+    let storage = |source| match source {
+        fjall::Error::Locked => OpenError::InUse { folder: config.folder.clone() },
+        source => OpenError::Storage { folder: config.folder.clone(), source },
+    };
     // Small memtables and a small journal keep both the idle memory and the recovery after a crash short.
     let open = || {
         Database::builder(&config.folder)

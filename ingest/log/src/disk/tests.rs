@@ -90,7 +90,7 @@ fn a_crash_while_the_log_is_made_leaves_nothing_in_the_way() {
 fn a_folder_has_one_log() {
     let folder = tempfile::tempdir().unwrap();
     let _first = DiskLog::open(config(&folder, 1)).unwrap();
-    assert!(matches!(DiskLog::open(config(&folder, 1)), Err(OpenError::Storage { .. })));
+    assert!(matches!(DiskLog::open(config(&folder, 1)), Err(OpenError::InUse { .. })));
 }
 
 #[tokio::test]
