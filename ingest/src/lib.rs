@@ -62,7 +62,9 @@ pub struct IngestConfig {
 }
 
 impl IngestConfig {
-    pub(crate) const fn body_limits(&self) -> BodyLimits {
+    /// Those of a body as it is sent.
+    #[must_use]
+    pub const fn body_limits(&self) -> BodyLimits {
         BodyLimits { max_bytes: self.max_body_bytes, deadline: self.body_deadline }
     }
 }

@@ -16,11 +16,6 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Quota {
     per_second: f64,
-    bucket: Mutex<Bucket>,
-}
-
-#[derive(Debug)]
-struct Bucket {
     /// Below zero is owed.
     left: f64,
     filled: Instant,
@@ -38,7 +33,7 @@ impl Quota {
     #[must_use]
     pub fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second.max(1));
-        Self { per_second, bucket: Mutex::new(Bucket { left: per_second * BURST.as_secs_f64(), filled: now }) }
+        Self { per_second, left: per_second * BURST.as_secs_f64(), filled: now }
     }
 
     /// Takes `amount`; taking nothing asks whether anything is left.
@@ -46,16 +41,15 @@ impl Quota {
     /// # Errors
     ///
     /// If nothing is left. Then nothing was taken.
-    pub fn take(&self, amount: usize, now: Instant) -> Result<(), Spent> {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let earned = now.saturating_duration_since(bucket.filled).as_secs_f64() * self.per_second;
-        bucket.left = (bucket.left + earned).min(self.per_second * BURST.as_secs_f64());
-        bucket.filled = now;
-        if bucket.left < 1.0 {
-            let seconds = ((1.0 - bucket.left) / self.per_second).ceil();
+    pub fn take(&mut self, amount: usize, now: Instant) -> Result<(), Spent> {
+        let earned = now.saturating_duration_since(self.filled).as_secs_f64() * self.per_second;
+        self.left = (self.left + earned).min(self.per_second * BURST.as_secs_f64());
+        self.filled = now;
+        if self.left < 1.0 {
+            let seconds = ((1.0 - self.left) / self.per_second).ceil();
             return Err(Spent { retry_after_s: whole(seconds) });
         }
-        bucket.left -= f64::from(u32::try_from(amount).unwrap_or(u32::MAX));
+        self.left -= f64::from(u32::try_from(amount).unwrap_or(u32::MAX));
         Ok(())
     }
 }
@@ -120,8 +114,8 @@ mod tests {
     #[test]
     fn a_burst_is_taken_and_then_the_rate() {
         let begin = Instant::now();
-        let quota = Quota::new(50, begin);
-        let taken = |at: Instant| (0..1_000).filter(|_| quota.take(1, at).is_ok()).count();
+        let mut quota = Quota::new(50, begin);
+        let mut taken = |at: Instant| (0..1_000).filter(|_| quota.take(1, at).is_ok()).count();
         assert_eq!(taken(begin), 200);
         assert_eq!(taken(begin + Duration::from_secs(1)), 50);
         assert_eq!(taken(begin + Duration::from_secs(3_600)), 200);
@@ -130,7 +124,7 @@ mod tests {
     #[test]
     fn what_is_taken_beyond_the_quota_is_owed() {
         let begin = Instant::now();
-        let quota = Quota::new(100, begin);
+        let mut quota = Quota::new(100, begin);
         assert_eq!(quota.take(1_400, begin), Ok(()), "400 are there, 1000 are lent");
         assert_eq!(quota.take(0, begin), Err(Spent { retry_after_s: 11 }));
         assert_eq!(quota.take(1, begin + Duration::from_secs(9)), Err(Spent { retry_after_s: 2 }));

@@ -70,14 +70,19 @@ impl PartitionState {
     /// Takes a record that was committed before for what it is, or says that it is another one: log time is the running
     /// maximum, so no record below a checkpoint can be above its log time. Of one that cannot be read nothing is known.
     pub(crate) fn recognise(&self, record: &LogRecord) -> Result<(), RunError> {
-        let payload = record::open(&record.bytes).ok();
-        let known = payload.as_ref().and_then(|payload| record::decode_payload(payload).ok());
         let has_log_time = self.log_time > Timestamp::default();
-        if has_log_time && known.is_some_and(|known| known.log_time() > self.log_time) {
+        if has_log_time && log_time_of(record).is_some_and(|(stamped, _)| stamped > self.log_time) {
             return Err(RunError::WrittenOver { partition: self.partition, position: record.position });
         }
         Ok(())
     }
+}
+
+/// The log time of a record that can be read, and whether it is a tick.
+pub(crate) fn log_time_of(record: &LogRecord) -> Option<(Timestamp, bool)> {
+    let payload = record::open(&record.bytes).ok()?;
+    let record = record::decode_payload(&payload).ok()?;
+    Some((record.log_time(), matches!(record, Record::Tick { .. })))
 }
 
 impl Pending {

@@ -20,6 +20,7 @@ use thiserror::Error;
 use warehouse::{Checkpoint, OrderError, ReadError, Warehouse};
 
 use crate::EVENTS_TOPIC;
+use crate::fold::log_time_of;
 
 /// Bytes per poll.
 const POLL_BYTES: usize = 2 << 20;
@@ -103,7 +104,7 @@ async fn mend_partition(
         log.append(vec![tick.clone(); some]).await?;
     }
     // Backwards, twice as far each time, to a record that was committed.
-    let is_old = |record: &LogRecord| stamp(record).is_some_and(|(stamped, _)| stamped <= log_time);
+    let is_old = |record: &LogRecord| log_time_of(record).is_some_and(|(stamped, _)| stamped <= log_time);
     let (mut first, mut step) = (upto.min(range.high), 1);
     while first > range.low {
         first = first.saturating_sub(step).max(range.low);
@@ -117,7 +118,9 @@ async fn mend_partition(
         let records = reader.read(log_partition, first, POLL_BYTES).await?;
         let mut copies = Vec::new();
         for record in records.iter().filter(|record| record.position < upto) {
-            let Some((stamped, is_tick)) = stamp(record).filter(|(stamped, _)| *stamped > log_time) else { continue };
+            let Some((stamped, is_tick)) = log_time_of(record).filter(|(stamped, _)| *stamped > log_time) else {
+                continue;
+            };
             newest = newest.max(stamped);
             if !is_tick {
                 copies.push(NewRecord { partition: log_partition, log_time: stamped, bytes: record.bytes.clone() });
@@ -132,13 +135,6 @@ async fn mend_partition(
     }
     warehouse.note_log_time(EVENTS_TOPIC, log_partition, upto, newest).await?;
     Ok(Some(Mended { log_partition, filled, again }))
-}
-
-/// The log time of a record that can be read, and whether it is a tick.
-fn stamp(record: &LogRecord) -> Option<(Timestamp, bool)> {
-    let payload = record::open(&record.bytes).ok()?;
-    let record = record::decode_payload(&payload).ok()?;
-    Some((record.log_time(), matches!(record, Record::Tick { .. })))
 }
 
 /// Reads records wherever they are asked for. It has all partitions: nobody else takes in any meanwhile.

@@ -4,7 +4,7 @@ mod jwt;
 mod layer;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -28,7 +28,7 @@ pub(crate) struct Authentication {
     user_tokens: Option<UserTokens>,
     /// The project that user tokens, and requests without any key, belong to.
     project: Arc<str>,
-    keyless: Quota,
+    keyless: Mutex<Quota>,
 }
 
 /// What a request shows.
@@ -44,7 +44,7 @@ impl Authentication {
             access: RwLock::new(Arc::new(access)),
             user_tokens,
             project: config.auth.project.as_str().into(),
-            keyless: Quota::new(config.ingest.keyless_requests_per_second, Instant::now()),
+            keyless: Mutex::new(Quota::new(config.ingest.keyless_requests_per_second, Instant::now())),
         }
     }
 
@@ -107,7 +107,8 @@ impl Authentication {
         if !access.projects.get(&self.project).is_some_and(|project| project.keyless_legacy) {
             return Err(unauthorized("this project admits no upload without a key"));
         }
-        self.keyless.take(1, Instant::now()).map_err(|Spent { retry_after_s }| {
+        let taken = self.keyless.lock().unwrap_or_else(PoisonError::into_inner).take(1, Instant::now());
+        taken.map_err(|Spent { retry_after_s }| {
             Problem::new(429, "keyless_quota", "too many uploads without a key, try again").retry_after(retry_after_s)
         })?;
         Ok(Caller::Keyless)

@@ -20,7 +20,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::middleware;
-use ingest::BodyLimits;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -114,7 +113,7 @@ fn app(config: &Config, parts: &Parts, draining: &Arc<AtomicBool>) -> Router {
         authentication: Arc::clone(&parts.authentication),
         clock: parts.clock.clone(),
         draining: Arc::clone(draining),
-        body_limits: BodyLimits { max_bytes: config.ingest.max_body_bytes.0, deadline: config.ingest.body_deadline.0 },
+        body_limits: startup::ingest_config(config).body_limits(),
         metrics: parts.edge_metrics.clone(),
     };
     let mut router = Router::new();

@@ -90,7 +90,7 @@ impl Parts {
     }
 }
 
-fn ingest_config(config: &Config) -> ingest::IngestConfig {
+pub(super) fn ingest_config(config: &Config) -> ingest::IngestConfig {
     ingest::IngestConfig {
         max_body_bytes: config.ingest.max_body_bytes.0,
         max_decoded_bytes: config.ingest.max_decoded_bytes.0,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::backup::{fail, path, succeed};
 use crate::views::{base, session, upload_at};
-use crate::{assert_books_balance, numbers, start};
+use crate::{assert_books_balance, assert_positions_are_unique, numbers, start};
 
 fn quick(start: Start) -> Start {
     start
@@ -66,9 +66,7 @@ async fn assert_same(server: &Server, expected: &BTreeMap<&'static str, Vec<Valu
         assert_eq!(rows, expected[name], "{name}");
     }
     assert_books_balance(server).await;
-    let twice =
-        "SELECT count(*) FROM (SELECT log_partition, log_position FROM records GROUP BY 1, 2 HAVING count(*) > 1)";
-    assert_eq!(server.number(twice).await, 0, "a position means one record");
+    assert_positions_are_unique(server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

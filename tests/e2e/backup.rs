@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::clients::{through_duckdb, through_duckdb_on_cluster};
 use crate::maintenance::run;
-use crate::{ALONE, assert_books_balance, numbers, start};
+use crate::{ALONE, assert_books_balance, assert_positions_are_unique, numbers, start};
 
 /// A server that commits, merges and forgets often.
 fn how() -> Start {
@@ -139,9 +139,7 @@ async fn a_backup_beside_a_busy_server_holds_what_was_acknowledged_before_it_beg
         let newest = format!("SELECT max(log_position) FROM records WHERE log_partition = {partition}");
         assert!(server.number(&newest).await > *begin, "partition {partition} goes on");
     }
-    let again =
-        "SELECT count(*) FROM (SELECT log_partition, log_position FROM records GROUP BY 1, 2 HAVING count(*) > 1)";
-    assert_eq!(server.number(again).await, 0, "a position means one record");
+    assert_positions_are_unique(&server).await;
     assert_eq!(server.metric("streamgauge_missing_files").await, Some(0.0));
     assert_eq!(server.log_lines("ERROR"), Vec::<String>::new());
     let (_, stopped) = server.stop().await;

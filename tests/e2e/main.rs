@@ -37,10 +37,12 @@ mod views;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rig::Server;
-use rig::server::{Start, repository};
+use rig::server::{Start, repository, wait_until};
 use schemas::fold::measures::MEASURES;
 use schemas::rollups::Column;
 use serde_json::{Value, json};
@@ -124,6 +126,26 @@ fn slice_sums() -> String {
     let is_something: Vec<String> = MEASURES.iter().map(|measure| format!("sum({}) <> 0", measure.name)).collect();
     let sums: String = MEASURES.iter().map(sum).collect();
     format!("SELECT {keys}{sums} FROM slices GROUP BY {keys} HAVING {} ORDER BY {keys}", is_something.join(" OR "))
+}
+
+/// Waits until a server has logged something.
+async fn wait_for_log(server: &Server, text: &str) {
+    let trouble = || format!("`{text}` is not in {}", server.log());
+    wait_until(Duration::from_secs(20), trouble, async || server.log().contains(text)).await;
+}
+
+/// Copies what is in a folder into another one, over what is there.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
+    assert!(status.success(), "copy {} to {}", from.display(), to.display());
+}
+
+/// A position means one record.
+async fn assert_positions_are_unique(server: &Server) {
+    let twice =
+        "SELECT count(*) FROM (SELECT log_partition, log_position FROM records GROUP BY 1, 2 HAVING count(*) > 1)";
+    assert_eq!(server.number(twice).await, 0, "a position means one record");
 }
 
 /// Asserts that the books balance: events received = stored + duplicate + quarantined + suppressed, each found where it

@@ -1,6 +1,5 @@
 //! `partitions mend`: the log comes back without its end and goes on, and everything that was acknowledged counts once.
 
-use std::process::Command;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -9,7 +8,7 @@ use rig::{Device, Server};
 use serde_json::{Value, json};
 
 use crate::backup::{fail, succeed};
-use crate::{assert_books_balance, start};
+use crate::{assert_books_balance, assert_positions_are_unique, copy_folder, start, wait_for_log};
 
 /// So many uploads of one event, each from another device.
 async fn post(server: &Server, uploads: usize) -> usize {
@@ -49,15 +48,8 @@ async fn assert_all_once(server: &Server, events: usize) {
     let is_there = async || server.number("SELECT count(*) FROM events").await == events;
     wait_until(Duration::from_secs(20), trouble, is_there).await;
     assert_eq!(server.number("SELECT count(DISTINCT event_id) FROM events").await, events);
-    let twice =
-        "SELECT count(*) FROM (SELECT log_partition, log_position FROM records GROUP BY 1, 2 HAVING count(*) > 1)";
-    assert_eq!(server.number(twice).await, 0, "a position means one record");
+    assert_positions_are_unique(server).await;
     assert_books_balance(server).await;
-}
-
-async fn wait_for_log(server: &Server, text: &str) {
-    let trouble = || format!("`{text}` is not in {}", server.log());
-    wait_until(Duration::from_secs(20), trouble, async || server.log().contains(text)).await;
 }
 
 #[tokio::test]
@@ -67,8 +59,7 @@ async fn a_log_restored_from_an_older_copy_is_noticed_also_when_it_has_grown_and
     server.settle().await;
     let (_, stopped) = server.stop().await;
     let (log, copy) = (stopped.data_dir().join("log"), stopped.data_dir().join("copy"));
-    let copied = |from, to| Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success();
-    assert!(copied(&log, &copy));
+    copy_folder(&log, &copy);
     let server = stopped.start().await.unwrap();
     events += post(&server, 40).await;
     server.settle().await;
@@ -76,7 +67,7 @@ async fn a_log_restored_from_an_older_copy_is_noticed_also_when_it_has_grown_and
     let (_, stopped) = server.stop().await;
 
     std::fs::remove_dir_all(&log).unwrap();
-    assert!(copied(&copy, &log));
+    copy_folder(&copy, &log);
     let server = stopped.start().await.unwrap();
     // Below the checkpoint, while that is above the end, and above both, when ticks have made the log longer.
     events += post(&server, 8).await;

@@ -17,7 +17,7 @@ use crate::clients::through_duckdb;
 use crate::fixtures::replay;
 use crate::views::{base, session, upload_at};
 
-use crate::{assert_books_balance, numbers, start};
+use crate::{assert_books_balance, numbers, start, wait_for_log};
 
 /// A server that commits, merges and forgets often.
 fn how() -> Start {
@@ -59,7 +59,7 @@ async fn eventful() -> Server {
     upload_at(&server, &session(&mut open, later)[..9], later + TimeDelta::seconds(30)).await;
     upload_at(&server, last, later + TimeDelta::seconds(31)).await;
     server.settle().await;
-    until(&server, "the log forgot").await;
+    wait_for_log(&server, "the log forgot").await;
     server
 }
 
@@ -78,11 +78,6 @@ async fn with_damaged_record(server: Server) -> Server {
     log.append(records.collect()).await.unwrap();
     drop(log);
     stopped.start().await.unwrap()
-}
-
-async fn until(server: &Server, line: &str) {
-    let trouble = || format!("{line}: {}", server.log());
-    wait_until(Duration::from_secs(20), trouble, async || server.log().contains(line)).await;
 }
 
 async fn rebuild(stopped: &Start) -> Output {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rig::Server;
@@ -11,19 +10,12 @@ use rig::server::Start;
 use serde_json::Value;
 
 use super::{assert_same, eventful, rebuild};
-use crate::numbers;
+use crate::{copy_folder, numbers};
 
 type Numbers = BTreeMap<&'static str, Vec<Value>>;
 
 const LIVE: &str = "warehouse.db";
 const NEXT: &str = "warehouse.db.rebuild";
-
-/// Copies what is in a folder into another one, over what is there.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
-    assert!(status.success(), "copy {} to {}", from.display(), to.display());
-}
 
 /// Files below a folder, by their paths in it.
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -68,9 +60,9 @@ async fn a_rebuild_that_ends_at_any_step_of_the_renaming_leaves_the_old_set_or_t
     let (_, stopped) = server.stop().await;
     let folders = tempfile::tempdir().unwrap();
     let (old, new) = (folders.path().join("old"), folders.path().join("new"));
-    copy(&stopped.data_dir(), &old);
+    copy_folder(&stopped.data_dir(), &old);
     assert!(rebuild(&stopped).await.status.success());
-    copy(&stopped.data_dir(), &new);
+    copy_folder(&stopped.data_dir(), &new);
     let leftovers: Vec<PathBuf> =
         files(&old.join("lake")).into_iter().filter(|file| !new.join("lake").join(file).exists()).collect();
     assert!(leftovers.len() > 10 && new.join(LIVE).exists() && !new.join(NEXT).exists());
@@ -118,8 +110,8 @@ async fn a_rebuild_that_ends_at_any_step_of_the_renaming_leaves_the_old_set_or_t
     for (step, is_new, make) in steps {
         let data = stopped.data_dir();
         fs::remove_dir_all(&data).unwrap();
-        copy(&old, &data);
-        copy(&new.join("lake"), &data.join("lake"));
+        copy_folder(&old, &data);
+        copy_folder(&new.join("lake"), &data.join("lake"));
         make(&data);
         let commit;
         (stopped, commit) = assert_whole(&stopped, &before).await;
